@@ -1,0 +1,116 @@
+# Shared build rules: dependencies, warning flags, and one function per kind of target.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+# VARVE_CHECK is ours and stays on; assert() is for tests and debug builds only.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+
+find_program(VARVE_CCACHE ccache)
+if(VARVE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${VARVE_CCACHE}")
+endif()
+find_program(VARVE_MOLD mold)
+if(VARVE_MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_link_options(-fuse-ld=mold)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(lz4 REQUIRED IMPORTED_TARGET liblz4)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(re2 REQUIRED IMPORTED_TARGET re2)
+pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
+find_library(VARVE_ROARING roaring REQUIRED)
+find_path(VARVE_ROARING_INCLUDE roaring/roaring.h REQUIRED)
+add_library(varve_dep_roaring INTERFACE)
+target_link_libraries(varve_dep_roaring INTERFACE "${VARVE_ROARING}")
+target_include_directories(varve_dep_roaring SYSTEM INTERFACE "${VARVE_ROARING_INCLUDE}")
+
+add_library(varve_flags INTERFACE)
+target_compile_options(varve_flags INTERFACE
+  -Wall -Wextra -Werror -Wno-unused-parameter -Wnon-virtual-dtor -Woverloaded-virtual
+  # Same bits on every machine: no fused multiply-add, no reordering.
+  -ffp-contract=off -fno-fast-math)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(varve_flags INTERFACE
+    -Wthread-safety -Werror=thread-safety -Wno-missing-field-initializers)
+else()
+  # GCC 12 reports these in std::optional and std::variant code that is right.
+  target_compile_options(varve_flags INTERFACE
+    -Wno-missing-field-initializers -Wno-maybe-uninitialized)
+endif()
+if(VARVE_SANITIZE)
+  add_compile_options(-fsanitize=${VARVE_SANITIZE} -fno-sanitize-recover=all
+                      -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=${VARVE_SANITIZE})
+endif()
+
+# varve_library(NAME sources... DEPS libraries...): one layer or module.
+function(varve_library name)
+  cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+  add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PUBLIC ${arg_DEPS} PRIVATE varve_flags)
+  target_include_directories(${name} PUBLIC
+    "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/engine/include"
+    "${PROJECT_SOURCE_DIR}/query/include")
+endfunction()
+
+# varve_test(NAME sources... DEPS libraries... [LABELS ...] [TIMEOUT seconds]): a GoogleTest
+# program, one ctest entry.
+function(varve_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "DEPS;LABELS" ${ARGN})
+  find_package(GTest REQUIRED)
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} varve_flags GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+    ENVIRONMENT "VARVE_SHARED=$ENV{VARVE_SHARED};VARVE_SOURCE=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+# varve_fuzz(NAME source... DEPS libraries... [CORPUS folder]): with VARVE_LIBFUZZER a fuzzer,
+# otherwise a program that replays the corpus, in ctest.
+function(varve_fuzz name)
+  cmake_parse_arguments(arg "" "CORPUS" "DEPS" ${ARGN})
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} varve_flags)
+  if(NOT arg_CORPUS)
+    set(arg_CORPUS "${CMAKE_CURRENT_SOURCE_DIR}/corpus/${name}")
+  endif()
+  if(VARVE_LIBFUZZER)
+    target_compile_options(${name} PRIVATE -fsanitize=fuzzer)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  else()
+    target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/fuzz/replay_main.cc")
+    add_test(NAME ${name} COMMAND ${name} "${arg_CORPUS}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+  endif()
+endfunction()
+
+# varve_bench(NAME source... DEPS libraries...): a Google Benchmark program; never a test.
+function(varve_bench name)
+  cmake_parse_arguments(arg "" "" "DEPS" ${ARGN})
+  find_package(benchmark REQUIRED)
+  add_executable(${name} ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE ${arg_DEPS} varve_flags benchmark::benchmark)
+endfunction()
+
+# Adds every direct subfolder that has a CMakeLists.txt, so that areas do not edit one list.
+function(varve_add_subfolders)
+  file(GLOB lists CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*/CMakeLists.txt")
+  foreach(list ${lists})
+    get_filename_component(folder "${list}" DIRECTORY)
+    add_subdirectory("${folder}")
+  endforeach()
+endfunction()
