@@ -54,8 +54,9 @@ class Arena {
   };
   void NextBlock(size_t bytes) {
     // Grows geometrically up to 256 KiB, so that small arenas stay small.
-    const size_t size = std::max(bytes, std::min(block_bytes_ << std::min<size_t>(blocks_.size(), 6),
-                                                 std::max<size_t>(block_bytes_, 256 * 1024)));
+    const size_t size =
+        std::max(bytes, std::min(block_bytes_ << std::min<size_t>(blocks_.size(), 6),
+                                 std::max<size_t>(block_bytes_, 256 * 1024)));
     blocks_.push_back({std::make_unique_for_overwrite<char[]>(size), size});
     at_ = blocks_.back().bytes.get();
     left_ = size;

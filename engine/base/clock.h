@@ -20,9 +20,7 @@ class ManualClock final : public Clock {
  public:
   explicit ManualClock(int64_t now_ms) : now_ms_(now_ms) {}
   int64_t NowMs() const override { return now_ms_; }
-  std::chrono::nanoseconds Monotonic() const override {
-    return std::chrono::milliseconds(now_ms_);
-  }
+  std::chrono::nanoseconds Monotonic() const override { return std::chrono::milliseconds(now_ms_); }
   void Advance(std::chrono::milliseconds by) { now_ms_ += by.count(); }
 
  private:

@@ -44,7 +44,8 @@ Status SumDeltas(std::string_view side, const std::vector<int64_t>& deltas, uint
   for (size_t i = 0; i < deltas.size(); ++i) {
     if (__builtin_add_overflow(bucket, deltas[i], &bucket) || bucket < 0) {
       return Invalid(Concat(side, " side: bucket number ", i + 1, " has observation count of ",
-                            bucket, ": histogram has a bucket whose observation count is negative"));
+                            bucket,
+                            ": histogram has a bucket whose observation count is negative"));
     }
     *sum += static_cast<uint64_t>(bucket);
   }
@@ -142,8 +143,8 @@ Status Validate(const Histogram& h) {
 }
 
 std::string_view ToString(MetricType type) {
-  static constexpr std::string_view kWords[] = {"unknown", "counter", "gauge",   "histogram",
-                                                "gaugehistogram", "summary", "info", "stateset"};
+  static constexpr std::string_view kWords[] = {"unknown",        "counter", "gauge", "histogram",
+                                                "gaugehistogram", "summary", "info",  "stateset"};
   return kWords[static_cast<size_t>(type)];
 }
 

@@ -4,12 +4,11 @@
 #include "absl/status/statusor.h"
 
 /// Returns from the enclosing function when the expression is an error Status.
-#define VARVE_RETURN_IF_ERROR(expression)                       \
-  do {                                                          \
-    if (::absl::Status varve_status_ = (expression);            \
-        !varve_status_.ok()) [[unlikely]] {                     \
-      return varve_status_;                                     \
-    }                                                           \
+#define VARVE_RETURN_IF_ERROR(expression)                                                \
+  do {                                                                                   \
+    if (::absl::Status varve_status_ = (expression); !varve_status_.ok()) [[unlikely]] { \
+      return varve_status_;                                                              \
+    }                                                                                    \
   } while (false)
 
 #define VARVE_CONCAT_(a, b) a##b
@@ -31,9 +30,9 @@ namespace varve {
 
 /// Stops the process when an invariant of ours is broken; on in release builds, since stopping
 /// beats writing corrupt data. Never used on bytes or text that came from outside.
-#define VARVE_CHECK(condition)                                    \
-  do {                                                            \
-    if (!(condition)) [[unlikely]] {                              \
-      ::varve::CheckFailed(__FILE__, __LINE__, #condition);       \
-    }                                                             \
+#define VARVE_CHECK(condition)                              \
+  do {                                                      \
+    if (!(condition)) [[unlikely]] {                        \
+      ::varve::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                       \
   } while (false)

@@ -48,13 +48,20 @@ void WriteBatch::Clear() {
 
 std::string_view ToString(RejectReason reason) {
   switch (reason) {
-    case RejectReason::kOutOfOrder: return "out of order sample";
-    case RejectReason::kOutOfBounds: return "out of bounds";
-    case RejectReason::kTooOld: return "too old sample";
-    case RejectReason::kDuplicate: return "duplicate sample for timestamp";
-    case RejectReason::kInvalidLabels: return "invalid labels";
-    case RejectReason::kInvalidHistogram: return "invalid histogram";
-    case RejectReason::kSeriesLimit: return "series limit reached";
+    case RejectReason::kOutOfOrder:
+      return "out of order sample";
+    case RejectReason::kOutOfBounds:
+      return "out of bounds";
+    case RejectReason::kTooOld:
+      return "too old sample";
+    case RejectReason::kDuplicate:
+      return "duplicate sample for timestamp";
+    case RejectReason::kInvalidLabels:
+      return "invalid labels";
+    case RejectReason::kInvalidHistogram:
+      return "invalid histogram";
+    case RejectReason::kSeriesLimit:
+      return "series limit reached";
   }
   return "unknown";
 }

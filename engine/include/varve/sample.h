@@ -46,8 +46,8 @@ struct Histogram {
   double zero_threshold = 0;
   double sum = 0;  // a stale marker here makes the sample stale
 
-  uint64_t count = 0;       // !is_float
-  uint64_t zero_count = 0;  // !is_float
+  uint64_t count = 0;           // !is_float
+  uint64_t zero_count = 0;      // !is_float
   double float_count = 0;       // is_float
   double float_zero_count = 0;  // is_float
 

@@ -32,11 +32,11 @@ enum class ChunkKind : uint8_t { kFloat = 0, kHistogram = 1 };
 /// Facts about a chunk that let an evaluator skip work. A set flag is a promise; a clear one says
 /// nothing is known.
 enum ChunkFlag : uint32_t {
-  kChunkHasNoNan = 1u << 0,         // no value is NaN, so no stale marker either
-  kChunkHasNoStale = 1u << 1,       // no value is a stale marker (other NaNs may be there)
-  kChunkNonDecreasing = 1u << 2,    // implies kChunkHasNoNan: no counter reset inside
-  kChunkConstant = 1u << 3,         // all values have the same 64 bits
-  kChunkHasStartTimes = 1u << 4,    // some sample has a start timestamp
+  kChunkHasNoNan = 1u << 0,       // no value is NaN, so no stale marker either
+  kChunkHasNoStale = 1u << 1,     // no value is a stale marker (other NaNs may be there)
+  kChunkNonDecreasing = 1u << 2,  // implies kChunkHasNoNan: no counter reset inside
+  kChunkConstant = 1u << 3,       // all values have the same 64 bits
+  kChunkHasStartTimes = 1u << 4,  // some sample has a start timestamp
 };
 
 /// A run of samples of one series. Chunks of one series come in time order and do not overlap;

@@ -25,8 +25,8 @@ using SeriesRef = uint64_t;
 class WriteBatch {
  public:
   struct Series {
-    SeriesRef ref = 0;           // if not 0, labels are empty
-    uint32_t labels_begin = 0;   // index into label_views()
+    SeriesRef ref = 0;          // if not 0, labels are empty
+    uint32_t labels_begin = 0;  // index into label_views()
     uint32_t labels_count = 0;
   };
   struct Sample {
@@ -114,11 +114,11 @@ struct WriteOptions {
 };
 
 enum class RejectReason : uint8_t {
-  kOutOfOrder,          // older than the newest sample, and the out-of-order window is 0
-  kOutOfBounds,         // before the time that the head still covers
-  kTooOld,              // before the out-of-order window
-  kDuplicate,           // another value at the same time
-  kInvalidLabels,       // not canonical, empty name, or over a limit
+  kOutOfOrder,     // older than the newest sample, and the out-of-order window is 0
+  kOutOfBounds,    // before the time that the head still covers
+  kTooOld,         // before the out-of-order window
+  kDuplicate,      // another value at the same time
+  kInvalidLabels,  // not canonical, empty name, or over a limit
   kInvalidHistogram,
   kSeriesLimit,
 };
@@ -135,7 +135,7 @@ struct Rejection {
 };
 
 struct AppendResult {
-  uint64_t samples = 0;     // accepted, exact repeats of the newest sample included
+  uint64_t samples = 0;  // accepted, exact repeats of the newest sample included
   uint64_t histograms = 0;
   uint64_t exemplars = 0;
   uint64_t exemplars_rejected = 0;  // never fail a batch
