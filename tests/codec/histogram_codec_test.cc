@@ -1,0 +1,71 @@
+#include "engine/codec/histogram_codec.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/codec/random_data.h"
+
+namespace varve::codec {
+namespace {
+
+using varve::testing::RandomData;
+
+TEST(HistogramCodec, RoundTripsEveryKind) {
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    RandomData data(seed);
+    const size_t count = 1 + data.Below(40);
+    const auto times = data.Times(count, static_cast<int>(data.Below(RandomData::kTimeShapes)));
+    HistogramChunk chunk;
+    std::vector<Histogram> expected;
+    for (size_t i = 0; i < count; ++i) {
+      expected.push_back(data.Draw(i == 0 ? nullptr : &expected.back()));
+      chunk.Append(times[i], expected.back());
+    }
+    std::vector<int64_t> got_times(count);
+    std::vector<Histogram> got;
+    ASSERT_TRUE(DecodeHistogramChunk(chunk.bytes(), got_times, &got)) << "seed " << seed;
+    EXPECT_EQ(got_times, times);
+    ASSERT_EQ(got.size(), count);
+    for (size_t i = 0; i < count; ++i) {
+      ASSERT_TRUE(BitEqual(got[i], expected[i])) << "seed " << seed << " at " << i;
+    }
+    const size_t half = count / 2;
+    got_times.resize(half);
+    EXPECT_TRUE(DecodeHistogramChunk(chunk.bytes(), got_times, &got));
+    EXPECT_EQ(got.size(), half);
+  }
+}
+
+TEST(HistogramCodec, SharesTheLayout) {
+  Histogram h;
+  h.positive_spans = {{0, 8}};
+  h.positive_deltas = {5, 0, 0, 0, 0, 0, 0, 0};
+  h.count = 40;
+  std::string first;
+  PutHistogram(nullptr, h, &first);
+  std::string second;
+  PutHistogram(&h, h, &second);
+  EXPECT_EQ(second.size(), 1u + 3u + 8u);
+  EXPECT_GT(first.size(), second.size());
+}
+
+TEST(HistogramCodec, RefusesHostileBytes) {
+  RandomData data(3);
+  HistogramChunk chunk;
+  for (int i = 0; i < 20; ++i) {
+    chunk.Append(i * 1000, data.Draw(i == 0 ? nullptr : &chunk.last()));
+  }
+  const std::string whole(chunk.bytes());
+  std::vector<int64_t> times(20);
+  std::vector<Histogram> out;
+  for (size_t cut = 0; cut < whole.size(); ++cut) {
+    EXPECT_FALSE(DecodeHistogramChunk(std::string_view(whole).substr(0, cut), times, &out));
+  }
+  for (int i = 0; i < 20000; ++i) {
+    std::string bytes = whole;
+    for (int k = 0; k < 3; ++k) bytes[data.Below(bytes.size())] = static_cast<char>(data.Word());
+    (void)DecodeHistogramChunk(bytes, times, &out);
+  }
+}
+
+}  // namespace
+}  // namespace varve::codec
