@@ -52,6 +52,8 @@ class Chunk {
     virtual ~Impl() = default;
     virtual Status DecodeTimes(uint32_t token, std::span<int64_t> out) const = 0;
     virtual Status DecodeValues(uint32_t token, uint32_t begin, std::span<double> out) const = 0;
+    virtual Status DecodeFloats(uint32_t token, std::span<int64_t> times,
+                                std::span<double> values) const;
     virtual Status DecodeStartTimes(uint32_t token, std::span<int64_t> out) const;
     virtual Status DecodeHistograms(uint32_t token, std::vector<Histogram>* out) const;
   };
@@ -78,6 +80,11 @@ class Chunk {
     return impl->DecodeValues(token, begin, out);
   }
   Status DecodeValues(std::span<double> out) const { return DecodeValues(0, out); }
+  /// Fills all times and values; where they are stored interleaved (the head), this costs half of
+  /// asking for each. Precondition: kind is kFloat.
+  Status DecodeFloats(std::span<int64_t> times, std::span<double> values) const {
+    return impl->DecodeFloats(token, times, values);
+  }
   /// Fills all start timestamps, kNoStartTime where unknown.
   Status DecodeStartTimes(std::span<int64_t> out) const {
     return impl->DecodeStartTimes(token, out);
