@@ -4,6 +4,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "tools/ingest/scratch.h"
 
 namespace varve::ingest {
@@ -13,6 +14,25 @@ struct IngestContext::Pool {
   absl::Mutex mutex;
   std::vector<std::unique_ptr<Scratch>> free ABSL_GUARDED_BY(mutex);
 };
+
+SeriesKey MetadataSeen::KeyOf(std::string_view family, uint64_t type, std::string_view help,
+                              std::string_view unit) {
+  SeriesKey key = Hash128(help);
+  key.low = Hash64(family, key.low);
+  key.high = Hash64(unit, key.high) + type;
+  return key;
+}
+
+bool MetadataSeen::Contains(const SeriesKey& key) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return keys_.contains(key);
+}
+
+void MetadataSeen::Add(const SeriesKey& key) {
+  absl::MutexLock lock(&mutex_);
+  if (keys_.size() >= kEntriesMax) keys_.clear();
+  keys_.insert(key);
+}
 
 IngestContext::IngestContext(Database& database, IngestOptions options,
                              std::shared_ptr<Clock> clock)

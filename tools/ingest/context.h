@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/base/hash.h"
 #include "tools/ingest/series_cache.h"
 #include "varve/database.h"
 
@@ -55,6 +58,21 @@ struct IngestCounters {
   std::atomic<uint64_t> stale_ref_retries{0};
 };
 
+/// Remembers what metadata the database has been told, because senders repeat it with every
+/// request. Thread-safe; forgets everything when full, which costs one repetition.
+class MetadataSeen {
+ public:
+  static SeriesKey KeyOf(std::string_view family, uint64_t type, std::string_view help,
+                         std::string_view unit);
+  bool Contains(const SeriesKey& key) const;
+  void Add(const SeriesKey& key);
+
+ private:
+  static constexpr size_t kEntriesMax = 200'000;
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_set<SeriesKey, SeriesKeyHash> keys_ ABSL_GUARDED_BY(mutex_);
+};
+
 /// Buffers that one request needs and the next can use again.
 struct Scratch;
 
@@ -71,6 +89,7 @@ class IngestContext {
   Database& database() const { return database_; }
   const IngestOptions& options() const { return options_; }
   SeriesCache& series_cache() { return series_cache_; }
+  MetadataSeen& metadata_seen() { return metadata_seen_; }
   IngestCounters& counters() { return counters_; }
   const IngestCounters& counters() const { return counters_; }
   int64_t NowMs() const;
@@ -99,6 +118,7 @@ class IngestContext {
   const IngestOptions options_;
   const std::shared_ptr<Clock> clock_;
   SeriesCache series_cache_;
+  MetadataSeen metadata_seen_;
   IngestCounters counters_;
   std::unique_ptr<Pool> pool_;
 };
