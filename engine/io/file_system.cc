@@ -1,0 +1,63 @@
+#include "engine/io/file_system.h"
+
+#include <algorithm>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+
+namespace varve::io {
+
+std::string JoinPath(std::string_view dir, std::string_view name) {
+  if (dir.empty()) return std::string(name);
+  if (dir.ends_with('/')) return Concat(dir, name);
+  return Concat(dir, "/", name);
+}
+
+std::string DirName(std::string_view path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string_view::npos) return "";
+  return std::string(path.substr(0, slash == 0 ? 1 : slash));
+}
+
+std::string BaseName(std::string_view path) {
+  const size_t slash = path.rfind('/');
+  return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
+}
+
+Status WriteFileAtomically(FileSystem& fs, const std::string& path, std::string_view bytes) {
+  const std::string temporary = path + ".tmp";
+  const auto write = [&]() -> Status {
+    VARVE_ASSIGN_OR_RETURN(auto file, fs.Create(temporary));
+    VARVE_RETURN_IF_ERROR(file->Append(bytes));
+    VARVE_RETURN_IF_ERROR(file->Sync());
+    VARVE_RETURN_IF_ERROR(file->Close());
+    return fs.Rename(temporary, path);
+  };
+  if (Status status = write(); !status.ok()) {
+    fs.Remove(temporary).IgnoreError();
+    return status;
+  }
+  return fs.SyncDir(DirName(path));
+}
+
+Status CopyFile(FileSystem& fs, const std::string& from, const std::string& to) {
+  VARVE_ASSIGN_OR_RETURN(const bool exists, fs.Exists(to));
+  if (exists) return MakeStatus(StatusCode::kAlreadyExists, Concat(to, ": exists already"));
+  VARVE_ASSIGN_OR_RETURN(const auto source, fs.Open(from));
+  const auto copy = [&]() -> Status {
+    VARVE_ASSIGN_OR_RETURN(auto target, fs.Create(to));
+    constexpr uint64_t kStep = 1u << 20;
+    for (uint64_t at = 0; at < source->size(); at += kStep) {
+      VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
+                             source->Read(at, std::min(kStep, source->size() - at)));
+      VARVE_RETURN_IF_ERROR(target->Append(bytes));
+    }
+    VARVE_RETURN_IF_ERROR(target->Sync());
+    return target->Close();
+  };
+  Status status = copy();
+  if (!status.ok()) fs.Remove(to).IgnoreError();
+  return status;
+}
+
+}  // namespace varve::io
