@@ -1,0 +1,119 @@
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+
+#include "gtest/gtest.h"
+#include "tools/server/json/writer.h"
+
+namespace varve::json {
+namespace {
+
+std::string Float(double value) {
+  std::string out;
+  AppendFloat(value, &out);
+  return out;
+}
+std::string Time(int64_t time_ms) {
+  std::string out;
+  AppendTimeMs(time_ms, &out);
+  return out;
+}
+std::string Quoted(std::string_view text) {
+  std::string out;
+  AppendString(text, &out);
+  return out;
+}
+
+TEST(JsonTest, FloatsAsGoPrintsThem) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const struct {
+    double value;
+    const char* want;
+  } kCases[] = {
+      {0, "0"},
+      {-0.0, "-0"},
+      {1, "1"},
+      {-1.5, "-1.5"},
+      {0.1, "0.1"},
+      {1.0 / 3, "0.3333333333333333"},
+      {1e-6, "0.000001"},
+      {9.999999e-7, "9.999999e-07"},
+      {1e-7, "1e-07"},
+      {1e-100, "1e-100"},
+      {5e-324, "5e-324"},
+      {1e15, "1000000000000000"},
+      {1e20, "100000000000000000000"},
+      {123456789012345678901.0, "123456789012345680000"},
+      {9007199254740993.0, "9007199254740992"},
+      {1234567890123456.7, "1234567890123456.8"},
+      {-1234567890123456.7, "-1234567890123456.8"},
+      {999999999999999868928.0, "999999999999999900000"},
+      {1e21, "1e+21"},
+      {1.7976931348623157e308, "1.7976931348623157e+308"},
+      {inf, "+Inf"},
+      {-inf, "-Inf"},
+      {std::nan(""), "NaN"},
+      {1700000000.123, "1700000000.123"},
+  };
+  for (const auto& [value, want] : kCases) EXPECT_EQ(Float(value), want);
+}
+
+TEST(JsonTest, FloatsReadBackToTheSameBits) {
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 200'000; ++i) {
+    const double value = std::bit_cast<double>(random());
+    if (!std::isfinite(value)) continue;
+    const std::string text = Float(value);
+    ASSERT_EQ(std::strtod(text.c_str(), nullptr), value) << text;
+  }
+  for (int i = 0; i < 200'000; ++i) {
+    const double value =
+        std::ldexp(static_cast<double>(random() >> 11), static_cast<int>(random() % 24));
+    const std::string text = Float(value);
+    ASSERT_EQ(std::strtod(text.c_str(), nullptr), value) << text;
+  }
+}
+
+TEST(JsonTest, TimesAreSecondsWithMilliseconds) {
+  EXPECT_EQ(Time(0), "0");
+  EXPECT_EQ(Time(1), "0.001");
+  EXPECT_EQ(Time(-1), "-0.001");
+  EXPECT_EQ(Time(1500), "1.500");
+  EXPECT_EQ(Time(12'010), "12.010");
+  EXPECT_EQ(Time(1'700'000'000'000), "1700000000");
+  EXPECT_EQ(Time(std::numeric_limits<int64_t>::max()), "9223372036854775.807");
+  EXPECT_EQ(Time(std::numeric_limits<int64_t>::min()), "-9223372036854775.808");
+}
+
+TEST(JsonTest, StringsAreEscaped) {
+  EXPECT_EQ(Quoted("plain_{}"), R"("plain_{}")");
+  EXPECT_EQ(Quoted("a\"b\\c"), R"("a\"b\\c")");
+  EXPECT_EQ(Quoted("\n\r\t\x01\x1f\x7f"), R"("\n\r\t\u0001\u001f\u007f")");
+  EXPECT_EQ(Quoted("<script>&"), R"("\u003cscript\u003e\u0026")");
+  EXPECT_EQ(Quoted("h\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"),
+            "\"h\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"");
+  EXPECT_EQ(Quoted("\xe2\x80\xa8"), R"("\u2028")");
+  EXPECT_EQ(Quoted(std::string_view("\0", 1)), R"("\u0000")");
+  // Cut, overlong, surrogate, too large, stray tail.
+  for (const std::string_view bad : {"\xc3", "\xe2\x82", "\xc0\x80", "\xff", "\x80"}) {
+    EXPECT_NE(Quoted(bad).find("\xef\xbf\xbd"), std::string::npos);
+  }
+  EXPECT_EQ(Quoted("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+  EXPECT_EQ(Quoted("\xf4\x90\x80\x80x").back(), '"');
+}
+
+TEST(JsonTest, WriterPutsCommas) {
+  std::string out;
+  Writer json(&out);
+  json.BeginObject().Field("a", "b").Key("n").Int(-3).Key("l").BeginArray();
+  json.Int(1).Uint(2).Bool(true).Null().FloatString(0.5).TimeMs(2500);
+  json.BeginObject().EndObject().BeginArray().EndArray().Number(1.5);
+  json.EndArray().Key("x").Raw("{}").EndObject();
+  EXPECT_EQ(out, R"({"a":"b","n":-3,"l":[1,2,true,null,"0.5",2.500,{},[],1.5],"x":{}})");
+}
+
+}  // namespace
+}  // namespace varve::json

@@ -1,0 +1,838 @@
+#include "tools/server/http/server.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/buffers_range.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <ctime>
+#include <exception>
+#include <list>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "tools/server/http/coding.h"
+#include "tools/server/http/thread_pool.h"
+#include "tools/server/http/url.h"
+
+namespace varve::http {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace bhttp = beast::http;
+using Tcp = asio::ip::tcp;
+using SteadyClock = std::chrono::steady_clock;
+
+constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
+constexpr size_t kPieceBytes = 64u << 10;
+constexpr size_t kWriteSliceBytes = 256u << 10;
+
+// Grows a body with the bytes that really come: a declared length alone costs at most 1 MiB.
+struct GrowingBody {
+  using value_type = std::string;
+  class reader {
+   public:
+    template <bool kIsRequest, class Fields>
+    reader(bhttp::header<kIsRequest, Fields>& header, value_type& body) : body_(body) {}
+    void init(const boost::optional<uint64_t>& length, beast::error_code& error) {
+      error = {};
+      if (length) body_.reserve(static_cast<size_t>(std::min<uint64_t>(*length, 1u << 20)));
+    }
+    template <class Buffers>
+    size_t put(const Buffers& buffers, beast::error_code& error) {
+      error = {};
+      size_t bytes = 0;
+      for (const asio::const_buffer buffer : beast::buffers_range_ref(buffers)) {
+        body_.append(static_cast<const char*>(buffer.data()), buffer.size());
+        bytes += buffer.size();
+      }
+      return bytes;
+    }
+    void finish(beast::error_code& error) { error = {}; }
+
+   private:
+    value_type& body_;
+  };
+};
+using Parser = bhttp::request_parser<GrowingBody>;
+
+Method MethodOf(bhttp::verb verb) {
+  switch (verb) {
+    case bhttp::verb::get:
+      return Method::kGet;
+    case bhttp::verb::head:
+      return Method::kHead;
+    case bhttp::verb::post:
+      return Method::kPost;
+    case bhttp::verb::put:
+      return Method::kPut;
+    case bhttp::verb::delete_:
+      return Method::kDelete;
+    case bhttp::verb::options:
+      return Method::kOptions;
+    default:
+      return Method::kOther;
+  }
+}
+
+std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
+
+// A peer that closed, or half-closed as most HTTP stacks take for closed, even while pipelined
+// bytes still wait in the socket.
+bool PeerGone(int fd) {
+  tcp_info info{};
+  socklen_t length = sizeof(info);
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return true;
+  return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_CLOSE;
+}
+
+std::string HttpDate() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[40];
+  const size_t length = std::strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  return std::string(text, length);
+}
+
+bool IsCompressible(std::string_view type) {
+  return type.starts_with("text/") || type.starts_with("application/json") ||
+         type.starts_with("application/openmetrics-text") || type.starts_with("image/svg");
+}
+
+// One request on its way through a lane. The worker owns everything but `done` until it posts
+// completion; the connection's strand owns it afterwards.
+struct Exchange {
+  explicit Exchange(const asio::any_io_executor& executor) : timer(executor) {}
+
+  Request request;
+  Response response;
+  const Route* route = nullptr;
+  std::unique_ptr<Encoder> encoder;
+  std::string piece;         // the next bytes of the body, encoded
+  bool more = false;         // `source` has more after `piece`
+  bool failed = false;       // `source` failed: cut the connection
+  bool done = false;         // strand only
+  asio::steady_timer timer;  // strand only
+};
+
+// Pulls from the source until a piece is worth sending or the end. Runs on a worker.
+void Pull(Exchange* exchange) {
+  exchange->piece.clear();
+  exchange->more = true;
+  std::string plain;
+  while (exchange->more && exchange->piece.size() < kPieceBytes) {
+    plain.clear();
+    Result<bool> more = exchange->response.source->Next(kPieceBytes, &plain);
+    if (!more.ok() || exchange->request.cancel->cancelled()) {
+      exchange->failed = true;
+      exchange->more = false;
+      return;
+    }
+    exchange->more = *more;
+    if (exchange->encoder == nullptr) {
+      exchange->piece += plain;
+    } else if (!exchange->encoder->Write(plain, !exchange->more, &exchange->piece).ok()) {
+      exchange->failed = true;
+      exchange->more = false;
+      return;
+    }
+  }
+}
+
+// Runs the handler, then makes the first piece of the body and picks the coding. Runs on a worker.
+void Handle(const ServerOptions& options, Exchange* exchange) {
+  Response& response = exchange->response;
+  try {
+    response = exchange->route->handler(exchange->request);
+    exchange->request.body = std::string();
+    if (response.source != nullptr) {
+      // A short stream becomes a plain body with a length.
+      while (response.body.size() < kPieceBytes) {
+        const Result<bool> more = response.source->Next(kPieceBytes, &response.body);
+        if (!more.ok()) {
+          response = Response::Text(500, Concat(ToStd(more.status().message()), "\n"));
+          break;
+        }
+        if (!*more) {
+          response.source.reset();
+          break;
+        }
+      }
+    }
+    if (!IsCompressible(response.headers.Get("Content-Type")) ||
+        response.headers.Has("Content-Encoding")) {
+      exchange->piece = std::move(response.body);
+    } else {
+      response.headers.Set("Vary", "Accept-Encoding");
+      const Coding coding =
+          response.body.size() < options.compress_bytes_min && response.source == nullptr
+              ? Coding::kIdentity
+              : NegotiateCoding(exchange->request.headers.Joined("Accept-Encoding"));
+      exchange->encoder = Encoder::Make(coding);
+      if (exchange->encoder == nullptr) {
+        exchange->piece = std::move(response.body);
+      } else {
+        response.headers.Set("Content-Encoding", TokenOf(coding));
+        exchange->failed =
+            !exchange->encoder->Write(response.body, response.source == nullptr, &exchange->piece)
+                 .ok();
+        response.body = std::string();
+      }
+    }
+    exchange->more = response.source != nullptr;
+  } catch (const std::exception& error) {
+    // Out of memory, in the main: answer, drop what was built, live on.
+    exchange->encoder.reset();
+    response = Response::Text(500, "internal error\n");
+    exchange->piece = std::move(response.body);
+    exchange->more = false;
+  }
+}
+
+class Connection;
+
+class ServerImpl final : public Server {
+ public:
+  ServerImpl(const ServerOptions& options, const Router* router, ServerObserver* observer)
+      : options_(options), router_(*router), observer_(observer), acceptor_(io_) {
+    static constexpr const char* kNames[kLanes] = {"http-quick", "http-write", "http-query"};
+    for (size_t i = 0; i < kLanes; ++i) {
+      lanes_[i] = std::make_unique<ThreadPool>(
+          kNames[i], std::max<size_t>(1, options.lane_threads[i]), options.lane_queue_max[i]);
+    }
+  }
+  ~ServerImpl() override {
+    Shutdown(std::chrono::milliseconds(0));
+    for (auto& lane : lanes_) lane.reset();
+    work_.reset();
+    io_.stop();
+    for (std::thread& thread : io_threads_) thread.join();
+  }
+
+  Status Listen();
+  uint16_t port() const override { return port_; }
+  std::string address() const override {
+    const bool v6 = options_.address.find(':') != std::string::npos;
+    return Concat(v6 ? "[" : "", options_.address, v6 ? "]" : "", ":", port_);
+  }
+  void Shutdown(std::chrono::milliseconds grace) override;
+
+  const ServerOptions& options() const { return options_; }
+  const Router& router() const { return router_; }
+  ServerObserver* observer() const { return observer_; }
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+  ThreadPool& lane(Lane lane) { return *lanes_[static_cast<size_t>(lane)]; }
+  bool HostAllowed(const std::string& host) const;
+
+  /// Counts body bytes against the budget of the whole server; false: over it, nothing counted.
+  bool TakeBodyBytes(size_t bytes) {
+    if (body_bytes_.fetch_add(bytes) + bytes <= options_.bodies_bytes_max) return true;
+    body_bytes_.fetch_sub(bytes);
+    return false;
+  }
+  void ReturnBodyBytes(size_t bytes) { body_bytes_.fetch_sub(bytes); }
+
+  void Enter(const std::shared_ptr<Connection>& connection) {
+    const absl::MutexLock lock(&mutex_);
+    connections_.push_back(connection);
+  }
+  void Leave(Connection* connection);
+
+ private:
+  asio::awaitable<void> Accept();
+  bool EvictIdle();
+  bool WaitForNone(std::chrono::milliseconds time) {
+    const absl::MutexLock lock(&mutex_);
+    const auto none = [this]()
+                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return connections_.empty(); };
+    return mutex_.AwaitWithTimeout(absl::Condition(&none), absl::FromChrono(time));
+  }
+  std::vector<std::shared_ptr<Connection>> Connections() {
+    const absl::MutexLock lock(&mutex_);
+    return {connections_.begin(), connections_.end()};
+  }
+
+  const ServerOptions options_;
+  const Router& router_;
+  ServerObserver* const observer_;
+  asio::io_context io_;
+  std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
+  Tcp::acceptor acceptor_;
+  uint16_t port_ = 0;
+  std::atomic<bool> stopping_{false};
+  std::atomic<size_t> body_bytes_{0};
+  absl::Mutex mutex_;
+  std::list<std::shared_ptr<Connection>> connections_ ABSL_GUARDED_BY(mutex_);
+  std::array<std::unique_ptr<ThreadPool>, kLanes> lanes_;
+  std::vector<std::thread> io_threads_;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(ServerImpl& server, Tcp::socket socket)
+      : server_(server),
+        options_(server.options()),
+        stream_(std::move(socket)),
+        buffer_(options_.header_bytes_max + kPieceBytes) {
+    beast::error_code error;
+    stream_.socket().set_option(Tcp::no_delay(true), error);
+    const Tcp::endpoint peer = stream_.socket().remote_endpoint(error);
+    if (!error) peer_ = peer.address().to_string();
+  }
+
+  void Start() { asio::co_spawn(stream_.get_executor(), Run(shared_from_this()), asio::detached); }
+
+  // --- From other threads ---
+
+  bool idle() const { return idle_.load(std::memory_order_relaxed); }
+  SteadyClock::duration idle_for() const {
+    return SteadyClock::now().time_since_epoch() - idle_since_.load(std::memory_order_relaxed);
+  }
+  /// Closes the connection if it is between requests (`force`: in any case).
+  void Close(bool force) {
+    asio::post(stream_.get_executor(), [self = shared_from_this(), force] {
+      if (!force && !self->idle()) return;
+      self->CloseSocket();
+    });
+  }
+  void Cancel() {
+    asio::post(stream_.get_executor(), [self = shared_from_this()] {
+      if (self->exchange_ != nullptr) self->exchange_->request.cancel->Cancel();
+    });
+  }
+
+ private:
+  static asio::awaitable<void> Run(std::shared_ptr<Connection> self) {
+    try {
+      while (co_await self->ServeOne()) {
+      }
+    } catch (const std::exception&) {
+      // Only bad_alloc can come here; the connection goes, the server stays.
+    }
+    self->CloseSocket();
+    self->server_.Leave(self.get());
+  }
+
+  void CloseSocket() {
+    beast::error_code error;
+    stream_.socket().shutdown(Tcp::socket::shutdown_both, error);
+    stream_.close();
+  }
+
+  void SetIdle(bool idle) {
+    if (idle) idle_since_ = SteadyClock::now().time_since_epoch();
+    idle_ = idle;
+  }
+
+  /// Reads and answers one request. Returns whether the connection can carry another.
+  asio::awaitable<bool> ServeOne();
+  /// Reads the rest of the body. Returns 0, or the status that refuses it, or -1 if the
+  /// connection is lost.
+  asio::awaitable<int> ReadBody(Parser* parser, size_t limit);
+  /// Runs `job` on the lane of the exchange and waits for it, watching the peer.
+  asio::awaitable<bool> RunOnLane(std::shared_ptr<Exchange> exchange, bool urgent,
+                                  void (*job)(const ServerOptions&, Exchange*));
+  asio::awaitable<bool> WriteAll(std::string_view bytes);
+  /// Sends the answer in the exchange. Returns false when the connection is lost.
+  asio::awaitable<bool> Answer(std::shared_ptr<Exchange> exchange, bool keep_alive);
+  /// Sends a short answer made here.
+  asio::awaitable<bool> Refuse(Method method, Response response, bool keep_alive);
+  /// Lets the peer read our answer before the reset that closing over unread bytes would cause.
+  asio::awaitable<void> Linger();
+  std::string Head(Method method, const Response& response, bool keep_alive,
+                   std::optional<size_t> length) const;
+
+  ServerImpl& server_;
+  const ServerOptions& options_;
+  beast::tcp_stream stream_;
+  beast::flat_buffer buffer_;
+  std::string peer_;
+  bool http11_ = true;
+  bool first_ = true;
+  size_t body_bytes_ = 0;  // counted against the server's budget
+  std::shared_ptr<Exchange> exchange_;
+  std::atomic<bool> idle_{false};
+  std::atomic<SteadyClock::duration> idle_since_{SteadyClock::duration::zero()};
+};
+
+void ServerImpl::Leave(Connection* connection) {
+  const absl::MutexLock lock(&mutex_);
+  connections_.remove_if([&](const auto& entry) { return entry.get() == connection; });
+  if (observer_ != nullptr) observer_->OnConnections(-1);
+}
+
+bool ServerImpl::EvictIdle() {
+  std::shared_ptr<Connection> oldest;
+  // A connection this young may just not have sent its request yet.
+  SteadyClock::duration longest = std::chrono::milliseconds(250);
+  for (const auto& connection : Connections()) {
+    if (connection->idle() && connection->idle_for() > longest) {
+      longest = connection->idle_for();
+      oldest = connection;
+    }
+  }
+  if (oldest == nullptr) return false;
+  oldest->Close(/*force=*/false);
+  return true;
+}
+
+bool ServerImpl::HostAllowed(const std::string& host) const {
+  if (IsIpLiteral(host) || IsLoopbackHost(host)) return true;
+  return std::any_of(options_.allowed_hosts.begin(), options_.allowed_hosts.end(),
+                     [&](const std::string& allowed) {
+                       return allowed == "*" || EqualsIgnoreCase(allowed, host);
+                     });
+}
+
+Status ServerImpl::Listen() {
+  beast::error_code error;
+  Tcp::resolver resolver(io_);
+  const auto found = resolver.resolve(options_.address, std::to_string(options_.port),
+                                      asio::ip::resolver_base::passive, error);
+  if (error || found.empty()) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      Concat("cannot resolve listen address ", GoQuote(options_.address)));
+  }
+  const Tcp::endpoint endpoint = found.begin()->endpoint();
+  if (!endpoint.address().is_loopback() && !options_.insecure_listen) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      Concat("refusing to listen on ", endpoint.address().to_string(),
+                             ": other machines could reach it without TLS or authentication; "
+                             "--insecure-listen allows it"));
+  }
+  const auto fail = [&](std::string_view what) {
+    return MakeStatus(StatusCode::kUnavailable, Concat(what, " ", options_.address, ":",
+                                                       options_.port, ": ", error.message()));
+  };
+  acceptor_.open(endpoint.protocol(), error);
+  if (error) return fail("cannot open a socket for");
+  acceptor_.set_option(asio::socket_base::reuse_address(true), error);
+  acceptor_.bind(endpoint, error);
+  if (error) return fail("cannot listen on");
+  acceptor_.listen(asio::socket_base::max_listen_connections, error);
+  if (error) return fail("cannot listen on");
+  port_ = acceptor_.local_endpoint(error).port();
+  work_.emplace(io_.get_executor());
+  asio::co_spawn(io_, Accept(), asio::detached);
+  for (size_t i = 0; i < std::max<size_t>(1, options_.io_threads); ++i) {
+    io_threads_.emplace_back([this] { io_.run(); });
+    pthread_setname_np(io_threads_.back().native_handle(), "http-io");
+  }
+  return absl::OkStatus();
+}
+
+asio::awaitable<void> ServerImpl::Accept() {
+  asio::steady_timer timer(io_);
+  while (!stopping()) {
+    bool full = false;
+    {
+      const absl::MutexLock lock(&mutex_);
+      full = connections_.size() >= options_.connections_max;
+    }
+    std::chrono::milliseconds pause{0};
+    if (full) {
+      pause = std::chrono::milliseconds(EvictIdle() ? 2 : 20);
+    } else {
+      const asio::any_io_executor strand = asio::make_strand(io_);
+      auto [error, socket] = co_await acceptor_.async_accept(strand, kAwait);
+      if (!error) {
+        auto connection = std::make_shared<Connection>(*this, std::move(socket));
+        Enter(connection);
+        if (observer_ != nullptr) observer_->OnConnections(1);
+        connection->Start();
+      } else if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) {
+        break;
+      } else {
+        // Out of descriptors or memory: wait for some to come back instead of spinning.
+        EvictIdle();
+        pause = std::chrono::milliseconds(100);
+      }
+    }
+    if (pause.count() > 0) {
+      timer.expires_after(pause);
+      co_await timer.async_wait(kAwait);
+    }
+  }
+}
+
+void ServerImpl::Shutdown(std::chrono::milliseconds grace) {
+  if (!work_.has_value()) return;
+  stopping_ = true;
+  asio::post(io_, [this] {
+    beast::error_code error;
+    acceptor_.close(error);
+  });
+  for (const auto& connection : Connections()) connection->Close(/*force=*/false);
+  if (WaitForNone(grace)) return;
+  for (const auto& connection : Connections()) connection->Cancel();
+  if (WaitForNone(std::max(grace, std::chrono::milliseconds(200)))) return;
+  for (const auto& connection : Connections()) connection->Close(/*force=*/true);
+  // A handler that was cancelled comes back soon; one that writes must not be left half-way.
+  while (!WaitForNone(std::chrono::seconds(1))) {
+    for (const auto& connection : Connections()) connection->Close(/*force=*/true);
+  }
+}
+
+asio::awaitable<bool> Connection::WriteAll(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const std::string_view slice = bytes.substr(0, kWriteSliceBytes);
+    stream_.expires_after(options_.write_stall_timeout);
+    auto [error, written] =
+        co_await asio::async_write(stream_, asio::buffer(slice.data(), slice.size()), kAwait);
+    if (error) co_return false;
+    bytes.remove_prefix(slice.size());
+  }
+  stream_.expires_never();
+  co_return true;
+}
+
+std::string Connection::Head(Method method, const Response& response, bool keep_alive,
+                             std::optional<size_t> length) const {
+  std::string head = Concat(http11_ ? "HTTP/1.1 " : "HTTP/1.0 ", response.status, " ",
+                            ReasonOf(response.status), "\r\nDate: ", HttpDate(), "\r\n");
+  for (const auto& [name, value] : response.headers) {
+    // A header made from data must not end its line.
+    if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) continue;
+    head += Concat(name, ": ", value, "\r\n");
+  }
+  head += "X-Content-Type-Options: nosniff\r\n";
+  const bool bodiless = response.status == 204 || response.status == 304;
+  if (!bodiless && length.has_value()) head += Concat("Content-Length: ", *length, "\r\n");
+  if (!bodiless && !length.has_value() && http11_) head += "Transfer-Encoding: chunked\r\n";
+  if (!keep_alive) {
+    head += "Connection: close\r\n";
+  } else if (!http11_) {
+    head += "Connection: keep-alive\r\n";
+  }
+  head += "\r\n";
+  return head;
+}
+
+asio::awaitable<bool> Connection::Refuse(Method method, Response response, bool keep_alive) {
+  std::string out = Head(method, response, keep_alive, response.body.size());
+  if (method != Method::kHead) out += response.body;
+  const bool sent = co_await WriteAll(out);
+  if (sent && !keep_alive) co_await Linger();
+  co_return sent&& keep_alive;
+}
+
+asio::awaitable<void> Connection::Linger() {
+  beast::error_code ignored;
+  stream_.socket().shutdown(Tcp::socket::shutdown_send, ignored);
+  // Bounded in time and bytes: a bomb is not worth receiving.
+  stream_.expires_after(std::chrono::milliseconds(500));
+  buffer_.clear();
+  for (size_t bytes = 0; bytes < (4u << 20);) {
+    char sink[16384];
+    auto [error, n] = co_await stream_.async_read_some(asio::buffer(sink, sizeof(sink)), kAwait);
+    if (error) break;
+    bytes += n;
+  }
+}
+
+asio::awaitable<int> Connection::ReadBody(Parser* parser, size_t limit) {
+  const SteadyClock::time_point begin = SteadyClock::now();
+  while (!parser->is_done()) {
+    stream_.expires_after(options_.body_stall_timeout);
+    auto [error, n] = co_await bhttp::async_read_some(stream_, buffer_, *parser, kAwait);
+    if (error == bhttp::error::body_limit) co_return 413;
+    if (error == beast::error::timeout || error == asio::error::eof ||
+        error == asio::error::connection_reset || error == bhttp::error::partial_message ||
+        error == bhttp::error::end_of_stream) {
+      co_return -1;
+    }
+    if (error) co_return 400;
+    const size_t bytes = parser->get().body().size();
+    if (bytes > limit) co_return 413;
+    if (!server_.TakeBodyBytes(bytes - body_bytes_)) co_return 503;
+    body_bytes_ = bytes;
+    // One byte now and then would pass every stall limit for ever.
+    const auto elapsed = SteadyClock::now() - begin;
+    if (!parser->is_done() && elapsed > options_.body_stall_timeout &&
+        static_cast<double>(bytes) / std::chrono::duration<double>(elapsed).count() < 512) {
+      co_return 408;
+    }
+  }
+  co_return 0;
+}
+
+asio::awaitable<bool> Connection::RunOnLane(std::shared_ptr<Exchange> exchange, bool urgent,
+                                            void (*job)(const ServerOptions&, Exchange*)) {
+  exchange->done = false;
+  const bool accepted = server_.lane(exchange->route->options.lane)
+                            .Submit(
+                                [self = shared_from_this(), exchange, job] {
+                                  job(self->options_, exchange.get());
+                                  asio::post(self->stream_.get_executor(), [exchange] {
+                                    exchange->done = true;
+                                    exchange->timer.cancel();
+                                  });
+                                },
+                                urgent);
+  if (!accepted) co_return false;
+  while (!exchange->done) {
+    exchange->timer.expires_after(std::chrono::milliseconds(50));
+    co_await exchange->timer.async_wait(kAwait);
+    if (!exchange->done && !exchange->route->options.ignore_disconnect &&
+        PeerGone(stream_.socket().native_handle())) {
+      exchange->request.cancel->Cancel();
+    }
+  }
+  co_return true;
+}
+
+asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, bool keep_alive) {
+  const Method method = exchange->request.method;
+  if (exchange->failed) co_return false;
+  if (!exchange->more) {
+    std::string head = Head(method, exchange->response, keep_alive, exchange->piece.size());
+    const bool bodiless =
+        method == Method::kHead || exchange->response.status == 204 || exchange->piece.empty();
+    if (!bodiless && exchange->piece.size() <= 16384) {
+      head += exchange->piece;
+      co_return co_await WriteAll(head);
+    }
+    if (!co_await WriteAll(head)) co_return false;
+    if (bodiless) co_return true;
+    co_return co_await WriteAll(exchange->piece);
+  }
+  const std::string head = Head(method, exchange->response, keep_alive, std::nullopt);
+  if (!co_await WriteAll(head)) co_return false;
+  if (method == Method::kHead) co_return true;
+  while (true) {
+    if (!exchange->piece.empty()) {
+      if (http11_) {
+        char size[24];
+        const int n = std::snprintf(size, sizeof(size), "%zx\r\n", exchange->piece.size());
+        exchange->piece.insert(0, size, static_cast<size_t>(n));
+        exchange->piece += "\r\n";
+      }
+      if (!exchange->more && http11_) exchange->piece += "0\r\n\r\n";
+      if (!co_await WriteAll(exchange->piece)) co_return false;
+    } else if (!exchange->more && http11_) {
+      if (!co_await WriteAll("0\r\n\r\n")) co_return false;
+    }
+    if (!exchange->more) co_return true;
+    co_await RunOnLane(exchange, /*urgent=*/true,
+                       [](const ServerOptions&, Exchange* e) { Pull(e); });
+    if (exchange->failed) co_return false;
+  }
+}
+
+asio::awaitable<bool> Connection::ServeOne() {
+  // --- The head ---
+  if (buffer_.capacity() > 2 * kPieceBytes && buffer_.size() == 0) buffer_.shrink_to_fit();
+  if (buffer_.size() == 0) {
+    SetIdle(true);
+    if (server_.stopping()) co_return false;
+    stream_.expires_after(first_ ? options_.header_timeout : options_.idle_timeout);
+    auto [error, n] = co_await stream_.async_read_some(buffer_.prepare(4096), kAwait);
+    SetIdle(false);
+    if (error) co_return false;
+    buffer_.commit(n);
+  }
+  first_ = false;
+  Parser parser;
+  parser.header_limit(static_cast<uint32_t>(options_.header_bytes_max));
+  parser.body_limit(boost::none);
+  parser.eager(false);
+  stream_.expires_after(options_.header_timeout);
+  auto [head_error, head_bytes] =
+      co_await bhttp::async_read_header(stream_, buffer_, parser, kAwait);
+  const SteadyClock::time_point begin = SteadyClock::now();
+  if (head_error) {
+    if (head_error == bhttp::error::header_limit || head_error == bhttp::error::buffer_overflow) {
+      co_return co_await Refuse(Method::kGet, Response::Text(431, "request header too large\n"),
+                                false);
+    }
+    if (head_error == bhttp::error::end_of_stream || head_error == bhttp::error::partial_message ||
+        head_error.category() != make_error_code(bhttp::error::end_of_stream).category()) {
+      co_return false;
+    }
+    co_return co_await Refuse(
+        Method::kGet, Response::Text(400, Concat("bad request: ", head_error.message(), "\n")),
+        false);
+  }
+
+  const auto& message = parser.get();
+  http11_ = message.version() >= 11;
+  auto exchange = std::make_shared<Exchange>(stream_.get_executor());
+  Request& request = exchange->request;
+  request.method = MethodOf(message.method());
+  request.target = View(message.target());
+  request.peer = peer_;
+  for (const auto& field : message) {
+    request.headers.Add(View(field.name_string()), View(field.value()));
+  }
+  const bool chunked = parser.chunked();
+  const boost::optional<uint64_t> length = parser.content_length();
+  const bool has_body = chunked || length.value_or(0) > 0;
+  bool keep_alive = message.keep_alive() && !server_.stopping();
+  size_t bytes_in = head_bytes;
+
+  // --- What the head alone decides ---
+  const UrlLimits url_limits;
+  Result<Target> target = ParseTarget(request.target, url_limits);
+  Router::Match match;
+  std::optional<Response> refusal;
+  if (!target.ok()) {
+    refusal = Response::Text(400, Concat(ToStd(target.status().message()), "\n"));
+  } else {
+    std::string_view host = request.headers.Get("Host");
+    const bool many_hosts =
+        std::count_if(request.headers.begin(), request.headers.end(),
+                      [](const auto& field) { return EqualsIgnoreCase(field.first, "Host"); }) > 1;
+    if (!target->authority.empty()) host = target->authority;
+    const Result<HostPort> parsed = ParseHost(host);
+    const std::string_view origin = request.headers.Get("Origin");
+    const std::string_view encoding = request.headers.Get("Transfer-Encoding");
+    if (many_hosts || (host.empty() && http11_)) {
+      refusal = Response::Text(400, "exactly one Host header is required\n");
+    } else if (!host.empty() && !parsed.ok()) {
+      refusal = Response::Text(400, Concat(ToStd(parsed.status().message()), "\n"));
+    } else if (!host.empty() && !server_.HostAllowed(parsed->host)) {
+      refusal = Response::Text(403, "this Host is not served here; --web.allowed-host adds one\n");
+    } else if (!origin.empty() && request.method != Method::kGet &&
+               request.method != Method::kHead && request.method != Method::kOptions &&
+               !EqualsIgnoreCase(origin, Concat("http://", host)) &&
+               !EqualsIgnoreCase(origin, Concat("https://", host))) {
+      // A page elsewhere may send simple POSTs to a loopback address without asking anyone.
+      refusal = Response::Text(403, "requests from other origins are not accepted\n");
+    } else if (!encoding.empty() && !EqualsIgnoreCase(encoding, "chunked")) {
+      refusal = Response::Text(501, "unsupported Transfer-Encoding\n");
+    } else if (!encoding.empty() && request.headers.Has("Content-Length")) {
+      refusal = Response::Text(400, "both Content-Length and Transfer-Encoding\n");
+    } else {
+      request.segments = std::move(target->segments);
+      match = server_.router().Find(request.method, request.segments);
+      if (match.route == nullptr && match.allowed == 0 &&
+          !(request.method == Method::kOptions && request.target == "*")) {
+        refusal = Response::Text(404, "404 page not found\n");
+      } else if (match.route == nullptr) {
+        refusal = request.method == Method::kOptions ? Response()
+                                                     : Response::Text(405, "Method Not Allowed\n");
+        if (request.method == Method::kOptions) refusal->status = 204;
+        refusal->headers.Set("Allow", AllowOf(match.allowed));
+      }
+    }
+  }
+  size_t body_limit = options_.body_bytes_max;
+  if (!refusal.has_value()) {
+    exchange->route = match.route;
+    request.path_params = std::move(match.path_params);
+    if (match.route->options.body_bytes_max != 0) body_limit = match.route->options.body_bytes_max;
+    const std::string_view expect = request.headers.Get("Expect");
+    const Status query = ParseForm(target->query, url_limits, &request.params);
+    if (!query.ok()) {
+      refusal = Response::Text(400, Concat(ToStd(query.message()), "\n"));
+    } else if (length.value_or(0) > body_limit) {
+      refusal = Response::Text(413, Concat("body exceeds ", body_limit, " bytes\n"));
+    } else if (!expect.empty() && !EqualsIgnoreCase(expect, "100-continue")) {
+      refusal = Response::Text(417, "unsupported Expect\n");
+    } else if (!expect.empty() && has_body && http11_ && buffer_.size() == 0) {
+      if (!co_await WriteAll("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
+    }
+  }
+
+  // --- The body ---
+  if (!refusal.has_value() && has_body) {
+    parser.body_limit(body_limit);
+    parser.eager(true);
+    const int refused = co_await ReadBody(&parser, body_limit);
+    bytes_in += parser.get().body().size();
+    if (refused == -1) {
+      server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
+      co_return false;
+    }
+    if (refused == 413) {
+      refusal = Response::Text(413, Concat("body exceeds ", body_limit, " bytes\n"));
+    } else if (refused == 503) {
+      refusal = Response::Text(503, "too many request bodies in memory\n");
+      refusal->headers.Add("Retry-After", "1");
+    } else if (refused == 408) {
+      refusal = Response::Text(408, "body comes too slowly\n");
+    } else if (refused != 0) {
+      refusal = Response::Text(400, "malformed body framing\n");
+    }
+    request.body = std::move(parser.get().body());
+  }
+  stream_.expires_never();
+  if (!refusal.has_value() && exchange->route->options.form && request.method == Method::kPost &&
+      !request.body.empty()) {
+    std::string_view type = request.headers.Get("Content-Type");
+    type = Trim(type.substr(0, type.find(';')));
+    if (EqualsIgnoreCase(type, "application/x-www-form-urlencoded")) {
+      const Status form = ParseForm(request.body, url_limits, &request.params);
+      request.body = std::string();
+      if (!form.ok()) refusal = Response::Text(400, Concat(ToStd(form.message()), "\n"));
+    }
+  }
+
+  // --- The answer ---
+  ServerObserver* const observer = server_.observer();
+  bool reusable = false;
+  int status = 0;
+  size_t bytes_out = 0;
+  if (!refusal.has_value()) {
+    if (observer != nullptr) observer->OnInFlight(1);
+    exchange_ = exchange;
+    const bool accepted = co_await RunOnLane(exchange, /*urgent=*/false, Handle);
+    if (accepted) {
+      status = exchange->response.status;
+      bytes_out = exchange->piece.size();
+      keep_alive = keep_alive && !server_.stopping() && (http11_ || !exchange->more);
+      reusable = co_await Answer(exchange, keep_alive) && keep_alive;
+    } else {
+      refusal = Response::Text(503, "too many requests are waiting\n");
+      refusal->headers.Add("Retry-After", "1");
+    }
+    exchange_.reset();
+    if (observer != nullptr) observer->OnInFlight(-1);
+  }
+  server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
+  if (refusal.has_value()) {
+    status = refusal->status;
+    bytes_out = refusal->body.size();
+    const bool unread = has_body && !parser.is_done();
+    reusable = co_await Refuse(request.method, std::move(*refusal), keep_alive && !unread);
+  }
+  if (observer != nullptr) {
+    observer->OnRequest(exchange->route != nullptr ? std::string_view(exchange->route->name)
+                                                   : std::string_view("none"),
+                        request.method, status, SteadyClock::now() - begin, bytes_in, bytes_out);
+  }
+  co_return reusable;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const Router* router,
+                                              ServerObserver* observer) {
+  auto server = std::make_unique<ServerImpl>(options, router, observer);
+  VARVE_RETURN_IF_ERROR(server->Listen());
+  return std::unique_ptr<Server>(std::move(server));
+}
+
+}  // namespace varve::http
