@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
@@ -146,6 +147,8 @@ Result<int64_t> EvalDuration(const DurationExpr& duration, DurationScope scope,
   if (!(seconds > -kDurationSecondsEnd && seconds < kDurationSecondsEnd)) {
     return DurationError(query, duration.span, "duration is out of range");
   }
+  // A literal goes through nanoseconds first, so that 1.001 is 1001 ms; arithmetic does not.
+  if (duration.is_literal()) return std::llround(seconds * 1e9) / 1'000'000;
   return static_cast<int64_t>(seconds * 1000);
 }
 
@@ -283,7 +286,9 @@ bool Equal(const Expr& a, const Expr& b) {
     case ExprKind::kNumber: {
       const auto& x = *As<NumberLiteral>(a);
       const auto& y = *As<NumberLiteral>(b);
-      return EqualFloats(x.value, y.value) && std::signbit(x.value) == std::signbit(y.value);
+      return std::isnan(x.value)
+                 ? std::isnan(y.value)
+                 : x.value == y.value && std::signbit(x.value) == std::signbit(y.value);
     }
     case ExprKind::kString:
       return As<StringLiteral>(a)->value == As<StringLiteral>(b)->value;

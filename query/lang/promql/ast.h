@@ -130,9 +130,8 @@ struct TimeShift {
   bool has_at() const { return at_ms.has_value() || at_edge != Edge::kNone; }
 };
 
-/// Selects series. `name` is the metric name written in front of the braces (or quoted as the
-/// first thing inside them); `matchers` holds every matcher, the one for the name included (last if
-/// written in front).
+/// Selects series. `name` is the metric name written in front of the braces, if there is one;
+/// `matchers` holds every matcher, the one for that name included, as the last.
 struct VectorSelector : Expr {
   static constexpr ExprKind kKind = ExprKind::kVectorSelector;
   VectorSelector() : Expr(kKind) {}

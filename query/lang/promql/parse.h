@@ -14,9 +14,11 @@ namespace varve::promql {
 
 struct ParseOptions {
   size_t query_bytes_max = kQueryBytesMax;
-  /// Accept experimental functions, fill modifiers, anchored and smoothed. Prometheus hides them
-  /// behind flags; scripts and tests have them all on.
-  bool experimental = true;
+  // Prometheus hides these behind flags.
+  bool experimental_functions = true;    // and the aggregations limitk and limit_ratio
+  bool experimental_durations = true;    // arithmetic in durations
+  bool extended_range_selectors = true;  // anchored, smoothed
+  bool binop_fill_modifiers = true;      // fill, fill_left, fill_right
 };
 
 /// Parses and type-checks a query. The tree keeps no reference to `query`.
@@ -37,11 +39,5 @@ Result<std::vector<Matcher>> ParseSelector(std::string_view text, const ParseOpt
 /// Shows the line of the query that `status` speaks of, with a caret under the place and the
 /// message: three lines. Gives the bare message if the status carries no place.
 std::string RenderError(std::string_view query, const Status& status);
-
-/// Parses a duration in Prometheus's form: `1h30m`, units descending, each once. Errors:
-/// kInvalidArgument in Prometheus's words.
-Result<int64_t> ParseDurationMs(std::string_view text);
-/// Prints a duration the way Prometheus does: `1h30m`, `500ms`, `0s`; negative with a sign.
-std::string FormatDurationMs(int64_t duration_ms);
 
 }  // namespace varve::promql

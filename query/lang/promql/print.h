@@ -19,8 +19,4 @@ std::string PrettyPrint(const Expr& expr);
 /// Prints the tree as the JSON of /api/v1/parse_query (Prometheus 3).
 std::string ToJson(const Expr& expr);
 
-/// Prints a float as Go's strconv.FormatFloat(value, 'f', -1, 64): the shortest digits that give
-/// the same value back, no exponent; NaN, +Inf, -Inf.
-std::string FormatFloat(double value);
-
 }  // namespace varve::promql
