@@ -1,0 +1,1127 @@
+#include "engine/metrics/head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "engine/metrics/chunk_merge.h"
+
+namespace varve::metrics {
+namespace {
+
+constexpr uint32_t kFlagsOfAny =
+    kChunkHasNoNan | kChunkHasNoStale | kChunkNonDecreasing | kChunkConstant;
+
+/// Prometheus's rule for exemplars (OpenMetrics 1.0): at most this many characters of labels.
+constexpr size_t kExemplarLabelRunesMax = 128;
+
+size_t CountRunes(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+NewestSamples::NewestSamples(std::vector<Entry> entries) : entries_(std::move(entries)) {
+  std::sort(entries_.begin(), entries_.end(),
+            [](const Entry& a, const Entry& b) { return a.key < b.key; });
+}
+
+NewestSample NewestSamples::Find(const SeriesKey& key) const {
+  const auto at =
+      std::lower_bound(entries_.begin(), entries_.end(), key,
+                       [](const Entry& entry, const SeriesKey& k) { return entry.key < k; });
+  return at != entries_.end() && at->key == key ? at->newest : NewestSample();
+}
+
+/// A chunk that takes no more samples: its bytes stay where they are until the head goes.
+struct Head::ClosedChunk {
+  std::string_view bytes() const {
+    return kind == ChunkKind::kFloat ? floats.view() : std::string_view(histograms);
+  }
+  codec::SmallBuffer floats;
+  std::string histograms;
+  std::unique_ptr<std::vector<int64_t>> starts;
+  int64_t min_time = 0;
+  int64_t max_time = 0;
+  uint16_t count = 0;
+  ChunkKind kind = ChunkKind::kFloat;
+  uint8_t flags = 0;
+};
+
+/// Samples that came late, in arrival order.
+struct Head::Late {
+  struct Float {
+    int64_t time;
+    int64_t start;
+    double value;
+  };
+  struct Histo {
+    int64_t time;
+    int64_t start;
+    Histogram histogram;
+  };
+  std::vector<Float> floats;
+  std::vector<Histo> histograms;
+};
+
+/// The counts of a series as any reader sees them whose sequence is at most `sequence` (and above
+/// that of the mark before).
+struct Head::Mark {
+  uint64_t sequence;
+  uint32_t in_order;
+  uint32_t late_floats;
+  uint32_t late_histograms;
+};
+
+/// What few series have.
+struct Head::Rare {
+  Late late;
+  std::vector<Mark> marks;
+  codec::HistogramChunk open_histograms;
+  std::unique_ptr<std::vector<int64_t>> open_starts;
+};
+
+struct Head::Series {
+  SeriesKey key;
+  NewestSample newest;
+  codec::GorillaChunk open;
+  std::vector<ClosedChunk> closed;
+  std::unique_ptr<Rare> rare;
+  int64_t open_min_time = 0;
+  int64_t min_time = kMaxTime;  // of all its samples
+  int64_t max_time = kMinTime;
+  uint64_t changed = 0;  // the sequence of the last append that changed it
+  uint32_t in_order = 0;
+  bool logged = false;        // defined in the log since this head or process began
+  uint32_t batch_number = 0;  // which batch `batch_slot` belongs to
+  uint32_t batch_slot = 0;
+  uint32_t open_count = 0;
+  ChunkKind open_kind = ChunkKind::kFloat;
+  uint8_t open_flags = 0;
+
+  Rare& EnsureRare() {
+    if (rare == nullptr) rare = std::make_unique<Rare>();
+    return *rare;
+  }
+};
+
+struct Head::Page {
+  std::array<Series, kPageSeries> series;
+};
+
+/// One distinct series of the batch being appended, with its newest sample as of the last row.
+struct Head::BatchSeries {
+  uint32_t ordinal;
+  NewestSample newest;
+};
+
+Head::Head(uint32_t id, const HeadOptions& options, int64_t newest_time_ms,
+           std::shared_ptr<const NewestSamples> sealed, std::shared_ptr<const Head> previous)
+    : id_(id),
+      options_(options),
+      sealed_(std::move(sealed)),
+      previous_(std::move(previous)),
+      newest_time_ms_(newest_time_ms) {
+  VARVE_CHECK(id > 0);
+  const uint64_t pages = options_.limits.head_series_max / kPageSeries + 1;
+  VARVE_CHECK(pages < (1u << 22));
+  pages_ = std::unique_ptr<std::atomic<Page*>[]>(new std::atomic<Page*>[pages]());
+}
+
+Head::~Head() {
+  const uint64_t series = series_count_.load();
+  for (uint64_t page = 0; page * kPageSeries < series; ++page) delete pages_[page].load();
+}
+
+Head::Series& Head::At(uint32_t ordinal) const {
+  return pages_[ordinal / kPageSeries]
+      .load(std::memory_order_acquire)
+      ->series[ordinal % kPageSeries];
+}
+
+uint32_t Head::Find(const SeriesKey& key) const {
+  const auto at = by_key_.find(key);
+  return at == by_key_.end() ? kNoSeries : at->second;
+}
+
+Status Head::CheckLabels(LabelsView labels) const {
+  const auto invalid = [&](std::string_view what) {
+    return MakeStatus(StatusCode::kInvalidArgument, Concat(what, ": ", ToString(labels)));
+  };
+  if (labels.empty()) return MakeStatus(StatusCode::kInvalidArgument, "series without labels");
+  if (labels.size() > options_.limits.labels_per_series_max) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      Concat("series has ", labels.size(), " labels, the limit is ",
+                             options_.limits.labels_per_series_max));
+  }
+  for (const LabelView& label : labels) {
+    if (label.name.size() > options_.limits.label_name_bytes_max) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("label name of ", label.name.size(), " bytes, the limit is ",
+                               options_.limits.label_name_bytes_max));
+    }
+    if (label.value.size() > options_.limits.label_value_bytes_max) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("value of label ", GoQuote(label.name), " has ", label.value.size(),
+                               " bytes, the limit is ", options_.limits.label_value_bytes_max));
+    }
+  }
+  if (!IsCanonical(labels)) {
+    return invalid("labels are not sorted, or one is empty or repeated");
+  }
+  return absl::OkStatus();
+}
+
+uint32_t Head::Create(const SeriesKey& key, LabelsView labels) {
+  const auto ordinal = static_cast<uint32_t>(series_count_.load(std::memory_order_relaxed));
+  std::atomic<Page*>& page = pages_[ordinal / kPageSeries];
+  if (page.load(std::memory_order_relaxed) == nullptr) {
+    page.store(new Page(), std::memory_order_release);
+  }
+  Series& series = At(ordinal);
+  series.key = key;
+  if (previous_ != nullptr) {
+    if (const uint32_t before = previous_->Find(key); before != kNoSeries) {
+      series.newest = previous_->At(before).newest;
+    }
+  }
+  if (!series.newest.known && sealed_ != nullptr) series.newest = sealed_->Find(key);
+  by_key_.emplace(key, ordinal);
+  {
+    absl::WriterMutexLock lock(&index_mutex_);
+    VARVE_CHECK(index_.Add(labels) == ordinal);
+  }
+  series_count_.store(ordinal + 1, std::memory_order_release);
+  return ordinal;
+}
+
+bool Head::Judge(const NewestSample& newest, int64_t time_ms, uint64_t value_bits, ChunkKind kind,
+                 int64_t min_valid_ms, Route* route, RejectReason* reason) const {
+  if (time_ms >= min_valid_ms) {
+    if (!newest.known || time_ms > newest.time_ms) {
+      *route = Route::kInOrder;
+      return true;
+    }
+    if (time_ms == newest.time_ms) {
+      if (kind == newest.kind && value_bits == newest.value_bits) {
+        *route = Route::kSkip;
+        return true;
+      }
+      *reason = RejectReason::kDuplicate;
+      return false;
+    }
+  }
+  const int64_t window = options_.out_of_order_window_ms;
+  const int64_t newest_of_all = newest_time_ms_.load(std::memory_order_relaxed);
+  if (window > 0 && (newest_of_all == kMinTime || time_ms >= newest_of_all - window)) {
+    *route = Route::kLate;
+    return true;
+  }
+  *reason = window > 0               ? RejectReason::kTooOld
+            : time_ms < min_valid_ms ? RejectReason::kOutOfBounds
+                                     : RejectReason::kOutOfOrder;
+  return false;
+}
+
+Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& options,
+                                  const LogFn& log) {
+  AppendResult result;
+  const std::vector<WriteBatch::Series>& rows = batch.series();
+  const auto series_now = [this] { return series_count_.load(std::memory_order_relaxed); };
+  const auto describe = [&](uint32_t row) -> std::string {
+    const uint32_t slot = static_cast<uint32_t>(result.refs[row] & UINT32_MAX) - 1;
+    if (result.refs[row] == 0) return ToString(batch.labels(rows[row]));
+    std::vector<LabelView> labels;
+    index_.GetLabels(slot, &labels);
+    return ToString(labels);
+  };
+  const auto reject = [&](Rejection rejection) {
+    if (rejection.row != Rejection::Row::kExemplar) ++result.rejected;
+    if (result.rejections.size() < options.rejections_max) {
+      if (rejection.detail.empty()) {
+        rejection.detail = Concat(ToString(rejection.reason), ": ", describe(rejection.series),
+                                  " at ", rejection.time_ms);
+      }
+      result.rejections.push_back(std::move(rejection));
+    }
+  };
+
+  // 1. Find or make the series.
+  ++batch_number_;
+  batch_series_.clear();
+  std::vector<uint32_t> slots(rows.size(), kNoSeries);  // into batch_series_
+  std::vector<uint8_t> bad_series;                      // sized at the first bad one
+  result.refs.assign(rows.size(), 0);
+  for (uint32_t row = 0; row < rows.size(); ++row) {
+    const WriteBatch::Series& entry = rows[row];
+    uint32_t ordinal = kNoSeries;
+    if (entry.ref != 0) {
+      const uint64_t slot = entry.ref & UINT32_MAX;
+      if (entry.ref >> 32 != id_ || slot == 0 || slot > series_now()) {
+        result.stale_refs = true;
+        continue;
+      }
+      ordinal = static_cast<uint32_t>(slot - 1);
+    } else {
+      const LabelsView labels = batch.labels(entry);
+      const SeriesKey key = KeyOf(labels);
+      ordinal = Find(key);
+      if (ordinal == kNoSeries) {
+        Status status = CheckLabels(labels);
+        RejectReason reason = RejectReason::kInvalidLabels;
+        if (status.ok() && series_now() >= options_.limits.head_series_max) {
+          reason = RejectReason::kSeriesLimit;
+          status = MakeStatus(StatusCode::kResourceExhausted,
+                              Concat("series limit of ", options_.limits.head_series_max,
+                                     " reached: ", ToString(labels)));
+        }
+        if (!status.ok()) {
+          if (!options.partial) return status;
+          bad_series.resize(rows.size());
+          bad_series[row] = 1;
+          Rejection rejection{
+              Rejection::Row::kSeries, row, row, reason, 0, std::string(ToStd(status.message()))};
+          if (result.rejections.size() < options.rejections_max) {
+            result.rejections.push_back(std::move(rejection));
+          }
+          continue;
+        }
+        ordinal = Create(key, labels);
+      }
+    }
+    Series& series = At(ordinal);
+    if (series.batch_number != batch_number_) {
+      series.batch_number = batch_number_;
+      series.batch_slot = static_cast<uint32_t>(batch_series_.size());
+      batch_series_.push_back({ordinal, series.newest});
+    }
+    slots[row] = series.batch_slot;
+    result.refs[row] = static_cast<uint64_t>(id_) << 32 | (ordinal + 1);
+  }
+  if (result.stale_refs) return result;
+  const auto is_bad = [&](uint32_t row) { return !bad_series.empty() && bad_series[row] != 0; };
+
+  // 2. Judge every row, and encode what is accepted.
+  int64_t newest_of_all = newest_time_ms_.load(std::memory_order_relaxed);
+  const int64_t min_valid =
+      newest_of_all == kMinTime ? kMinTime : newest_of_all - options_.block_range_ms / 2;
+  encoder_.Clear();
+  std::vector<uint32_t> defined;  // by this batch; taken back if the log refuses it
+  const auto define = [&](uint32_t ordinal, Series& series) {
+    if (series.logged) return;
+    series.logged = true;
+    defined.push_back(ordinal);
+    std::vector<LabelView> labels;
+    index_.GetLabels(ordinal, &labels);
+    encoder_.AddSeries(ordinal, labels);
+  };
+  const auto undo_definitions = [&] {
+    for (const uint32_t ordinal : defined) At(ordinal).logged = false;
+  };
+  const auto whole_batch_error = [&]() -> Status {
+    undo_definitions();
+    const Rejection& first = result.rejections.front();
+    const StatusCode code = first.reason == RejectReason::kDuplicate ? StatusCode::kAlreadyExists
+                            : first.reason == RejectReason::kInvalidHistogram ||
+                                    first.reason == RejectReason::kInvalidLabels
+                                ? StatusCode::kInvalidArgument
+                                : StatusCode::kOutOfRange;
+    return MakeStatus(code, first.detail);
+  };
+
+  routes_.clear();
+  routes_.reserve(batch.samples().size());
+  for (uint32_t i = 0; i < batch.samples().size(); ++i) {
+    const WriteBatch::Sample& sample = batch.samples()[i];
+    VARVE_CHECK(sample.series < rows.size());
+    if (is_bad(sample.series)) {
+      ++result.rejected;
+      routes_.push_back(Route::kSkip);
+      continue;
+    }
+    BatchSeries& entry = batch_series_[slots[sample.series]];
+    const auto bits = std::bit_cast<uint64_t>(sample.value);
+    // A stale marker ends whatever kind of series there is.
+    const ChunkKind kind =
+        bits == kStaleNanBits && entry.newest.known ? entry.newest.kind : ChunkKind::kFloat;
+    Route route;
+    RejectReason reason;
+    if (!Judge(entry.newest, sample.time_ms, bits, kind, min_valid, &route, &reason)) {
+      if (!options.partial) result.rejections.clear();
+      reject({Rejection::Row::kSample, i, sample.series, reason, sample.time_ms, {}});
+      if (!options.partial) {
+        if (options.rejections_max == 0) {
+          result.rejections.push_back({Rejection::Row::kSample, i, sample.series, reason,
+                                       sample.time_ms, std::string(ToString(reason))});
+        }
+        return whole_batch_error();
+      }
+      routes_.push_back(Route::kSkip);
+      continue;
+    }
+    ++result.samples;
+    routes_.push_back(route);
+    if (route == Route::kSkip) continue;
+    if (route == Route::kInOrder) entry.newest = {sample.time_ms, bits, kind, true};
+    newest_of_all = std::max(newest_of_all, sample.time_ms);
+    define(entry.ordinal, At(entry.ordinal));
+    if (kind == ChunkKind::kFloat) {
+      encoder_.AddSample(entry.ordinal, sample.time_ms, sample.value, sample.start_ms);
+    } else {
+      Histogram stale;
+      stale.sum = StaleNan();
+      encoder_.AddHistogram(entry.ordinal, sample.time_ms, sample.start_ms, stale);
+    }
+  }
+  std::vector<Route> histogram_routes;
+  histogram_routes.reserve(batch.histograms().size());
+  for (uint32_t i = 0; i < batch.histograms().size(); ++i) {
+    const WriteBatch::HistogramSample& sample = batch.histograms()[i];
+    VARVE_CHECK(sample.series < rows.size());
+    if (is_bad(sample.series)) {
+      ++result.rejected;
+      histogram_routes.push_back(Route::kSkip);
+      continue;
+    }
+    BatchSeries& entry = batch_series_[slots[sample.series]];
+    const Histogram& h = sample.histogram;
+    Route route = Route::kSkip;
+    RejectReason reason = RejectReason::kInvalidHistogram;
+    Rejection rejection{Rejection::Row::kHistogram, i, sample.series, reason, sample.time_ms, {}};
+    Status valid = Validate(h);
+    const size_t buckets = h.positive_deltas.size() + h.negative_deltas.size() +
+                           h.positive_counts.size() + h.negative_counts.size();
+    if (valid.ok() && buckets > options_.limits.histogram_buckets_max) {
+      valid = MakeStatus(StatusCode::kInvalidArgument,
+                         Concat("histogram: ", buckets, " buckets, the limit is ",
+                                options_.limits.histogram_buckets_max));
+    }
+    bool good = valid.ok();
+    if (good) {
+      // Comparing whole histograms is dear; the sum's bits tell repeats from conflicts, as equal
+      // sums at equal times come from equal histograms.
+      good = Judge(entry.newest, sample.time_ms, std::bit_cast<uint64_t>(h.sum),
+                   ChunkKind::kHistogram, min_valid, &route, &rejection.reason);
+    } else {
+      rejection.detail =
+          Concat(ToStd(valid.message()), ": ", describe(sample.series), " at ", sample.time_ms);
+    }
+    if (!good) {
+      if (!options.partial) result.rejections.clear();
+      const Rejection copy = rejection;
+      reject(std::move(rejection));
+      if (!options.partial) {
+        if (result.rejections.empty()) result.rejections.push_back(copy);
+        return whole_batch_error();
+      }
+      histogram_routes.push_back(Route::kSkip);
+      continue;
+    }
+    ++result.histograms;
+    histogram_routes.push_back(route);
+    if (route == Route::kSkip) continue;
+    if (route == Route::kInOrder) {
+      entry.newest = {sample.time_ms, std::bit_cast<uint64_t>(h.sum), ChunkKind::kHistogram, true};
+    }
+    newest_of_all = std::max(newest_of_all, sample.time_ms);
+    define(entry.ordinal, At(entry.ordinal));
+    encoder_.AddHistogram(entry.ordinal, sample.time_ms, sample.start_ms, h);
+  }
+  std::vector<uint32_t> exemplars;  // accepted
+  for (uint32_t i = 0; i < batch.exemplars().size(); ++i) {
+    const WriteBatch::SeriesExemplar& row = batch.exemplars()[i];
+    VARVE_CHECK(row.series < rows.size());
+    size_t runes = 0;
+    for (const LabelView& label : row.exemplar.labels) {
+      runes += CountRunes(label.name) + CountRunes(label.value);
+    }
+    if (is_bad(row.series) || runes > kExemplarLabelRunesMax) {
+      ++result.exemplars_rejected;
+      continue;
+    }
+    const uint32_t ordinal = batch_series_[slots[row.series]].ordinal;
+    define(ordinal, At(ordinal));
+    encoder_.AddExemplar(ordinal, row.exemplar);
+    exemplars.push_back(i);
+    ++result.exemplars;
+  }
+  std::vector<uint32_t> metadata;  // new
+  for (uint32_t i = 0; i < batch.metadata().size(); ++i) {
+    const WriteBatch::FamilyMetadata& row = batch.metadata()[i];
+    absl::MutexLock lock(&side_mutex_);
+    const auto known = metadata_.find(row.family);
+    if (known != metadata_.end() && std::find(known->second.begin(), known->second.end(),
+                                              row.metadata) != known->second.end()) {
+      continue;
+    }
+    encoder_.AddMetadata(row.family, row.metadata);
+    metadata.push_back(i);
+  }
+  if (encoder_.empty()) return result;
+
+  // 3. Log it.
+  if (Status status = log(encoder_.Finish()); !status.ok()) {
+    undo_definitions();
+    return status;
+  }
+
+  // 4. Apply it.
+  const uint64_t sequence = sequence_.load(std::memory_order_relaxed) + 1;
+  for (size_t i = 0; i < routes_.size(); ++i) {
+    if (routes_[i] == Route::kSkip) continue;
+    const WriteBatch::Sample& sample = batch.samples()[i];
+    const uint32_t ordinal = batch_series_[slots[sample.series]].ordinal;
+    Series& series = At(ordinal);
+    absl::MutexLock lock(&StripeOf(ordinal));
+    if (std::bit_cast<uint64_t>(sample.value) == kStaleNanBits && series.newest.known &&
+        series.newest.kind == ChunkKind::kHistogram) {
+      Histogram stale;
+      stale.sum = StaleNan();
+      ApplyHistogram(series, sample.time_ms, stale, sample.start_ms, routes_[i]);
+    } else {
+      ApplyFloat(series, sample.time_ms, sample.value, sample.start_ms, routes_[i]);
+    }
+  }
+  for (size_t i = 0; i < histogram_routes.size(); ++i) {
+    if (histogram_routes[i] == Route::kSkip) continue;
+    const WriteBatch::HistogramSample& sample = batch.histograms()[i];
+    const uint32_t ordinal = batch_series_[slots[sample.series]].ordinal;
+    absl::MutexLock lock(&StripeOf(ordinal));
+    ApplyHistogram(At(ordinal), sample.time_ms, sample.histogram, sample.start_ms,
+                   histogram_routes[i]);
+  }
+  for (const uint32_t i : exemplars) {
+    const WriteBatch::SeriesExemplar& row = batch.exemplars()[i];
+    ApplyExemplar(batch_series_[slots[row.series]].ordinal, row.exemplar);
+  }
+  for (const uint32_t i : metadata) {
+    ApplyMetadata(batch.metadata()[i].family, batch.metadata()[i].metadata);
+  }
+  if (newest_of_all != kMinTime) {
+    newest_time_ms_.store(newest_of_all, std::memory_order_relaxed);
+  }
+  sequence_.store(sequence, std::memory_order_release);
+  return result;
+}
+
+void Head::MarkState(Series& series) {
+  const uint64_t pin = newest_pin_.load(std::memory_order_acquire);
+  // Pins are sequences plus one. Nothing pinned, or the series has changed since: no one needs
+  // the state of now.
+  if (pin == 0 || series.changed >= pin) return;
+  Rare& rare = series.EnsureRare();
+  if (rare.marks.size() >= 4) {
+    absl::MutexLock lock(&side_mutex_);
+    uint64_t below = 0;
+    std::erase_if(rare.marks, [&](const Mark& mark) {
+      side_mutex_.AssertHeld();
+      const auto reader = pinned_.lower_bound(below + 1);
+      const bool needed = reader != pinned_.end() && *reader <= mark.sequence;
+      below = mark.sequence;
+      return !needed;
+    });
+  }
+  rare.marks.push_back({pin, series.in_order, static_cast<uint32_t>(rare.late.floats.size()),
+                        static_cast<uint32_t>(rare.late.histograms.size())});
+}
+
+void Head::Touch(Series& series, int64_t time_ms) {
+  series.changed = sequence_.load(std::memory_order_relaxed) + 1;
+  if (series.min_time > series.max_time) ++series_with_samples_;
+  series.min_time = std::min(series.min_time, time_ms);
+  series.max_time = std::max(series.max_time, time_ms);
+  NoteSample(time_ms);
+}
+
+void Head::NoteSample(int64_t time_ms) {
+  samples_.store(samples_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (time_ms < min_time_ms_.load(std::memory_order_relaxed)) {
+    min_time_ms_.store(time_ms, std::memory_order_relaxed);
+  }
+  if (time_ms > max_time_ms_.load(std::memory_order_relaxed)) {
+    max_time_ms_.store(time_ms, std::memory_order_relaxed);
+  }
+}
+
+void Head::CloseChunk(Series& series) {
+  if (series.open_count == 0) return;
+  ClosedChunk chunk;
+  chunk.kind = series.open_kind;
+  chunk.count = static_cast<uint16_t>(series.open_count);
+  chunk.flags = series.open_flags;
+  chunk.min_time = series.open_min_time;
+  chunk.max_time = series.newest.time_ms;
+  if (series.open_kind == ChunkKind::kFloat) {
+    const auto before = static_cast<int64_t>(series.open.heap_bytes());
+    chunk.floats.Reserve(static_cast<uint32_t>(series.open.bytes().size()));
+    std::memcpy(chunk.floats.data(), series.open.bytes().data(), series.open.bytes().size());
+    chunk.floats.set_size(static_cast<uint32_t>(series.open.bytes().size()));
+    chunk.floats.ShrinkToFit();
+    series.open.Clear();
+    chunk_bytes_ += static_cast<int64_t>(chunk.floats.capacity()) - before +
+                    static_cast<int64_t>(sizeof(ClosedChunk));
+  } else {
+    const auto before = static_cast<int64_t>(series.rare->open_histograms.heap_bytes());
+    chunk.histograms = std::string(series.rare->open_histograms.bytes());
+    series.rare->open_histograms.Clear();
+    chunk_bytes_ += static_cast<int64_t>(chunk.histograms.capacity()) - before +
+                    static_cast<int64_t>(sizeof(ClosedChunk));
+  }
+  if (series.rare != nullptr) chunk.starts = std::move(series.rare->open_starts);
+  series.closed.push_back(std::move(chunk));
+  series.open_count = 0;
+}
+
+void Head::ApplyFloat(Series& series, int64_t time_ms, double value, int64_t start_ms,
+                      Route route) {
+  MarkState(series);
+  if (route == Route::kLate) {
+    series.EnsureRare().late.floats.push_back({time_ms, start_ms, value});
+    chunk_bytes_.fetch_add(sizeof(Late::Float), std::memory_order_relaxed);
+    Touch(series, time_ms);
+    return;
+  }
+  if (series.open_count > 0 &&
+      (series.open_kind != ChunkKind::kFloat || series.open_count >= kChunkSamples)) {
+    CloseChunk(series);
+  }
+  const auto bits = std::bit_cast<uint64_t>(value);
+  if (series.open_count == 0) {
+    series.open_kind = ChunkKind::kFloat;
+    series.open_min_time = time_ms;
+    series.open_flags = kFlagsOfAny;
+    chunks_.store(chunks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  } else {
+    if (bits != series.newest.value_bits) series.open_flags &= ~kChunkConstant;
+    if (!(value >= std::bit_cast<double>(series.newest.value_bits))) {
+      series.open_flags &= ~kChunkNonDecreasing;
+    }
+  }
+  if (std::isnan(value)) {
+    series.open_flags &= ~(kChunkHasNoNan | kChunkNonDecreasing);
+    if (bits == kStaleNanBits) series.open_flags &= ~kChunkHasNoStale;
+  }
+  const size_t before = series.open.heap_bytes();
+  series.open.Append(time_ms, value);
+  if (const size_t after = series.open.heap_bytes(); after != before) {
+    chunk_bytes_.fetch_add(static_cast<int64_t>(after - before), std::memory_order_relaxed);
+  }
+  if (start_ms != kNoStartTime || (series.rare != nullptr && series.rare->open_starts != nullptr)) {
+    Rare& rare = series.EnsureRare();
+    if (rare.open_starts == nullptr) {
+      rare.open_starts = std::make_unique<std::vector<int64_t>>(series.open_count, kNoStartTime);
+    }
+    rare.open_starts->push_back(start_ms);
+  }
+  ++series.open_count;
+  ++series.in_order;
+  series.newest = {time_ms, bits, ChunkKind::kFloat, true};
+  Touch(series, time_ms);
+}
+
+void Head::ApplyHistogram(Series& series, int64_t time_ms, const Histogram& histogram,
+                          int64_t start_ms, Route route) {
+  Rare& rare = series.EnsureRare();
+  MarkState(series);
+  if (route == Route::kLate) {
+    rare.late.histograms.push_back({time_ms, start_ms, histogram});
+    chunk_bytes_.fetch_add(sizeof(Late::Histo) + 8 * (histogram.positive_deltas.size() +
+                                                      histogram.positive_counts.size()),
+                           std::memory_order_relaxed);
+    Touch(series, time_ms);
+    return;
+  }
+  if (series.open_count > 0 &&
+      (series.open_kind != ChunkKind::kHistogram || series.open_count >= kChunkSamples)) {
+    CloseChunk(series);
+  }
+  if (series.open_count == 0) {
+    series.open_kind = ChunkKind::kHistogram;
+    series.open_min_time = time_ms;
+    series.open_flags = 0;
+    chunks_.store(chunks_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+  const size_t before = rare.open_histograms.heap_bytes();
+  rare.open_histograms.Append(time_ms, histogram);
+  chunk_bytes_.fetch_add(
+      static_cast<int64_t>(rare.open_histograms.heap_bytes()) - static_cast<int64_t>(before),
+      std::memory_order_relaxed);
+  if (start_ms != kNoStartTime || rare.open_starts != nullptr) {
+    if (rare.open_starts == nullptr) {
+      rare.open_starts = std::make_unique<std::vector<int64_t>>(series.open_count, kNoStartTime);
+    }
+    rare.open_starts->push_back(start_ms);
+  }
+  ++series.open_count;
+  ++series.in_order;
+  series.newest = {time_ms, std::bit_cast<uint64_t>(histogram.sum), ChunkKind::kHistogram, true};
+  Touch(series, time_ms);
+}
+
+void Head::ApplyExemplar(uint32_t ordinal, Exemplar exemplar) {
+  absl::MutexLock lock(&side_mutex_);
+  exemplars_.push_back(
+      {sequence_.load(std::memory_order_relaxed) + 1, ordinal, std::move(exemplar)});
+  if (exemplars_.size() > options_.limits.exemplars_max) exemplars_.pop_front();
+}
+
+void Head::ApplyMetadata(std::string_view family, const Metadata& metadata) {
+  absl::MutexLock lock(&side_mutex_);
+  auto at = metadata_.find(family);
+  if (at == metadata_.end())
+    at = metadata_.emplace(std::string(family), std::vector<Metadata>()).first;
+  if (std::find(at->second.begin(), at->second.end(), metadata) == at->second.end()) {
+    at->second.push_back(metadata);
+  }
+}
+
+// --- Replay and bulk load ---
+
+/// Applies rows as they were judged when they were first appended: what was newer than its series
+/// then is newer now, because the log has the same order.
+class Head::ReplaySink final : public WalBatchSink {
+ public:
+  explicit ReplaySink(Head* head) : head_(head) {}
+
+  Status OnSeries(uint32_t number, LabelsView labels) override {
+    std::vector<uint32_t>& map = head_->replay_series_;
+    // Numbers are dense; a damaged one must not make the map huge.
+    if (number > head_->options_.limits.head_series_max) {
+      return MakeStatus(StatusCode::kDataLoss, "metrics WAL batch: series number too large");
+    }
+    if (number >= map.size()) map.resize(number + 1 + number / 2, kNoSeries);
+    const SeriesKey key = KeyOf(labels);
+    uint32_t ordinal = head_->Find(key);
+    if (ordinal == kNoSeries) ordinal = head_->Create(key, labels);
+    map[number] = ordinal;
+    return absl::OkStatus();
+  }
+  Status OnSample(uint32_t number, int64_t time_ms, double value, int64_t start_ms) override {
+    Series* series = Find(number);
+    if (series == nullptr) return Unknown(number);
+    Route route;
+    if (Place(*series, time_ms, std::bit_cast<uint64_t>(value), ChunkKind::kFloat, &route)) {
+      head_->ApplyFloat(*series, time_ms, value, start_ms, route);
+      Count(time_ms);
+    }
+    return absl::OkStatus();
+  }
+  Status OnHistogram(uint32_t number, int64_t time_ms, int64_t start_ms,
+                     Histogram histogram) override {
+    Series* series = Find(number);
+    if (series == nullptr) return Unknown(number);
+    Route route;
+    if (Place(*series, time_ms, std::bit_cast<uint64_t>(histogram.sum), ChunkKind::kHistogram,
+              &route)) {
+      head_->ApplyHistogram(*series, time_ms, histogram, start_ms, route);
+      Count(time_ms);
+    }
+    return absl::OkStatus();
+  }
+  Status OnExemplar(uint32_t number, Exemplar exemplar) override {
+    if (Find(number) == nullptr) return Unknown(number);
+    head_->ApplyExemplar(head_->replay_series_[number], std::move(exemplar));
+    return absl::OkStatus();
+  }
+  Status OnMetadata(std::string_view family, Metadata metadata) override {
+    head_->ApplyMetadata(family, metadata);
+    return absl::OkStatus();
+  }
+
+ private:
+  Series* Find(uint32_t number) const {
+    const std::vector<uint32_t>& map = head_->replay_series_;
+    if (number >= map.size() || map[number] == kNoSeries) return nullptr;
+    return &head_->At(map[number]);
+  }
+  static Status Unknown(uint32_t number) {
+    return MakeStatus(StatusCode::kDataLoss, Concat("metrics WAL batch: sample of series ", number,
+                                                    ", whose definition is missing"));
+  }
+  static bool Place(const Series& series, int64_t time_ms, uint64_t bits, ChunkKind kind,
+                    Route* route) {
+    const NewestSample& newest = series.newest;
+    if (newest.known && newest.time_ms == time_ms && newest.kind == kind &&
+        newest.value_bits == bits) {
+      return false;
+    }
+    *route = !newest.known || time_ms > newest.time_ms ? Route::kInOrder : Route::kLate;
+    return true;
+  }
+  void Count(int64_t time_ms) {
+    ++head_->replayed_samples_;
+    if (time_ms > head_->newest_time_ms_.load(std::memory_order_relaxed)) {
+      head_->newest_time_ms_.store(time_ms, std::memory_order_relaxed);
+    }
+  }
+
+  Head* head_;
+};
+
+void Head::ReplayEpoch() { replay_series_.clear(); }
+
+Status Head::ReplayBatch(std::string_view payload) {
+  ReplaySink sink(this);
+  Status status = DecodeWalBatch(payload, &sink);
+  sequence_.fetch_add(1, std::memory_order_release);
+  return status;
+}
+
+void Head::LoadSamples(LabelsView labels, std::span<const int64_t> times_ms,
+                       std::span<const double> values) {
+  VARVE_CHECK(times_ms.size() == values.size());
+  const SeriesKey key = KeyOf(labels);
+  uint32_t ordinal = Find(key);
+  if (ordinal == kNoSeries) ordinal = Create(key, labels);
+  Series& series = At(ordinal);
+  for (size_t i = 0; i < times_ms.size(); ++i) {
+    const bool in_order = !series.newest.known || times_ms[i] > series.newest.time_ms;
+    ApplyFloat(series, times_ms[i], values[i], kNoStartTime,
+               in_order ? Route::kInOrder : Route::kLate);
+  }
+  sequence_.fetch_add(1, std::memory_order_release);
+}
+
+void Head::LoadHistograms(LabelsView labels, std::span<const int64_t> times_ms,
+                          std::span<const Histogram> histograms) {
+  VARVE_CHECK(times_ms.size() == histograms.size());
+  const SeriesKey key = KeyOf(labels);
+  uint32_t ordinal = Find(key);
+  if (ordinal == kNoSeries) ordinal = Create(key, labels);
+  Series& series = At(ordinal);
+  for (size_t i = 0; i < times_ms.size(); ++i) {
+    const bool in_order = !series.newest.known || times_ms[i] > series.newest.time_ms;
+    ApplyHistogram(series, times_ms[i], histograms[i], kNoStartTime,
+                   in_order ? Route::kInOrder : Route::kLate);
+  }
+  sequence_.fetch_add(1, std::memory_order_release);
+}
+
+void Head::LoadMetadata(std::string_view family, const Metadata& metadata) {
+  ApplyMetadata(family, metadata);
+}
+
+// --- Reading ---
+
+TimeRange Head::range() const {
+  return {min_time_ms_.load(std::memory_order_relaxed),
+          max_time_ms_.load(std::memory_order_relaxed)};
+}
+
+uint64_t Head::exemplar_count() const {
+  absl::MutexLock lock(&side_mutex_);
+  return exemplars_.size();
+}
+
+uint64_t Head::approximate_bytes() const {
+  constexpr uint64_t kIndexBytesPerSeries = 200;
+  return series_count() * (sizeof(Series) + sizeof(SeriesKey) + kIndexBytesPerSeries) +
+         static_cast<uint64_t>(std::max<int64_t>(0, chunk_bytes_.load(std::memory_order_relaxed)));
+}
+
+bool Head::empty() const {
+  if (samples() > 0) return false;
+  absl::MutexLock lock(&side_mutex_);
+  return exemplars_.empty() && metadata_.empty();
+}
+
+uint64_t Head::bytes() const {
+  const uint64_t series = series_count();
+  const uint64_t pages = (series + kPageSeries - 1) / kPageSeries;
+  uint64_t index_bytes = 0;
+  {
+    absl::ReaderMutexLock lock(&index_mutex_);
+    index_bytes = index_.stats().memory_bytes;
+  }
+  return pages * sizeof(Page) + series * (sizeof(SeriesKey) + 8) * 3 / 2 + index_bytes +
+         static_cast<uint64_t>(std::max<int64_t>(0, chunk_bytes_.load()));
+}
+
+std::shared_ptr<const NewestSamples> Head::CollectNewest() const {
+  std::vector<NewestSamples::Entry> entries;
+  const uint64_t count = series_count();
+  entries.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const Series& series = At(i);
+    if (series.newest.known) entries.push_back({series.key, series.newest});
+  }
+  return std::make_shared<const NewestSamples>(std::move(entries));
+}
+
+uint64_t Head::Pin() const {
+  absl::MutexLock lock(&side_mutex_);
+  // Plus one, so that a pin of the empty head is not zero: "nothing pinned".
+  const uint64_t pin = sequence() + 1;
+  pinned_.insert(pin);
+  newest_pin_.store(*pinned_.rbegin(), std::memory_order_release);
+  return pin;
+}
+
+void Head::Unpin(uint64_t pin) const {
+  absl::MutexLock lock(&side_mutex_);
+  pinned_.erase(pinned_.find(pin));
+  newest_pin_.store(pinned_.empty() ? 0 : *pinned_.rbegin(), std::memory_order_release);
+}
+
+TimeRange Head::SeriesRange(uint32_t ordinal) const {
+  absl::MutexLock lock(&StripeOf(ordinal));
+  const Series& series = At(ordinal);
+  return {series.min_time, series.max_time};
+}
+
+std::vector<uint32_t> Head::Select(std::span<const index::CompiledMatcher> matchers,
+                                   TimeRange range) const {
+  std::vector<uint32_t> found;
+  std::vector<uint32_t> ranks;
+  {
+    absl::MutexLock lock(&index_mutex_);
+    index_.Select(matchers).ToVector(&found);
+    const uint32_t slots = index_.slots();
+    if (label_order_.size() != slots) {
+      // New series are sorted among themselves and merged in.
+      const size_t known = label_order_.size();
+      std::vector<LabelView> a;
+      std::vector<LabelView> b;
+      const auto less = [&](uint32_t x, uint32_t y) {
+        index_mutex_.AssertReaderHeld();
+        index_.GetLabels(x, &a);
+        index_.GetLabels(y, &b);
+        return CompareLabels(a, b) < 0;
+      };
+      for (uint32_t i = static_cast<uint32_t>(known); i < slots; ++i) label_order_.push_back(i);
+      std::sort(label_order_.begin() + known, label_order_.end(), less);
+      std::inplace_merge(label_order_.begin(), label_order_.begin() + known, label_order_.end(),
+                         less);
+      label_rank_.resize(slots);
+      for (uint32_t rank = 0; rank < slots; ++rank) label_rank_[label_order_[rank]] = rank;
+    }
+    ranks.reserve(found.size());
+    for (const uint32_t ordinal : found) ranks.push_back(label_rank_[ordinal]);
+    std::sort(ranks.begin(), ranks.end());
+    for (size_t i = 0; i < ranks.size(); ++i) found[i] = label_order_[ranks[i]];
+  }
+  std::erase_if(found, [&](uint32_t ordinal) {
+    const TimeRange own = SeriesRange(ordinal);
+    return own.min_ms > own.max_ms || !own.Overlaps(range);
+  });
+  return found;
+}
+
+std::vector<uint32_t> Head::AllSeries() const { return Select({}, TimeRange{}); }
+
+void Head::GetLabels(uint32_t series,
+                     std::vector<LabelView>* out) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  // Labels of a series that exists never change: see MemoryIndex.
+  index_.GetLabels(series, out);
+}
+
+std::string_view Head::GetLabel(uint32_t series,
+                                std::string_view name) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  return index_.GetLabel(series, name);
+}
+
+void Head::WithIndex(const std::function<void(const index::MemoryIndex&)>& use) const {
+  absl::ReaderMutexLock lock(&index_mutex_);
+  use(index_);
+}
+
+/// The chunks of one series as one reader sees them. Closed chunks are borrowed from the head,
+/// which it holds; the open one is a copy.
+class HeadChunkData final : public Chunk::Impl {
+ public:
+  struct Piece {
+    std::string_view bytes;
+    const std::vector<int64_t>* starts = nullptr;
+    uint32_t count = 0;
+  };
+
+  explicit HeadChunkData(std::shared_ptr<const Head> head) : head_(std::move(head)) {}
+
+  Status DecodeTimes(uint32_t token, std::span<int64_t> out) const override {
+    const Piece& piece = pieces_[token];
+    std::vector<double> values(piece.count);
+    return Decode(piece, out, values);
+  }
+  Status DecodeValues(uint32_t token, uint32_t begin, std::span<double> out) const override {
+    const Piece& piece = pieces_[token];
+    std::vector<int64_t> times(piece.count);
+    if (begin == 0 && out.size() == piece.count) return Decode(piece, times, out);
+    std::vector<double> values(piece.count);
+    if (Status status = Decode(piece, times, values); !status.ok()) return status;
+    std::copy_n(values.begin() + begin, out.size(), out.begin());
+    return absl::OkStatus();
+  }
+  Status DecodeFloats(uint32_t token, std::span<int64_t> times,
+                      std::span<double> values) const override {
+    return Decode(pieces_[token], times, values);
+  }
+  Status DecodeStartTimes(uint32_t token, std::span<int64_t> out) const override {
+    const Piece& piece = pieces_[token];
+    if (piece.starts == nullptr) {
+      std::fill(out.begin(), out.end(), kNoStartTime);
+    } else {
+      std::copy_n(piece.starts->begin(), out.size(), out.begin());
+    }
+    return absl::OkStatus();
+  }
+  Status DecodeHistograms(uint32_t token, std::vector<Histogram>* out) const override {
+    std::vector<int64_t> times(pieces_[token].count);
+    return DecodeHistogramPiece(pieces_[token], times, out);
+  }
+
+  std::vector<Piece> pieces_;
+  std::vector<bool> is_histogram_;
+  std::string open_bytes_;
+  std::vector<int64_t> open_starts_;
+
+ private:
+  static Status Broken() { return MakeStatus(StatusCode::kInternal, "head chunk does not decode"); }
+  Status Decode(const Piece& piece, std::span<int64_t> times, std::span<double> values) const {
+    if (is_histogram_[&piece - pieces_.data()]) {
+      std::vector<Histogram> histograms;
+      return DecodeHistogramPiece(piece, times, &histograms);
+    }
+    return codec::DecodeGorilla(piece.bytes, times, values) ? absl::OkStatus() : Broken();
+  }
+  static Status DecodeHistogramPiece(const Piece& piece, std::span<int64_t> times,
+                                     std::vector<Histogram>* out) {
+    return codec::DecodeHistogramChunk(piece.bytes, times, out) ? absl::OkStatus() : Broken();
+  }
+
+  std::shared_ptr<const Head> head_;
+};
+
+Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
+                       std::vector<Chunk>* out) const {
+  auto data = std::make_shared<HeadChunkData>(shared_from_this());
+  std::vector<Chunk> chunks;
+  std::vector<Late::Float> late_floats;
+  std::vector<Late::Histo> late_histograms;
+  bool last_is_cut = false;  // the reader sees less of the last chunk than there is
+  {
+    absl::MutexLock lock(&StripeOf(ordinal));
+    const Series& series = At(ordinal);
+    uint32_t in_order = series.in_order;
+    uint32_t late_float_count = 0;
+    uint32_t late_histogram_count = 0;
+    if (series.rare != nullptr) {
+      late_float_count = static_cast<uint32_t>(series.rare->late.floats.size());
+      late_histogram_count = static_cast<uint32_t>(series.rare->late.histograms.size());
+      const std::vector<Mark>& marks = series.rare->marks;
+      const auto mark = std::find_if(marks.begin(), marks.end(),
+                                     [pin](const Mark& m) { return m.sequence >= pin; });
+      // A mark holds for readers that had pinned when it was made, and the series has changed
+      // since for all of them.
+      if (mark != marks.end() && series.changed >= pin) {
+        in_order = mark->in_order;
+        late_float_count = mark->late_floats;
+        late_histogram_count = mark->late_histograms;
+      }
+    }
+    const auto add = [&](ChunkKind kind, uint32_t flags, uint32_t count, int64_t min_time,
+                         int64_t max_time, std::string_view bytes,
+                         const std::vector<int64_t>* starts) {
+      Chunk chunk;
+      chunk.kind = kind;
+      chunk.flags = flags;
+      if (starts != nullptr) chunk.flags |= kChunkHasStartTimes;
+      chunk.count = count;
+      chunk.min_time_ms = min_time;
+      chunk.max_time_ms = max_time;
+      chunk.impl = data;
+      chunk.token = static_cast<uint32_t>(data->pieces_.size());
+      data->pieces_.push_back({bytes, starts, count});
+      data->is_histogram_.push_back(kind == ChunkKind::kHistogram);
+      chunks.push_back(std::move(chunk));
+    };
+    uint32_t left = in_order;
+    for (const ClosedChunk& closed : series.closed) {
+      if (left == 0) break;
+      const uint32_t count = std::min<uint32_t>(left, closed.count);
+      left -= count;
+      if (closed.min_time > range.max_ms || closed.max_time < range.min_ms) continue;
+      add(closed.kind, closed.flags, count, closed.min_time, closed.max_time, closed.bytes(),
+          closed.starts.get());
+      last_is_cut = count < closed.count;
+    }
+    if (left > 0 && series.open_count > 0) {
+      const uint32_t count = std::min(left, series.open_count);
+      if (series.open_min_time <= range.max_ms && series.newest.time_ms >= range.min_ms) {
+        data->open_bytes_ = std::string(series.open_kind == ChunkKind::kFloat
+                                            ? series.open.bytes()
+                                            : series.rare->open_histograms.bytes());
+        const std::vector<int64_t>* starts = nullptr;
+        if (series.rare != nullptr && series.rare->open_starts != nullptr) {
+          data->open_starts_ = *series.rare->open_starts;
+          starts = &data->open_starts_;
+        }
+        add(series.open_kind, series.open_flags, count, series.open_min_time, series.newest.time_ms,
+            data->open_bytes_, starts);
+        last_is_cut = count < series.open_count;
+      }
+    }
+    for (uint32_t i = 0; i < late_float_count; ++i) {
+      late_floats.push_back(series.rare->late.floats[i]);
+    }
+    for (uint32_t i = 0; i < late_histogram_count; ++i) {
+      late_histograms.push_back(series.rare->late.histograms[i]);
+    }
+  }
+  if (last_is_cut && !chunks.empty()) {
+    Chunk& last = chunks.back();
+    std::vector<int64_t> times(last.count);
+    VARVE_RETURN_IF_ERROR(last.DecodeTimes(times));
+    last.max_time_ms = times.back();
+    if (last.max_time_ms < range.min_ms) chunks.pop_back();
+  }
+  std::vector<std::vector<Chunk>> sources;
+  sources.push_back(std::move(chunks));
+  if (!late_floats.empty() || !late_histograms.empty()) {
+    std::stable_sort(late_floats.begin(), late_floats.end(),
+                     [](const auto& a, const auto& b) { return a.time < b.time; });
+    std::stable_sort(late_histograms.begin(), late_histograms.end(),
+                     [](const auto& a, const auto& b) { return a.time < b.time; });
+    SampleRun floats;
+    for (const Late::Float& late : late_floats) {
+      if (!range.Contains(late.time)) continue;
+      if (!floats.times.empty() && floats.times.back() == late.time) continue;
+      floats.times.push_back(late.time);
+      floats.values.push_back(late.value);
+      floats.starts.push_back(late.start);
+    }
+    SampleRun histograms;
+    histograms.kind = ChunkKind::kHistogram;
+    for (Late::Histo& late : late_histograms) {
+      if (!range.Contains(late.time)) continue;
+      if (!histograms.times.empty() && histograms.times.back() == late.time) continue;
+      histograms.times.push_back(late.time);
+      histograms.histograms.push_back(std::move(late.histogram));
+      histograms.starts.push_back(late.start);
+    }
+    for (SampleRun* run : {&floats, &histograms}) {
+      if (!run->times.empty()) sources.push_back({MakeChunk(std::move(*run))});
+    }
+  }
+  return MergeChunks(std::move(sources), out);
+}
+
+std::vector<std::pair<uint32_t, Exemplar>> Head::Exemplars(uint64_t pin) const {
+  std::vector<std::pair<uint32_t, Exemplar>> out;
+  absl::MutexLock lock(&side_mutex_);
+  for (const StoredExemplar& stored : exemplars_) {
+    if (stored.sequence < pin) out.emplace_back(stored.series, stored.exemplar);
+  }
+  return out;
+}
+
+std::map<std::string, std::vector<Metadata>> Head::AllMetadata() const {
+  std::map<std::string, std::vector<Metadata>> out;
+  absl::MutexLock lock(&side_mutex_);
+  for (const auto& [family, list] : metadata_) out.emplace(family, list);
+  return out;
+}
+
+}  // namespace varve::metrics

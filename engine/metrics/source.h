@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "engine/index/matchers.h"
+#include "engine/index/postings.h"
+#include "engine/metrics/block_reader.h"
+#include "engine/metrics/head.h"
+#include "varve/scan.h"
+
+namespace varve::metrics {
+
+/// One place that series live in, frozen for its reader: a head at a sequence, or a block under
+/// its tombstones. Series are named by ordinals of the source. Immutable and thread-safe; views
+/// and chunks live as long as the source.
+class Source {
+ public:
+  virtual ~Source() = default;
+  /// Finds series that match and may have samples in `range`, in label order.
+  virtual Result<std::vector<uint32_t>> Select(std::span<const index::CompiledMatcher> matchers,
+                                               TimeRange range) const = 0;
+  virtual void GetLabels(uint32_t series, std::vector<LabelView>* out) const = 0;
+  virtual std::string_view GetLabel(uint32_t series, std::string_view name) const = 0;
+  /// Appends chunks that overlap `range`: in time order, disjoint, untrimmed.
+  virtual Status GetChunks(uint32_t series, TimeRange range, std::vector<Chunk>* out) const = 0;
+  /// The times of all samples; min > max if there are none.
+  virtual TimeRange range() const = 0;
+  /// Add names, or values of `name`, over the series in `within` (all if null) to `out`.
+  virtual void LabelNames(const std::vector<uint32_t>* within, size_t limit,
+                          std::vector<std::string>* out) const = 0;
+  virtual void LabelValues(std::string_view name, const std::vector<uint32_t>* within, size_t limit,
+                           std::vector<std::string>* out) const = 0;
+  /// Tells that some series may have no samples left, so that listings must select first.
+  virtual bool has_hidden_series() const = 0;
+  /// Adds exemplars with times in `range` of the given series, by position in `series`.
+  virtual Status GetExemplars(const std::vector<uint32_t>& series, TimeRange range,
+                              std::vector<std::pair<uint32_t, Exemplar>>* out) const = 0;
+  virtual Status AddMetadata(std::map<std::string, std::vector<Metadata>>* out) const = 0;
+  virtual Cardinality CardinalityStats(size_t top) const = 0;
+};
+using SourcePtr = std::shared_ptr<const Source>;
+
+/// Pins `head` at its current state. Call under the append lock.
+SourcePtr MakeHeadSource(std::shared_ptr<const Head> head);
+
+/// Samples that a deletion hides in one block.
+struct HiddenRange {
+  index::Postings series;
+  TimeRange range;
+};
+SourcePtr MakeBlockSource(std::shared_ptr<const MetricsBlock> block,
+                          std::vector<HiddenRange> hidden);
+
+/// Several sources seen as one, earlier ones winning where samples coincide.
+///
+/// The series of all sources merged by labels: entry i is a list of (source, ordinal).
+class MergedSeries {
+ public:
+  /// `selected[s]` are ordinals of `sources[s]` in label order.
+  static MergedSeries Merge(std::vector<SourcePtr> sources,
+                            const std::vector<std::vector<uint32_t>>& selected);
+
+  struct Member {
+    uint32_t source;
+    uint32_t series;
+  };
+  size_t size() const { return begins_.size() - 1; }
+  std::span<const Member> members(size_t i) const {
+    return std::span(members_).subspan(begins_[i], begins_[i + 1] - begins_[i]);
+  }
+  void GetLabels(size_t i, std::vector<LabelView>* out) const;
+  std::string_view GetLabel(size_t i, std::string_view name) const;
+  Status GetChunks(size_t i, TimeRange range, std::vector<Chunk>* out) const;
+  const std::vector<SourcePtr>& sources() const { return sources_; }
+
+ private:
+  std::vector<SourcePtr> sources_;
+  std::vector<Member> members_;
+  std::vector<size_t> begins_{0};  // into members_, one more than there are entries
+};
+
+}  // namespace varve::metrics
