@@ -543,7 +543,6 @@ class ProtobufParser final : public ExpositionParser {
         h.negative_counts.clear();
       }
       if (type_ == MetricType::kGaugeHistogram) h.reset_hint = CounterResetHint::kGauge;
-      if (const Status valid = Validate(h); !valid.ok()) return Invalid(ToStd(valid.message()));
       Row row;
       row.kind = ExpositionItem::Kind::kHistogram;
       row.histogram = histograms_.size();
