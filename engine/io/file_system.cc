@@ -60,4 +60,24 @@ Status CopyFile(FileSystem& fs, const std::string& from, const std::string& to) 
   return status;
 }
 
+Result<std::string> Quarantine(FileSystem& fs, const std::string& path, const std::string& dir,
+                               const std::string& name, bool copy) {
+  VARVE_RETURN_IF_ERROR(fs.MakeDirs(dir));
+  VARVE_ASSIGN_OR_RETURN(const auto source, fs.Open(path));
+  VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, source->Read(0, source->size()));
+  for (uint32_t attempt = 0;; ++attempt) {
+    std::string target = JoinPath(dir, attempt == 0 ? name : Concat(name, ".", attempt));
+    VARVE_ASSIGN_OR_RETURN(const bool exists, fs.Exists(target));
+    if (exists) {
+      VARVE_ASSIGN_OR_RETURN(const auto kept, fs.Open(target));
+      VARVE_ASSIGN_OR_RETURN(const std::string_view kept_bytes, kept->Read(0, kept->size()));
+      if (kept_bytes == bytes) return target;
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(copy ? CopyFile(fs, path, target) : fs.HardLink(path, target));
+    VARVE_RETURN_IF_ERROR(fs.SyncDir(dir));
+    return target;
+  }
+}
+
 }  // namespace varve::io

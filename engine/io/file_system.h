@@ -122,4 +122,10 @@ Status WriteFileAtomically(FileSystem& fs, const std::string& path, std::string_
 /// Copies a file, syncs the copy, not its name. Fails with kAlreadyExists if `to` exists.
 Status CopyFile(FileSystem& fs, const std::string& from, const std::string& to);
 
+/// Keeps damaged bytes: links `path` into `dir` as `name`, or copies it if the file will change
+/// (`copy`). Returns the path, with a number added if another file has the name already; the same
+/// bytes are kept once.
+Result<std::string> Quarantine(FileSystem& fs, const std::string& path, const std::string& dir,
+                               const std::string& name, bool copy);
+
 }  // namespace varve::io

@@ -26,7 +26,8 @@ inline constexpr uint64_t kPayloadBytesMax = 64ull << 20;
 struct WalOptions {
   /// Starts a new segment when one would outgrow this (a single record may).
   uint64_t segment_bytes_max = 128ull << 20;
-  /// The manifest's floor: older segments are not needed. They are not read, and removed.
+  /// The manifest's floor: older segments are not needed. They are not read, and removed; a missing
+  /// one from here on is damage. 0: the floor is not known, begin with the first that is there.
   uint64_t first_segment = 1;
   /// Replays and changes nothing; Append and Rotate fail with kFailedPrecondition.
   bool read_only = false;
@@ -71,8 +72,9 @@ using ReplayFn = std::function<Status(uint8_t type, Lsn lsn, std::string_view pa
 /// finds no room fails its waiters with kResourceExhausted; the records stay pending, Append
 /// refuses new ones, and every Append and Wait tries again first.
 ///
-/// Failed sync, or a write that fails for any other reason: the log is failed() for good, every
-/// call returns kFailedPrecondition, until the directory is opened anew.
+/// Failed sync, or a write that fails for any other reason: the log is failed() for good, until the
+/// directory is opened anew. Append and Rotate then return kFailedPrecondition; waiting for a
+/// record that was not durable by then returns kUnavailable, since it may or may not survive.
 class Wal {
  public:
   /// Opens the log in `dir`, made if missing, and replays it into `fn`. Damage does not stop it.
