@@ -607,7 +607,11 @@ Status DatabaseImpl::DeleteSeries(std::span<const Matcher> matchers, TimeRange r
       metrics::EncodeDeletion({std::vector<Matcher>(matchers.begin(), matchers.end()), range});
   ManifestEdit edit;
   edit.add_tombstones.push_back(std::move(tombstone));
-  return CommitAndShow(std::move(edit));
+  VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit)));
+  absl::MutexLock append(&append_mutex_);
+  absl::MutexLock version(&version_mutex_);
+  active_->ForgetEarlier();
+  return absl::OkStatus();
 }
 
 /// Gathers loaded series in a head of its own and seals it whenever it is full.

@@ -36,9 +36,9 @@ class Block final : public MetricsBlock,
                                         kExemplarsSection, kMetadataSection};
     VARVE_RETURN_IF_ERROR(file_->CheckKnown(known));
     VARVE_ASSIGN_OR_RETURN(const std::string_view labels, file_->Section(kLabelsSection));
-    VARVE_ASSIGN_OR_RETURN(labels_, index::LabelIndexView::Open(
-                                        labels, file_->path(),
-                                        file_->Find(kLabelsSection)->offset));
+    VARVE_ASSIGN_OR_RETURN(
+        labels_,
+        index::LabelIndexView::Open(labels, file_->path(), file_->Find(kLabelsSection)->offset));
     VARVE_ASSIGN_OR_RETURN(chunks_, file_->Paged(kChunksSection));
     VARVE_ASSIGN_OR_RETURN(const std::string_view directory, file_->Section(kDirectorySection));
     ByteReader in(directory);
@@ -188,8 +188,8 @@ class Block final : public MetricsBlock,
     out.series = labels_->size();
     out.samples = meta().rows;
     out.bytes = file_->file_bytes();
-    static constexpr const char* kNames[] = {"", "labels", "directory", "chunks", "exemplars",
-                                             "metadata"};
+    static constexpr const char* kNames[] = {"",       "labels",    "directory",
+                                             "chunks", "exemplars", "metadata"};
     for (const block::SectionInfo& section : file_->sections()) {
       out.sections.push_back({section.type <= kMetadataSection ? kNames[section.type] : "meta",
                               section.stored_bytes(), section.raw_bytes, section.items});

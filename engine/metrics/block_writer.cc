@@ -144,8 +144,8 @@ class Writer final : public MetricsBlockWriter {
 
 Result<std::unique_ptr<MetricsBlockWriter>> MetricsBlockWriter::Create(
     std::shared_ptr<io::FileSystem> fs, const std::string& dir, uint64_t id) {
-  VARVE_ASSIGN_OR_RETURN(
-      auto file, block::BlockWriter::Create(std::move(fs), dir, id, block::Wing::kMetrics));
+  VARVE_ASSIGN_OR_RETURN(auto file,
+                         block::BlockWriter::Create(std::move(fs), dir, id, block::Wing::kMetrics));
   return std::make_unique<Writer>(std::move(file));
 }
 

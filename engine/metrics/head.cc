@@ -816,6 +816,15 @@ uint64_t Head::exemplar_count() const {
   return exemplars_.size();
 }
 
+void Head::ForgetEarlier() {
+  sealed_.reset();
+  previous_.reset();
+  const uint64_t count = series_count();
+  for (uint32_t i = 0; i < count; ++i) {
+    if (At(i).in_order == 0) At(i).newest = NewestSample();
+  }
+}
+
 uint64_t Head::approximate_bytes() const {
   constexpr uint64_t kIndexBytesPerSeries = 200;
   return series_count() * (sizeof(Series) + sizeof(SeriesKey) + kIndexBytesPerSeries) +

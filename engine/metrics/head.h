@@ -93,6 +93,9 @@ class Head : public std::enable_shared_from_this<Head> {
     sealed_ = std::move(sealed);
     previous_.reset();
   }
+  /// Forgets the newest samples of earlier heads altogether: they may have been deleted, and a
+  /// deleted sample may be written again. Under the append lock.
+  void ForgetEarlier();
   /// Checks that labels are canonical and within the limits. Errors: kInvalidArgument.
   Status CheckLabels(LabelsView labels) const;
 

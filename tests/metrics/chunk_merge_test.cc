@@ -47,8 +47,7 @@ TEST(MergeChunks, PassesDisjointChunksThrough) {
 TEST(MergeChunks, TheEarlierSourceWins) {
   std::vector<Chunk> out;
   ASSERT_TRUE(MergeChunks({{Floats({1, 3, 5}, 1)}, {Floats({2, 3, 4}, 2)}}, &out).ok());
-  EXPECT_EQ(Flatten(out),
-            (std::map<int64_t, double>{{1, 1}, {2, 2}, {3, 1}, {4, 2}, {5, 1}}));
+  EXPECT_EQ(Flatten(out), (std::map<int64_t, double>{{1, 1}, {2, 2}, {3, 1}, {4, 2}, {5, 1}}));
 }
 
 TEST(MergeChunks, SplitsWhereTheKindChanges) {

@@ -175,8 +175,7 @@ TEST_F(HeadTest, TheNextHeadRemembersTheNewestSamples) {
     batch.AddSample(batch.AddSeries(kUp), 900, 9);
     batch.AddSample(0, 1100, 11);
     EXPECT_TRUE(Append(*next, batch).ok());
-    EXPECT_EQ(Read(*MakeHeadSource(next), kUp),
-              (std::map<int64_t, double>{{900, 9}, {1100, 11}}));
+    EXPECT_EQ(Read(*MakeHeadSource(next), kUp), (std::map<int64_t, double>{{900, 9}, {1100, 11}}));
   }
 }
 
@@ -200,8 +199,7 @@ TEST_F(HeadTest, ReplayRebuildsTheSameSeries) {
       const uint32_t series =
           batch.AddSeries(Labels{{"__name__", "m"}, {"n", std::to_string(random() % 7)}});
       batch.AddSample(series, i * 1000 - static_cast<int64_t>(random() % 100000),
-                      static_cast<double>(random() % 5),
-                      random() % 10 == 0 ? 77 : kNoStartTime);
+                      static_cast<double>(random() % 5), random() % 10 == 0 ? 77 : kNoStartTime);
     }
     ASSERT_TRUE(Append(batch, true).ok());
   }
@@ -243,10 +241,12 @@ TEST_F(HeadTest, SnapshotsDoNotSeeLaterAppends) {
     if (random() % 40 == 0) {
       pinned.push_back({MakeHeadSource(head_), {model[0], model[1], model[2]}});
     }
-    if (!pinned.empty() && random() % 60 == 0) pinned.erase(pinned.begin() + random() % pinned.size());
+    if (!pinned.empty() && random() % 60 == 0)
+      pinned.erase(pinned.begin() + random() % pinned.size());
     if (i % 100 == 0) {
       for (const Pinned& pin : pinned) {
-        for (size_t k = 0; k < 3; ++k) ASSERT_EQ(Read(*pin.source, labels[k]), pin.expected[k]) << i;
+        for (size_t k = 0; k < 3; ++k)
+          ASSERT_EQ(Read(*pin.source, labels[k]), pin.expected[k]) << i;
       }
     }
   }

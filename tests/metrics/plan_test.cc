@@ -29,7 +29,8 @@ TEST(Windows, AreAlignedAlsoBeforeTheEpoch) {
 }
 
 TEST(Windows, HoldTheEndsOfTime) {
-  for (const int64_t time : {kMinTime, kMinTime + 1, int64_t{-1}, int64_t{0}, kMaxTime - 1, kMaxTime}) {
+  for (const int64_t time :
+       {kMinTime, kMinTime + 1, int64_t{-1}, int64_t{0}, kMaxTime - 1, kMaxTime}) {
     for (uint32_t level = 0; level < 3; ++level) {
       const TimeRange range = WindowRange(WindowOf(time, level, kOptions), level, kOptions);
       EXPECT_TRUE(range.Contains(time)) << time << " level " << level;
@@ -54,9 +55,9 @@ TEST(PlanSeal, CoarsensWhenSamplesAreStrewn) {
   for (size_t i = 1; i < ranges.size(); ++i) EXPECT_LT(ranges[i - 1].max_ms, ranges[i].min_ms);
   for (const int64_t window : windows) {
     const int64_t time = WindowRange(window, 0, kOptions).max_ms;
-    EXPECT_TRUE(std::any_of(ranges.begin(), ranges.end(),
-                            [time](const TimeRange& r) { return r.Contains(time); }))
-        << window;
+    EXPECT_TRUE(std::any_of(ranges.begin(), ranges.end(), [time](const TimeRange& r) {
+      return r.Contains(time);
+    })) << window;
   }
 }
 

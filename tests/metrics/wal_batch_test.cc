@@ -23,8 +23,8 @@ class Printer final : public WalBatchSink {
     return absl::OkStatus();
   }
   Status OnSample(uint32_t series, int64_t time, double value, int64_t start) override {
-    text += Concat("sample ", series, " ", time, " ", std::bit_cast<uint64_t>(value), " ", start,
-                   "\n");
+    text +=
+        Concat("sample ", series, " ", time, " ", std::bit_cast<uint64_t>(value), " ", start, "\n");
     return absl::OkStatus();
   }
   Status OnHistogram(uint32_t series, int64_t time, int64_t start, Histogram h) override {
@@ -105,6 +105,19 @@ TEST(WalBatch, RoundTripsEveryBit) {
       EXPECT_TRUE(BitEqual(got.histograms[i], expected.histograms[i]));
     }
   }
+}
+
+TEST(WalBatch, TheFormatPagesExample) {
+  WalBatchEncoder encoder;
+  encoder.AddSeries(0, Labels{{"__name__", "up"}});
+  encoder.AddSample(0, 1000, 1, kNoStartTime);
+  const std::string expected(
+      "\x00"
+      "\x01\x01\x00\x00\x00"
+      "\x00\x01\x08__name__\x02up"
+      "\x00\xd0\x0f\x00\x00\x00\x00\x00\x00\xf0\x3f",
+      30);
+  EXPECT_EQ(Join(encoder.Finish()), expected);
 }
 
 TEST(WalBatch, ReusedEncoderStartsClean) {
