@@ -1,0 +1,325 @@
+#include "tests/support/memory_snapshot.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+
+namespace varve::testing {
+namespace {
+
+/// Holds the samples of one chunk.
+struct MemoryChunk {
+  std::vector<int64_t> times;
+  std::vector<double> values;
+  std::vector<int64_t> starts;
+  std::vector<Histogram> histograms;
+};
+
+class ChunkImpl final : public Chunk::Impl {
+ public:
+  explicit ChunkImpl(MemoryChunk chunk) : chunk_(std::move(chunk)) {}
+  Status DecodeTimes(uint32_t, std::span<int64_t> out) const override {
+    VARVE_CHECK(out.size() == chunk_.times.size());
+    std::copy(chunk_.times.begin(), chunk_.times.end(), out.begin());
+    return absl::OkStatus();
+  }
+  Status DecodeValues(uint32_t, uint32_t begin, std::span<double> out) const override {
+    VARVE_CHECK(begin + out.size() <= chunk_.values.size());
+    std::copy_n(chunk_.values.begin() + begin, out.size(), out.begin());
+    return absl::OkStatus();
+  }
+  Status DecodeStartTimes(uint32_t, std::span<int64_t> out) const override {
+    VARVE_CHECK(out.size() == chunk_.starts.size());
+    std::copy(chunk_.starts.begin(), chunk_.starts.end(), out.begin());
+    return absl::OkStatus();
+  }
+  Status DecodeHistograms(uint32_t, std::vector<Histogram>* out) const override {
+    *out = chunk_.histograms;
+    return absl::OkStatus();
+  }
+
+ private:
+  const MemoryChunk chunk_;
+};
+
+struct MemorySeries {
+  Labels labels;
+  std::vector<Chunk> chunks;
+};
+
+Chunk Seal(MemoryChunk samples) {
+  Chunk chunk;
+  chunk.kind = samples.histograms.empty() ? ChunkKind::kFloat : ChunkKind::kHistogram;
+  chunk.count = static_cast<uint32_t>(samples.times.size());
+  chunk.min_time_ms = samples.times.front();
+  chunk.max_time_ms = samples.times.back();
+  const bool has_starts = std::any_of(samples.starts.begin(), samples.starts.end(),
+                                      [](int64_t start) { return start != kNoStartTime; });
+  if (has_starts) chunk.flags |= kChunkHasStartTimes;
+  chunk.impl = std::make_shared<ChunkImpl>(std::move(samples));
+  return chunk;
+}
+
+std::map<int64_t, double> BucketsOf(const Histogram& h, bool positive) {
+  std::map<int64_t, double> out;
+  int64_t index = 0;
+  size_t at = 0;
+  int64_t count = 0;
+  for (const BucketSpan& span : positive ? h.positive_spans : h.negative_spans) {
+    index += span.offset;
+    for (uint32_t i = 0; i < span.length; ++i, ++at) {
+      if (h.is_float) {
+        out[index++] = positive ? h.positive_counts[at] : h.negative_counts[at];
+      } else {
+        count += positive ? h.positive_deltas[at] : h.negative_deltas[at];
+        out[index++] = static_cast<double>(count);
+      }
+    }
+  }
+  return out;
+}
+
+/// Says how a histogram may follow another in one chunk, as Prometheus's appender decides.
+enum class Follows { kSameChunk, kNewChunk, kNewChunkAfterReset };
+Follows CompareToPrevious(const Histogram& before, const Histogram& h) {
+  const bool gauge = h.reset_hint == CounterResetHint::kGauge;
+  if (gauge != (before.reset_hint == CounterResetHint::kGauge)) return Follows::kNewChunk;
+  if (h.reset_hint == CounterResetHint::kReset) return Follows::kNewChunkAfterReset;
+  if (before.is_float != h.is_float) return Follows::kNewChunk;
+  if (h.is_stale()) return Follows::kSameChunk;
+  if (before.is_stale()) return Follows::kNewChunk;
+  const auto count = [](const Histogram& x) {
+    return x.is_float ? x.float_count : static_cast<double>(x.count);
+  };
+  const auto zeros = [](const Histogram& x) {
+    return x.is_float ? x.float_zero_count : static_cast<double>(x.zero_count);
+  };
+  if (!gauge && count(h) < count(before)) return Follows::kNewChunkAfterReset;
+  if (before.schema != h.schema || before.zero_threshold != h.zero_threshold ||
+      before.custom_values != h.custom_values) {
+    return Follows::kNewChunk;
+  }
+  if (gauge) return Follows::kSameChunk;
+  if (zeros(h) < zeros(before)) return Follows::kNewChunkAfterReset;
+  for (const bool positive : {true, false}) {
+    const auto now = BucketsOf(h, positive);
+    for (const auto& [index, old] : BucketsOf(before, positive)) {
+      const auto found = now.find(index);
+      if ((found == now.end() ? 0 : found->second) < old) return Follows::kNewChunkAfterReset;
+    }
+  }
+  return Follows::kSameChunk;
+}
+
+std::vector<Chunk> CutChunks(const std::map<int64_t, MemoryStore::Sample>& samples,
+                             size_t chunk_samples) {
+  std::vector<Chunk> out;
+  MemoryChunk open;
+  const Histogram* before = nullptr;  // in `open`
+  const auto close = [&] {
+    if (!open.times.empty()) out.push_back(Seal(std::exchange(open, {})));
+    before = nullptr;
+  };
+  for (const auto& [time_ms, sample] : samples) {
+    if (sample.histogram) {
+      Histogram h = *sample.histogram;
+      const Histogram& original = *sample.histogram;
+      if (!open.values.empty()) close();
+      const Follows follows =
+          before == nullptr ? Follows::kNewChunk : CompareToPrevious(*before, original);
+      if (follows != Follows::kSameChunk) {
+        const bool reset = follows == Follows::kNewChunkAfterReset ||
+                           original.reset_hint == CounterResetHint::kReset;
+        close();
+        if (h.reset_hint != CounterResetHint::kGauge) {
+          h.reset_hint = reset ? CounterResetHint::kReset : CounterResetHint::kUnknown;
+        }
+      } else if (h.reset_hint != CounterResetHint::kGauge) {
+        h.reset_hint = CounterResetHint::kNotReset;
+      }
+      before = &original;
+      open.histograms.push_back(std::move(h));
+    } else {
+      if (!open.histograms.empty() || open.values.size() >= chunk_samples) close();
+      open.values.push_back(sample.value);
+    }
+    open.times.push_back(time_ms);
+    open.starts.push_back(sample.start_ms);
+  }
+  close();
+  return out;
+}
+
+class MemorySeriesSet final : public SeriesSet {
+ public:
+  explicit MemorySeriesSet(std::vector<const MemorySeries*> series) : series_(std::move(series)) {}
+  size_t size() const override { return series_.size(); }
+  void GetLabels(size_t i, std::vector<LabelView>* out) const override {
+    out->assign(series_[i]->labels.begin(), series_[i]->labels.end());
+  }
+  std::string_view GetLabel(size_t i, std::string_view name) const override {
+    return series_[i]->labels.Get(name);
+  }
+  Status GetChunks(size_t i, TimeRange range, std::vector<Chunk>* out) const override {
+    out->clear();
+    for (const Chunk& chunk : series_[i]->chunks) {
+      if (chunk.range().Overlaps(range)) out->push_back(chunk);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<const MemorySeries*> series_;
+};
+
+class MemorySnapshot final : public Snapshot {
+ public:
+  explicit MemorySnapshot(std::vector<MemorySeries> series) : series_(std::move(series)) {}
+
+  Result<std::unique_ptr<SeriesSet>> Select(std::span<const Matcher> matchers,
+                                            TimeRange range) const override {
+    std::vector<const MemorySeries*> found;
+    for (const MemorySeries& series : series_) {
+      if (InRange(series, range) && Matches(series.labels, matchers)) found.push_back(&series);
+    }
+    return std::make_unique<MemorySeriesSet>(std::move(found));
+  }
+
+  Result<LookupResult> LabelNames(std::span<const Matcher> matchers, TimeRange range,
+                                  LookupLimit limit) const override {
+    std::set<std::string> names;
+    for (const MemorySeries& series : series_) {
+      if (!InRange(series, range) || !Matches(series.labels, matchers)) continue;
+      for (const LabelView& label : series.labels) names.emplace(label.name);
+    }
+    return Limited(names, limit);
+  }
+  Result<LookupResult> LabelValues(std::string_view name, std::span<const Matcher> matchers,
+                                   TimeRange range, LookupLimit limit) const override {
+    std::set<std::string> values;
+    for (const MemorySeries& series : series_) {
+      const std::string_view value = series.labels.Get(name);
+      if (value.empty() || !InRange(series, range) || !Matches(series.labels, matchers)) continue;
+      values.emplace(value);
+    }
+    return Limited(values, limit);
+  }
+  Result<std::vector<SeriesExemplars>> Exemplars(std::span<const Matcher>,
+                                                 TimeRange) const override {
+    return std::vector<SeriesExemplars>();
+  }
+  std::map<std::string, std::vector<Metadata>> FamilyMetadata() const override { return {}; }
+  Result<Cardinality> CardinalityStats(size_t) const override {
+    Cardinality out;
+    out.series = series_.size();
+    return out;
+  }
+  TimeRange time_range() const override {
+    TimeRange range{kMaxTime, kMinTime};
+    for (const MemorySeries& series : series_) {
+      range.min_ms = std::min(range.min_ms, series.chunks.front().min_time_ms);
+      range.max_ms = std::max(range.max_ms, series.chunks.back().max_time_ms);
+    }
+    return range;
+  }
+
+ private:
+  static bool InRange(const MemorySeries& series, TimeRange range) {
+    return std::any_of(series.chunks.begin(), series.chunks.end(),
+                       [&](const Chunk& chunk) { return chunk.range().Overlaps(range); });
+  }
+  static LookupResult Limited(const std::set<std::string>& all, LookupLimit limit) {
+    LookupResult out;
+    for (const std::string& value : all) {
+      if (limit.values_max != 0 && out.values.size() == limit.values_max) {
+        out.truncated = true;
+        break;
+      }
+      out.values.push_back(value);
+    }
+    return out;
+  }
+
+  const std::vector<MemorySeries> series_;  // sorted by labels
+};
+
+class MemoryScriptStorage final : public promqltest::ScriptStorage {
+ public:
+  Status Append(const WriteBatch& batch) override { return store_.Append(batch); }
+  Result<std::shared_ptr<const Snapshot>> TakeSnapshot() override { return store_.TakeSnapshot(); }
+  Status Flush() override { return absl::OkStatus(); }
+  Status Compact() override { return absl::OkStatus(); }
+  Status Restart(bool) override { return absl::OkStatus(); }
+  Status Delete(std::span<const Matcher> matchers) override {
+    store_.Delete(matchers);
+    return absl::OkStatus();
+  }
+
+ private:
+  MemoryStore store_;
+};
+
+}  // namespace
+
+bool Matches(LabelsView labels, std::span<const Matcher> matchers) {
+  return std::all_of(matchers.begin(), matchers.end(), [&](const Matcher& matcher) {
+    const std::string_view value = FindLabel(labels, matcher.name);
+    const auto regex = [&] {
+      RE2::Options options;
+      options.set_dot_nl(true);
+      return RE2::FullMatch(re2::StringPiece(value.data(), value.size()),
+                            RE2(matcher.value, options));
+    };
+    switch (matcher.type) {
+      case MatchType::kEqual:
+        return value == matcher.value;
+      case MatchType::kNotEqual:
+        return value != matcher.value;
+      case MatchType::kRegex:
+        return regex();
+      case MatchType::kNotRegex:
+        return !regex();
+    }
+    return false;
+  });
+}
+
+Status MemoryStore::Append(const WriteBatch& batch) {
+  const auto labels_of = [&](uint32_t series) {
+    return Labels(batch.labels(batch.series()[series]));
+  };
+  for (const WriteBatch::Sample& sample : batch.samples()) {
+    series_[labels_of(sample.series)][sample.time_ms] = {sample.value, sample.start_ms, nullptr};
+  }
+  for (const WriteBatch::HistogramSample& sample : batch.histograms()) {
+    series_[labels_of(sample.series)][sample.time_ms] = {
+        0, sample.start_ms, std::make_shared<const Histogram>(sample.histogram)};
+  }
+  return absl::OkStatus();
+}
+
+void MemoryStore::Delete(std::span<const Matcher> matchers) {
+  std::erase_if(series_, [&](const auto& entry) { return Matches(entry.first, matchers); });
+}
+
+std::shared_ptr<const Snapshot> MemoryStore::TakeSnapshot() const {
+  std::vector<MemorySeries> out;
+  for (const auto& [labels, samples] : series_) {
+    if (!samples.empty()) out.push_back({labels, CutChunks(samples, chunk_samples_)});
+  }
+  return std::make_shared<MemorySnapshot>(std::move(out));
+}
+
+promqltest::StorageFactory MemoryStorage() {
+  return []() -> Result<std::unique_ptr<promqltest::ScriptStorage>> {
+    return std::make_unique<MemoryScriptStorage>();
+  };
+}
+
+}  // namespace varve::testing

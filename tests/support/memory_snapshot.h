@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+
+#include "tools/promqltest/storage.h"
+#include "varve/labels.h"
+#include "varve/scan.h"
+#include "varve/status.h"
+#include "varve/write_batch.h"
+
+namespace varve::testing {
+
+/// Keeps metrics in plain maps and hands out snapshots of them: the simplest thing that evaluators
+/// can read, and the model that a Database is compared with. Later samples replace earlier ones of
+/// the same series and time. Not thread-safe; the snapshots are.
+class MemoryStore {
+ public:
+  /// Float chunks end after this many samples; histogram chunks where Prometheus would end them
+  /// too (reset, layout, gauge), which is what the reset hints in a chunk speak of.
+  explicit MemoryStore(size_t chunk_samples = 120) : chunk_samples_(chunk_samples) {}
+
+  Status Append(const WriteBatch& batch);
+  void Delete(std::span<const Matcher> matchers);
+  std::shared_ptr<const Snapshot> TakeSnapshot() const;
+
+  struct Sample {
+    double value = 0;
+    int64_t start_ms = kNoStartTime;
+    std::shared_ptr<const Histogram> histogram;  // a float sample if null
+  };
+  using SeriesMap = std::map<Labels, std::map<int64_t, Sample>>;
+  const SeriesMap& series() const { return series_; }
+
+ private:
+  size_t chunk_samples_;
+  SeriesMap series_;
+};
+
+/// Makes script storages on MemoryStore. Flush, compact and restart change nothing.
+promqltest::StorageFactory MemoryStorage();
+
+/// Tests whether all matchers hold. Precondition: regular expressions are valid.
+bool Matches(LabelsView labels, std::span<const Matcher> matchers);
+
+}  // namespace varve::testing
