@@ -6,10 +6,9 @@
 #include <cstring>
 #include <string_view>
 
-namespace varve::codec {
+#include "engine/base/coding.h"
 
-static_assert(std::endian::native == std::endian::little,
-              "loads and stores of the on-disk formats assume a little-endian machine");
+namespace varve::codec {
 
 /// Load and store little-endian numbers at any address.
 inline uint64_t Load64(const char* at) {
@@ -31,22 +30,6 @@ inline constexpr uint64_t MaskOf(uint32_t bits) {
 /// Returns how many bits `value` needs; 0 for 0.
 inline constexpr uint32_t BitWidth(uint64_t value) {
   return static_cast<uint32_t>(std::bit_width(value));
-}
-
-/// Map signed numbers to unsigned ones so that small magnitudes are small: 0, -1, 1, -2, ...
-inline constexpr uint64_t ZigZag(int64_t value) {
-  return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
-}
-inline constexpr int64_t UnZigZag(uint64_t value) {
-  return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1));
-}
-
-/// Add and subtract with wraparound, so that any two numbers have a difference that undoes.
-inline constexpr int64_t WrapAdd(int64_t a, int64_t b) {
-  return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
-}
-inline constexpr int64_t WrapSub(int64_t a, int64_t b) {
-  return static_cast<int64_t>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
 }
 
 /// Reads a stream of bit fields, lowest bit of the lowest byte first. Past the end it reads

@@ -22,20 +22,14 @@ uint64_t BitsOf(double value) { return std::bit_cast<uint64_t>(value); }
 void PutXor(std::string* out, double value, double before) {
   PutVarint(out, __builtin_bswap64(BitsOf(value) ^ BitsOf(before)));
 }
-bool ReadXor(ByteReader* in, double before, double* out) {
-  uint64_t swapped;
-  if (!in->Varint(&swapped)) return false;
-  *out = std::bit_cast<double>(__builtin_bswap64(swapped) ^ BitsOf(before));
-  return true;
+double ReadXor(ByteReader* in, double before) {
+  return std::bit_cast<double>(__builtin_bswap64(in->Varint()) ^ BitsOf(before));
 }
 void PutDifference(std::string* out, uint64_t value, uint64_t before) {
-  PutZigZag(out, static_cast<int64_t>(value - before));
+  PutSigned(out, static_cast<int64_t>(value - before));
 }
-bool ReadDifference(ByteReader* in, uint64_t before, uint64_t* out) {
-  int64_t difference;
-  if (!in->Signed(&difference)) return false;
-  *out = before + static_cast<uint64_t>(difference);
-  return true;
+uint64_t ReadDifference(ByteReader* in, uint64_t before) {
+  return before + static_cast<uint64_t>(in->Signed());
 }
 
 bool SameBits(const std::vector<double>& a, const std::vector<double>& b) {
@@ -59,45 +53,33 @@ bool SameLayout(const Histogram& a, const Histogram& b) {
 void PutSpans(std::string* out, const std::vector<BucketSpan>& spans) {
   PutVarint(out, spans.size());
   for (const BucketSpan& span : spans) {
-    PutZigZag(out, span.offset);
+    PutSigned(out, span.offset);
     PutVarint(out, span.length);
   }
 }
-bool ReadSpans(ByteReader* in, std::vector<BucketSpan>* out) {
-  uint64_t count;
-  if (!in->Bounded(&count, in->remaining() / 2)) return false;
-  out->resize(count);
+void ReadSpans(ByteReader* in, std::vector<BucketSpan>* out) {
+  out->resize(in->Count(2));
   for (BucketSpan& span : *out) {
-    int64_t offset;
-    if (!in->Signed(&offset) || offset < std::numeric_limits<int32_t>::min() ||
-        offset > std::numeric_limits<int32_t>::max() ||
-        !in->Bounded(&span.length, std::numeric_limits<uint32_t>::max())) {
-      return false;
-    }
+    const int64_t offset = in->Signed();
+    const uint64_t length = in->Varint();
     span.offset = static_cast<int32_t>(offset);
+    span.length = static_cast<uint32_t>(length);
+    if (span.offset != offset || span.length != length) in->Fail();
   }
-  return true;
 }
 
-bool ReadLayout(ByteReader* in, Histogram* out, size_t* positive, size_t* negative) {
-  int64_t schema;
-  if (!in->Signed(&schema) || schema < std::numeric_limits<int32_t>::min() ||
-      schema > std::numeric_limits<int32_t>::max()) {
-    return false;
-  }
+void ReadLayout(ByteReader* in, Histogram* out, size_t* positive, size_t* negative) {
+  const int64_t schema = in->Signed();
   out->schema = static_cast<int32_t>(schema);
-  uint64_t bounds;
-  if (!ReadXor(in, 0, &out->zero_threshold) || !ReadSpans(in, &out->positive_spans) ||
-      !ReadSpans(in, &out->negative_spans) || !in->Bounded(&bounds, in->remaining())) {
-    return false;
-  }
-  out->custom_values.resize(bounds);
+  if (out->schema != schema) in->Fail();
+  out->zero_threshold = ReadXor(in, 0);
+  ReadSpans(in, &out->positive_spans);
+  ReadSpans(in, &out->negative_spans);
+  out->custom_values.resize(in->Count());
   double bound = 0;
-  for (double& value : out->custom_values) {
-    if (!ReadXor(in, bound, &value)) return false;
-    bound = value;
-  }
-  return in->Bounded(positive, in->remaining()) && in->Bounded(negative, in->remaining());
+  for (double& value : out->custom_values) bound = value = ReadXor(in, bound);
+  *positive = in->Count();
+  *negative = in->Count();
 }
 
 /// Writes one side's buckets; `before` is empty or has as many.
@@ -114,27 +96,23 @@ void PutBuckets(std::string* out, const std::vector<double>& buckets,
     PutXor(out, buckets[i], before == nullptr ? 0 : (*before)[i]);
   }
 }
-bool ReadBuckets(ByteReader* in, size_t count, const std::vector<int64_t>* before,
+/// Reads one side's buckets; `before` likewise.
+void ReadBuckets(ByteReader* in, size_t count, const std::vector<int64_t>* before,
                  std::vector<int64_t>* out) {
-  if (count > in->remaining()) return false;
+  if (count > in->left()) return in->Fail();
   out->resize(count);
   for (size_t i = 0; i < count; ++i) {
-    uint64_t value;
-    if (!ReadDifference(in, before == nullptr ? 0 : static_cast<uint64_t>((*before)[i]), &value)) {
-      return false;
-    }
-    (*out)[i] = static_cast<int64_t>(value);
+    const uint64_t base = before == nullptr ? 0 : static_cast<uint64_t>((*before)[i]);
+    (*out)[i] = static_cast<int64_t>(ReadDifference(in, base));
   }
-  return true;
 }
-bool ReadBuckets(ByteReader* in, size_t count, const std::vector<double>* before,
+void ReadBuckets(ByteReader* in, size_t count, const std::vector<double>* before,
                  std::vector<double>* out) {
-  if (count > in->remaining()) return false;
+  if (count > in->left()) return in->Fail();
   out->resize(count);
   for (size_t i = 0; i < count; ++i) {
-    if (!ReadXor(in, before == nullptr ? 0 : (*before)[i], &(*out)[i])) return false;
+    (*out)[i] = ReadXor(in, before == nullptr ? 0 : (*before)[i]);
   }
-  return true;
 }
 
 }  // namespace
@@ -147,7 +125,7 @@ void PutHistogram(const Histogram* before, const Histogram& h, std::string* out)
   out->push_back(static_cast<char>((same ? kSameLayout : 0) | (h.is_float ? kFloat : 0) |
                                    static_cast<uint8_t>(h.reset_hint) << kHintShift));
   if (!same) {
-    PutZigZag(out, h.schema);
+    PutSigned(out, h.schema);
     PutXor(out, h.zero_threshold, 0);
     PutSpans(out, h.positive_spans);
     PutSpans(out, h.negative_spans);
@@ -178,59 +156,54 @@ void PutHistogram(const Histogram* before, const Histogram& h, std::string* out)
 }
 
 bool ReadHistogram(const Histogram* before, ByteReader* in, Histogram* out) {
-  uint8_t head;
-  if (!in->Byte(&head) || head >> (kHintShift + 2) != 0) return false;
+  const auto head = in->Fixed<uint8_t>();
+  if (!in->ok() || head >> (kHintShift + 2) != 0) return false;
   const bool same = (head & kSameLayout) != 0;
   Histogram h;
   h.is_float = (head & kFloat) != 0;
   h.reset_hint = static_cast<CounterResetHint>(head >> kHintShift);
   static const Histogram kNothing;
-  const Histogram* base = &kNothing;
+  const Histogram& base = same && before != nullptr ? *before : kNothing;
   size_t positive = 0;
   size_t negative = 0;
   if (same) {
-    if (before == nullptr || before->is_float != h.is_float) return false;
-    base = before;
-    h.schema = before->schema;
-    h.zero_threshold = before->zero_threshold;
-    positive = h.is_float ? before->positive_counts.size() : before->positive_deltas.size();
-    negative = h.is_float ? before->negative_counts.size() : before->negative_deltas.size();
-    if (LayoutElements(*before) > kSharedLayoutMax || positive + negative > in->remaining()) {
+    if (before == nullptr || base.is_float != h.is_float ||
+        LayoutElements(base) > kSharedLayoutMax) {
       return false;
     }
-    h.positive_spans = before->positive_spans;
-    h.negative_spans = before->negative_spans;
-    h.custom_values = before->custom_values;
-  } else if (!ReadLayout(in, &h, &positive, &negative)) {
-    return false;
+    h.schema = base.schema;
+    h.zero_threshold = base.zero_threshold;
+    h.positive_spans = base.positive_spans;
+    h.negative_spans = base.negative_spans;
+    h.custom_values = base.custom_values;
+    positive = h.is_float ? base.positive_counts.size() : base.positive_deltas.size();
+    negative = h.is_float ? base.negative_counts.size() : base.negative_deltas.size();
+  } else {
+    ReadLayout(in, &h, &positive, &negative);
   }
   if (h.is_float) {
-    if (!ReadXor(in, base->float_count, &h.float_count) ||
-        !ReadXor(in, base->float_zero_count, &h.float_zero_count)) {
-      return false;
-    }
-  } else if (!ReadDifference(in, base->count, &h.count) ||
-             !ReadDifference(in, base->zero_count, &h.zero_count)) {
-    return false;
+    h.float_count = ReadXor(in, base.float_count);
+    h.float_zero_count = ReadXor(in, base.float_zero_count);
+  } else {
+    h.count = ReadDifference(in, base.count);
+    h.zero_count = ReadDifference(in, base.zero_count);
   }
-  if (!ReadXor(in, base->sum, &h.sum)) return false;
-  const bool read = h.is_float
-                        ? ReadBuckets(in, positive, same ? &base->positive_counts : nullptr,
-                                      &h.positive_counts) &&
-                              ReadBuckets(in, negative, same ? &base->negative_counts : nullptr,
-                                          &h.negative_counts)
-                        : ReadBuckets(in, positive, same ? &base->positive_deltas : nullptr,
-                                      &h.positive_deltas) &&
-                              ReadBuckets(in, negative, same ? &base->negative_deltas : nullptr,
-                                          &h.negative_deltas);
-  if (!read) return false;
+  h.sum = ReadXor(in, base.sum);
+  if (h.is_float) {
+    ReadBuckets(in, positive, same ? &base.positive_counts : nullptr, &h.positive_counts);
+    ReadBuckets(in, negative, same ? &base.negative_counts : nullptr, &h.negative_counts);
+  } else {
+    ReadBuckets(in, positive, same ? &base.positive_deltas : nullptr, &h.positive_deltas);
+    ReadBuckets(in, negative, same ? &base.negative_deltas : nullptr, &h.negative_deltas);
+  }
+  if (!in->ok()) return false;
   *out = std::move(h);
   return true;
 }
 
 void HistogramChunk::Append(int64_t time, const Histogram& histogram) {
   const int64_t delta = count_ == 0 ? 0 : WrapSub(time, last_time_);
-  PutZigZag(&bytes_, count_ == 0 ? time : WrapSub(delta, last_delta_));
+  PutSigned(&bytes_, count_ == 0 ? time : WrapSub(delta, last_delta_));
   PutHistogram(count_ == 0 ? nullptr : &last_, histogram, &bytes_);
   last_ = histogram;
   last_time_ = time;
@@ -257,8 +230,7 @@ bool DecodeHistogramChunk(std::string_view bytes, std::span<int64_t> times,
   int64_t time = 0;
   int64_t delta = 0;
   for (size_t i = 0; i < times.size(); ++i) {
-    int64_t change;
-    if (!in.Signed(&change)) return false;
+    const int64_t change = in.Signed();
     if (i == 0) {
       time = change;
     } else {

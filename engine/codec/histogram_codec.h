@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/codec/varint.h"
+#include "engine/base/coding.h"
 #include "varve/sample.h"
 
 namespace varve::codec {
