@@ -15,6 +15,9 @@ struct roaring_bitmap_s;
 
 namespace varve::index {
 
+/// Every ordinal is below this, so that the end of any range can be written down.
+inline constexpr uint32_t kOrdinalEnd = UINT32_MAX;
+
 /// A set of series ordinals. Immutable once made, cheap to copy (shared bytes), thread-safe.
 ///
 /// It takes whatever form is smallest to handle: a range of consecutive ordinals, up to four of
@@ -30,7 +33,8 @@ class Postings {
   Postings() = default;
   /// Makes {begin, ..., end - 1}; empty if end <= begin.
   static Postings Range(uint32_t begin, uint32_t end);
-  /// Makes a set of strictly ascending ordinals (a precondition, checked). Cost: linear.
+  /// Makes a set of strictly ascending ordinals below kOrdinalEnd (a precondition, checked).
+  /// Cost: linear.
   static Postings FromSorted(std::span<const uint32_t> ordinals);
   static Postings FromSorted(std::vector<uint32_t> ordinals);
   /// Makes a set of ordinals in any order, with repetitions. Cost: n log n, or linear in the
@@ -110,7 +114,7 @@ class Postings {
   /// Parses what AppendTo wrote, exactly `bytes`. Every member is < `end`. Bytes may be anything:
   /// memory is bounded by a small multiple of their number. Errors: kDataLoss with the offset in
   /// the message.
-  static Result<Postings> Parse(std::string_view bytes, uint64_t end = uint64_t{1} << 32);
+  static Result<Postings> Parse(std::string_view bytes, uint32_t end = kOrdinalEnd);
 
  private:
   enum class Kind : uint8_t { kRange, kInline, kList, kBitmap };
@@ -161,7 +165,7 @@ class PostingsUnion {
 };
 
 /// A set of ordinals that changes: for one label pair of a MemoryIndex. 16 bytes, up to two
-/// members inside; then a sorted list; from 512 members on a Roaring bitmap. Not thread-safe.
+/// members inside; then a sorted list; beyond Postings::kListMax a Roaring bitmap. Not thread-safe.
 class MutablePostings {
  public:
   MutablePostings() = default;
@@ -180,7 +184,7 @@ class MutablePostings {
   }
 
   /// Adds or removes a member; returns false if nothing changed. Cost: constant amortised when
-  /// `ordinal` is the largest; else up to 512 moves.
+  /// `ordinal` is the largest; else up to 256 moves.
   bool Add(uint32_t ordinal);
   bool Remove(uint32_t ordinal);
   void Clear();
@@ -193,7 +197,7 @@ class MutablePostings {
 
  private:
   static constexpr uint32_t kInlineMax = 2;
-  static constexpr uint32_t kListMax = 512;
+  static constexpr uint32_t kListMax = Postings::kListMax;
 
   // The form follows from the count: <= kInlineMax in bits_, <= kListMax a list whose capacity is
   // the next power of two, more a bitmap.

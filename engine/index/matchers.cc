@@ -1,0 +1,146 @@
+#include "engine/index/matchers.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "engine/index/regex_plan.h"
+
+namespace varve::index {
+namespace {
+
+/// Copies `value` with each byte that is not part of a UTF-8 rune replaced by U+FFFD.
+std::string ReplaceStrayBytes(std::string_view value) {
+  std::string out;
+  while (!value.empty()) {
+    size_t bytes = 1;
+    for (; bytes <= std::min<size_t>(4, value.size()); ++bytes) {
+      if (IsValidUtf8(value.substr(0, bytes))) break;
+    }
+    if (bytes > std::min<size_t>(4, value.size())) {
+      out += "\xef\xbf\xbd";
+      value.remove_prefix(1);
+    } else {
+      out.append(value.substr(0, bytes));
+      value.remove_prefix(bytes);
+    }
+  }
+  return out;
+}
+
+bool IsAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0; });
+}
+
+Status BadMatcher(const Matcher& matcher, std::string_view why) {
+  // A pattern may be long; its beginning is enough to find it.
+  Matcher shown = matcher;
+  if (shown.value.size() > 200) shown.value = Concat(shown.value.substr(0, 200), "...");
+  return MakeStatus(StatusCode::kInvalidArgument, Concat("matcher ", ToString(shown), ": ", why));
+}
+
+}  // namespace
+
+struct CompiledMatcher::Compiled {
+  Matcher matcher;
+  std::optional<RegexPlan> plan;                  // of regular expressions
+  std::optional<std::vector<std::string>> equal;  // of equalities: the one value
+  std::unique_ptr<RE2> regex;                     // where the plan does not decide alone
+  bool accepts_empty = false;
+
+  bool RunRegex(std::string_view value) const {
+    const auto match = [this](std::string_view text) {
+      return regex->Match(re2::StringPiece(text.data(), text.size()), 0, text.size(),
+                          RE2::ANCHOR_BOTH, nullptr, 0);
+    };
+    if (match(value)) return true;
+    if (IsAscii(value) || IsValidUtf8(value)) return false;
+    return match(ReplaceStrayBytes(value));
+  }
+  bool Accepts(std::string_view value) const {
+    if (equal) return value == matcher.value;
+    switch (plan->Test(value)) {
+      case RegexPlan::Verdict::kNo:
+        return false;
+      case RegexPlan::Verdict::kYes:
+        return true;
+      case RegexPlan::Verdict::kMaybe:
+        break;
+    }
+    return RunRegex(value);
+  }
+};
+
+Result<CompiledMatcher> CompiledMatcher::Make(const Matcher& matcher) {
+  auto compiled = std::make_shared<Compiled>();
+  compiled->matcher = matcher;
+  if (matcher.type == MatchType::kEqual || matcher.type == MatchType::kNotEqual) {
+    compiled->equal.emplace(1, matcher.value);
+  } else {
+    if (matcher.value.size() > kPatternBytesMax) {
+      return BadMatcher(matcher, Concat("the pattern has ", matcher.value.size(),
+                                        " bytes, more than ", kPatternBytesMax));
+    }
+    compiled->plan = RegexPlan::Analyse(matcher.value);
+    if (!compiled->plan->valid() || !compiled->plan->exact()) {
+      const std::optional<std::string> pattern = FromGoSyntax(matcher.value);
+      if (!pattern) return BadMatcher(matcher, "invalid escape sequence: `\\C`");
+      RE2::Options options(RE2::Quiet);
+      options.set_dot_nl(true);
+      options.set_max_mem(kRegexMemoryBytesMax);
+      auto regex =
+          std::make_unique<RE2>(re2::StringPiece(pattern->data(), pattern->size()), options);
+      if (!regex->ok()) return BadMatcher(matcher, regex->error());
+      if (!compiled->plan->exact()) compiled->regex = std::move(regex);
+    }
+  }
+  compiled->accepts_empty = compiled->Accepts({});
+  return CompiledMatcher(std::move(compiled));
+}
+
+const Matcher& CompiledMatcher::matcher() const { return compiled_->matcher; }
+
+bool CompiledMatcher::Accepts(std::string_view value) const { return compiled_->Accepts(value); }
+
+bool CompiledMatcher::accepts_empty() const { return compiled_->accepts_empty; }
+
+bool CompiledMatcher::accepts_all() const {
+  return compiled_->plan && compiled_->plan->accepts_all();
+}
+
+bool CompiledMatcher::accepts_all_but_empty() const {
+  return compiled_->plan && compiled_->plan->accepts_all_but_empty();
+}
+
+const std::vector<std::string>* CompiledMatcher::literals() const {
+  return compiled_->equal ? &*compiled_->equal : compiled_->plan->literals();
+}
+
+std::span<const std::string> CompiledMatcher::prefixes() const {
+  if (!compiled_->plan) return {};
+  return compiled_->plan->prefixes();
+}
+
+std::string_view CompiledMatcher::needle() const {
+  return compiled_->plan ? compiled_->plan->needle() : std::string_view();
+}
+
+bool CompiledMatcher::needle_suffices() const {
+  return compiled_->plan && compiled_->plan->needle_suffices();
+}
+
+Result<std::vector<CompiledMatcher>> CompileMatchers(std::span<const Matcher> matchers) {
+  std::vector<CompiledMatcher> out;
+  out.reserve(matchers.size());
+  for (const Matcher& matcher : matchers) {
+    VARVE_ASSIGN_OR_RETURN(CompiledMatcher compiled, CompiledMatcher::Make(matcher));
+    out.push_back(std::move(compiled));
+  }
+  return out;
+}
+
+}  // namespace varve::index
