@@ -31,7 +31,7 @@ inline Result<Contents> ReadAll(const Snapshot& snapshot, std::vector<Matcher> m
   for (size_t i = 0; i < (*selected)->size(); ++i) {
     (*selected)->GetLabels(i, &labels);
     if (i > 0) {
-      EXPECT_LT(CompareLabels(before, labels), 0);
+      EXPECT_TRUE(CompareLabels(before, labels) < 0);
     }
     before = labels;
     Status status = (*selected)->GetChunks(i, range, &chunks);

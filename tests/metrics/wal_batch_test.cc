@@ -116,7 +116,7 @@ TEST(WalBatch, TheFormatPagesExample) {
       "\x01\x01\x00\x00\x00"
       "\x00\x01\x08__name__\x02up"
       "\x00\xd0\x0f\x00\x00\x00\x00\x00\x00\xf0\x3f",
-      30);
+      31);
   EXPECT_EQ(Join(encoder.Finish()), expected);
 }
 
