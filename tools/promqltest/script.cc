@@ -17,7 +17,7 @@ namespace varve::promqltest {
 namespace {
 
 /// Bounds what one item such as 1x1000000 may unfold to.
-constexpr uint64_t kRepeatMax = 10'000'000;
+constexpr uint64_t kRepeatMax = 1'000'000;
 
 Status Bad(std::string_view what) { return MakeStatus(StatusCode::kInvalidArgument, what); }
 
@@ -226,6 +226,7 @@ Status TakeMetric(std::string_view* text, Labels* labels) {
 
 Status TakeSequence(std::string_view text, std::vector<SequenceValue>* values) {
   for (text = Trim(text); !text.empty(); text = Trim(text)) {
+    if (values->size() > 2 * kRepeatMax) return Bad("too many values in one line");
     if (text.starts_with("{{")) {
       VARVE_RETURN_IF_ERROR(TakeHistogramItem(&text, values));
       if (!text.empty() && text.front() != ' ' && text.front() != '\t') {

@@ -219,6 +219,18 @@ std::optional<std::string> DescribeBadToken(size_t type, std::string_view text, 
   }
 }
 
+/// Finds the token that spoils a list of labels whose opening parenthesis is token `open`.
+size_t FindFaultInLabels(const std::vector<TokenView>& tokens, size_t open) {
+  bool after_label = false;
+  for (size_t i = open + 1;; ++i) {
+    const size_t type = tokens[i].type;
+    const bool is_label = type == Grammar::STRING || IsName(type) || IsAggregator(type) ||
+                          IsKeyword(type) || (type >= Grammar::LAND && type <= Grammar::ATAN2);
+    if (after_label ? type != Grammar::COMMA : !is_label) return i;
+    after_label = !after_label;
+  }
+}
+
 }  // namespace
 
 std::optional<SyntaxFault> FindExcessiveDepth(const std::vector<TokenView>& tokens) {
@@ -239,6 +251,12 @@ std::optional<SyntaxFault> FindExcessiveDepth(const std::vector<TokenView>& toke
 
 SyntaxFault DescribeFault(std::string_view query, const std::vector<TokenView>& tokens,
                           size_t index) {
+  // The parser stops at this parenthesis, since nothing else could start with it here either.
+  if (index > 0 && tokens[index].type == Grammar::LEFT_PAREN &&
+      (tokens[index - 1].type == Grammar::GROUP_LEFT ||
+       tokens[index - 1].type == Grammar::GROUP_RIGHT)) {
+    index = FindFaultInLabels(tokens, index);
+  }
   Walk walk;
   for (size_t i = 0; i < index; ++i) walk.Step(tokens[i].type);
   const auto [type, span] = tokens[index];
@@ -249,7 +267,7 @@ SyntaxFault DescribeFault(std::string_view query, const std::vector<TokenView>& 
   const auto fault = [&](std::string_view what) { return SyntaxFault{span, std::string(what)}; };
 
   if (const auto bad = DescribeBadToken(type, text, open)) return fault(*bad);
-  if (type == kEnd && index == 0) return fault("no expression found in input");
+  if (type == kEnd && index == 0) return {Span{}, "no expression found in input"};
   if (type == kEnd) {
     if (open == Grammar::LEFT_BRACE) return fault("unexpected end of input inside braces");
     if (open == Grammar::LEFT_BRACKET) return fault("unclosed left bracket");
@@ -264,8 +282,13 @@ SyntaxFault DescribeFault(std::string_view query, const std::vector<TokenView>& 
   if (type == Grammar::RIGHT_BRACE && open != Grammar::LEFT_BRACE) {
     return fault("unexpected right brace '}'");
   }
-  if (type == Grammar::EQL && open != Grammar::LEFT_BRACE)
-    return fault("unexpected character after '=': '='");
+  // The lexer of Prometheus looks one character ahead here.
+  if (type == Grammar::EQL_REGEX && open != Grammar::LEFT_BRACE) {
+    return fault("unexpected character after '=': '~'");
+  }
+  if (type == Grammar::NEQ_REGEX && open != Grammar::LEFT_BRACE) {
+    return fault("unexpected character after '!': '~'");
+  }
 
   const std::string what = "unexpected " + DescribeToken(type, text);
   if (open == Grammar::LEFT_BRACE) {

@@ -16,8 +16,8 @@ constexpr size_t kLineMax = 100;
 
 /// Gives a duration in whole milliseconds, if it is one.
 std::optional<int64_t> WholeMs(double seconds) {
-  const double ms = seconds * 1000;
-  if (!(std::abs(ms) < 0x1p53) || ms != std::trunc(ms) || ms / 1000 != seconds) return std::nullopt;
+  const double ms = std::round(seconds * 1000);
+  if (!(std::abs(ms) < 0x1p53) || ms / 1000 != seconds) return std::nullopt;
   return static_cast<int64_t>(ms);
 }
 
