@@ -180,33 +180,28 @@ class MemorySeriesSet final : public SeriesSet {
 
 class MemorySnapshot final : public Snapshot {
  public:
-  explicit MemorySnapshot(std::vector<MemorySeries> series) : series_(std::move(series)) {}
+  explicit MemorySnapshot(std::vector<MemorySeries> series) : series_(std::move(series)) {
+    for (const MemorySeries& one : series_) by_name_[one.labels.metric_name()].push_back(&one);
+  }
 
   Result<std::unique_ptr<SeriesSet>> Select(std::span<const Matcher> matchers,
                                             TimeRange range) const override {
-    std::vector<const MemorySeries*> found;
-    for (const MemorySeries& series : series_) {
-      if (InRange(series, range) && Matches(series.labels, matchers)) found.push_back(&series);
-    }
-    return std::make_unique<MemorySeriesSet>(std::move(found));
+    return std::make_unique<MemorySeriesSet>(Find(matchers, range));
   }
 
   Result<LookupResult> LabelNames(std::span<const Matcher> matchers, TimeRange range,
                                   LookupLimit limit) const override {
     std::set<std::string> names;
-    for (const MemorySeries& series : series_) {
-      if (!InRange(series, range) || !Matches(series.labels, matchers)) continue;
-      for (const LabelView& label : series.labels) names.emplace(label.name);
+    for (const MemorySeries* series : Find(matchers, range)) {
+      for (const LabelView& label : series->labels) names.emplace(label.name);
     }
     return Limited(names, limit);
   }
   Result<LookupResult> LabelValues(std::string_view name, std::span<const Matcher> matchers,
                                    TimeRange range, LookupLimit limit) const override {
     std::set<std::string> values;
-    for (const MemorySeries& series : series_) {
-      const std::string_view value = series.labels.Get(name);
-      if (value.empty() || !InRange(series, range) || !Matches(series.labels, matchers)) continue;
-      values.emplace(value);
+    for (const MemorySeries* series : Find(matchers, range)) {
+      if (const auto value = series->labels.Get(name); !value.empty()) values.emplace(value);
     }
     return Limited(values, limit);
   }
@@ -234,6 +229,24 @@ class MemorySnapshot final : public Snapshot {
     return std::any_of(series.chunks.begin(), series.chunks.end(),
                        [&](const Chunk& chunk) { return chunk.range().Overlaps(range); });
   }
+  /// Finds the series that match, by labels.
+  std::vector<const MemorySeries*> Find(std::span<const Matcher> matchers, TimeRange range) const {
+    std::vector<const MemorySeries*> out;
+    const MatcherSet set(matchers);
+    const auto add = [&](const MemorySeries& series) {
+      if (InRange(series, range) && set.Matches(series.labels)) out.push_back(&series);
+    };
+    for (const Matcher& matcher : matchers) {
+      if (matcher.type != MatchType::kEqual || matcher.name != kMetricName) continue;
+      if (const auto found = by_name_.find(matcher.value); found != by_name_.end()) {
+        for (const MemorySeries* series : found->second) add(*series);
+        return out;
+      }
+    }
+    for (const MemorySeries& series : series_) add(series);
+    return out;
+  }
+
   static LookupResult Limited(const std::set<std::string>& all, LookupLimit limit) {
     LookupResult out;
     for (const std::string& value : all) {
@@ -246,7 +259,8 @@ class MemorySnapshot final : public Snapshot {
     return out;
   }
 
-  const std::vector<MemorySeries> series_;  // sorted by labels
+  const std::vector<MemorySeries> series_;                                // sorted by labels
+  std::map<std::string_view, std::vector<const MemorySeries*>> by_name_;  // each sorted by labels
 };
 
 class MemoryScriptStorage final : public promqltest::ScriptStorage {
@@ -267,26 +281,32 @@ class MemoryScriptStorage final : public promqltest::ScriptStorage {
 
 }  // namespace
 
-bool Matches(LabelsView labels, std::span<const Matcher> matchers) {
-  return std::all_of(matchers.begin(), matchers.end(), [&](const Matcher& matcher) {
-    const std::string_view value = FindLabel(labels, matcher.name);
-    const auto regex = [&] {
-      RE2::Options options;
-      options.set_dot_nl(true);
-      return RE2::FullMatch(re2::StringPiece(value.data(), value.size()),
-                            RE2(matcher.value, options));
-    };
-    switch (matcher.type) {
-      case MatchType::kEqual:
-        return value == matcher.value;
-      case MatchType::kNotEqual:
-        return value != matcher.value;
-      case MatchType::kRegex:
-        return regex();
-      case MatchType::kNotRegex:
-        return !regex();
-    }
-    return false;
+struct MatcherSet::Compiled {
+  Matcher matcher;
+  std::unique_ptr<const RE2> regex;  // null for equality
+};
+
+MatcherSet::MatcherSet(std::span<const Matcher> matchers) {
+  RE2::Options options;
+  options.set_dot_nl(true);
+  for (const Matcher& matcher : matchers) {
+    const bool is_regex = matcher.type == MatchType::kRegex || matcher.type == MatchType::kNotRegex;
+    matchers_.push_back(
+        {matcher, is_regex ? std::make_unique<const RE2>(matcher.value, options) : nullptr});
+  }
+}
+
+MatcherSet::~MatcherSet() = default;
+
+bool MatcherSet::Matches(LabelsView labels) const {
+  return std::all_of(matchers_.begin(), matchers_.end(), [&](const Compiled& compiled) {
+    const std::string_view value = FindLabel(labels, compiled.matcher.name);
+    const MatchType type = compiled.matcher.type;
+    const bool wanted = type == MatchType::kEqual || type == MatchType::kRegex;
+    const bool holds = compiled.regex ? RE2::FullMatch(re2::StringPiece(value.data(), value.size()),
+                                                       *compiled.regex)
+                                      : value == compiled.matcher.value;
+    return holds == wanted;
   });
 }
 
@@ -305,13 +325,34 @@ Status MemoryStore::Append(const WriteBatch& batch) {
 }
 
 void MemoryStore::Delete(std::span<const Matcher> matchers) {
-  std::erase_if(series_, [&](const auto& entry) { return Matches(entry.first, matchers); });
+  const MatcherSet set(matchers);
+  std::erase_if(series_, [&](const auto& entry) { return set.Matches(entry.first); });
 }
 
 std::shared_ptr<const Snapshot> MemoryStore::TakeSnapshot() const {
   std::vector<MemorySeries> out;
   for (const auto& [labels, samples] : series_) {
     if (!samples.empty()) out.push_back({labels, CutChunks(samples, chunk_samples_)});
+  }
+  return std::make_shared<MemorySnapshot>(std::move(out));
+}
+
+std::shared_ptr<const Snapshot> MakeSnapshot(std::vector<FloatSeries> series,
+                                             size_t chunk_samples) {
+  std::sort(series.begin(), series.end(),
+            [](const FloatSeries& a, const FloatSeries& b) { return a.labels < b.labels; });
+  std::vector<MemorySeries> out;
+  for (const FloatSeries& from : series) {
+    MemorySeries to{from.labels, {}};
+    for (size_t begin = 0; begin < from.times_ms.size(); begin += chunk_samples) {
+      const size_t end = std::min(begin + chunk_samples, from.times_ms.size());
+      MemoryChunk chunk;
+      chunk.times.assign(from.times_ms.begin() + begin, from.times_ms.begin() + end);
+      chunk.values.assign(from.values.begin() + begin, from.values.begin() + end);
+      chunk.starts.resize(end - begin, kNoStartTime);
+      to.chunks.push_back(Seal(std::move(chunk)));
+    }
+    if (!to.chunks.empty()) out.push_back(std::move(to));
   }
   return std::make_shared<MemorySnapshot>(std::move(out));
 }

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "tools/promqltest/storage.h"
 #include "varve/labels.h"
@@ -38,10 +40,30 @@ class MemoryStore {
   SeriesMap series_;
 };
 
+/// One series as columns of equal length, times ascending.
+struct FloatSeries {
+  Labels labels;
+  std::vector<int64_t> times_ms;
+  std::vector<double> values;
+};
+/// Makes a snapshot of many float series without a store in between. Labels must differ.
+std::shared_ptr<const Snapshot> MakeSnapshot(std::vector<FloatSeries> series,
+                                             size_t chunk_samples = 120);
+
 /// Makes script storages on MemoryStore. Flush, compact and restart change nothing.
 promqltest::StorageFactory MemoryStorage();
 
-/// Tests whether all matchers hold. Precondition: regular expressions are valid.
-bool Matches(LabelsView labels, std::span<const Matcher> matchers);
+/// Tests label sets against matchers, with regular expressions compiled once. Precondition: they
+/// are valid.
+class MatcherSet {
+ public:
+  explicit MatcherSet(std::span<const Matcher> matchers);
+  ~MatcherSet();
+  bool Matches(LabelsView labels) const;
+
+ private:
+  struct Compiled;
+  std::vector<Compiled> matchers_;
+};
 
 }  // namespace varve::testing
