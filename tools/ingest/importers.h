@@ -39,8 +39,8 @@ Status ImportSeriesFile(const std::string& path, const ImportOptions& options, B
                         ImportSummary* summary);
 
 /// Reads a Prometheus TSDB: a data directory (all its blocks, then what only the write-ahead log
-/// holds) or one block directory. Index versions 1 and 2, chunk encodings XOR, integer and float
-/// histogram, tombstones; every CRC32C is checked. Errors: kDataLoss with file and offset,
+/// holds) or one block directory. Index versions 1 to 3, chunk encodings XOR, XOR2, integer and
+/// float histogram, tombstones; every CRC32C is checked. Errors: kDataLoss with file and offset,
 /// kNotFound, kUnavailable, kUnimplemented for a version or encoding of a newer Prometheus, and
 /// what the loader returns. The caller finishes the loader.
 Status ImportPrometheus(const std::string& path, const ImportOptions& options, BulkLoader* loader,
