@@ -164,15 +164,16 @@ Result<std::vector<PrometheusTombstone>> ReadPrometheusTombstones(std::string_vi
     return DataLossError(path, 0, "not a tombstones file");
   }
   if (bytes.size() < 9) return DataLossError(path, bytes.size(), "truncated tombstones file");
-  const std::string_view checked = bytes.substr(4, bytes.size() - 8);
+  if (const uint8_t version = header.Byte(); version != 1) {
+    return MakeStatus(StatusCode::kUnimplemented,
+                      Concat(path, ":4: tombstones version ", static_cast<int>(version)));
+  }
+  // The checksum covers the entries, not the version.
+  const std::string_view checked = bytes.substr(5, bytes.size() - 9);
   if (Crc32c(checked) != PrometheusReader(bytes.substr(bytes.size() - 4)).U32()) {
     return DataLossError(path, bytes.size() - 4, "tombstones: checksum mismatch");
   }
   PrometheusReader in(checked);
-  if (const uint8_t version = in.Byte(); version != 1) {
-    return MakeStatus(StatusCode::kUnimplemented,
-                      Concat(path, ":4: tombstones version ", static_cast<int>(version)));
-  }
   while (in.left() > 0) {
     PrometheusTombstone stone;
     stone.series = in.Uvarint();
