@@ -14,12 +14,13 @@ namespace varve::db_testing {
 namespace {
 
 constexpr int64_t kRange = 100'000;
+constexpr int64_t kRetention = 3 * kRange;
 
 Options CrashOptions(std::shared_ptr<io::FileSystem> fs) {
   Options options = TestOptions(std::move(fs));
   options.block_range = std::chrono::milliseconds(kRange);
   options.out_of_order_window = std::chrono::milliseconds(kRange);
-  options.retention_time = std::chrono::milliseconds(8 * kRange);
+  options.retention_time = std::chrono::milliseconds(kRetention);
   return options;
 }
 
@@ -105,7 +106,7 @@ Contents Recent(const Contents& all, int64_t newest) {
   Contents out;
   for (const auto& [labels, samples] : all) {
     for (const auto& [time, bits] : samples) {
-      if (newest == kMinTime || time >= newest - 8 * kRange) out[labels][time] = bits;
+      if (newest == kMinTime || time >= newest - kRetention) out[labels][time] = bits;
     }
   }
   return out;

@@ -364,11 +364,14 @@ TEST_F(DatabaseTest, AFullDiskRefusesWritesKeepsReadsAndResumes) {
   fs_->SetCapacity(fs_->bytes_used() + 100);
   Status status;
   int t = 50;
-  std::vector<int> refused;
-  for (; t < 5000 && status.ok(); ++t) status = Append(Series(t % 9), t * 1000, t);
+  // Long labels, so that the room that the log has reserved is soon used up.
+  const auto wide = [](int i) {
+    return Labels{{"__name__", "m"}, {"i", std::to_string(i) + std::string(8000, 'x')}};
+  };
+  for (; t < 5000 && status.ok(); ++t) status = Append(wide(t), t * 1000, t);
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted) << status;
   for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(Append(Series(1), (t + i) * 1000, 1).code(), StatusCode::kResourceExhausted);
+    EXPECT_EQ(Append(wide(t + i), (t + i) * 1000, 1).code(), StatusCode::kResourceExhausted);
   }
   EXPECT_FALSE(db_->Stats().read_only);
   // All acknowledged samples are there; the refused batch may be.
@@ -432,8 +435,8 @@ TEST_F(DatabaseTest, ReadersWritersAndMaintenanceAtOnce) {
         WriteBatch batch;
         const uint32_t a = batch.AddSeries(Series(w, "left"));
         const uint32_t b = batch.AddSeries(Series(w, "right"));
-        batch.AddSample(a, t * 10'000, t);
-        batch.AddSample(b, t * 10'000, t);
+        batch.AddSample(a, t * 1000, t);
+        batch.AddSample(b, t * 1000, t);
         WriteOptions options;
         options.partial = true;
         if (db_->Append(batch, options).ok()) ++written;
@@ -473,7 +476,7 @@ TEST_F(DatabaseTest, ReadersWritersAndMaintenanceAtOnce) {
 
 TEST_F(DatabaseTest, BackgroundThreadsSealAndClose) {
   options_.background_threads = 2;
-  options_.head_bytes_max = 50'000;
+  options_.head_bytes_max = 10'000;
   Reopen();
   for (int t = 0; t < 3000; ++t) ASSERT_TRUE(Append(Series(t % 50), t * 100, t).ok());
   for (int i = 0; i < 200 && db_->Stats().seals == 0; ++i) {
