@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Usage: run.sh BUILD_DIR EXAMPLE_DIR CXX
+set -euo pipefail
+build=$1 example=$2 cxx=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cmake --install "$build" --prefix "$work/prefix" >"$work/install.log"
+cmake -S "$example" -B "$work/build" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" \
+  -DCMAKE_CXX_COMPILER="$cxx" -DCMAKE_BUILD_TYPE=Release >"$work/configure.log" || { cat "$work/configure.log"; exit 1; }
+cmake --build "$work/build"
+"$work/build/example" "$work/data" | tee "$work/output"
+grep -q '{job="api"} 2' "$work/output"
+
+pc=$(dirname "$(find "$work/prefix" -name varve.pc)")
+# shellcheck disable=SC2046
+"$cxx" "$example/example.cc" -o "$work/with_pkg_config" \
+  $(PKG_CONFIG_PATH="$pc" pkg-config --define-variable=prefix="$work/prefix" --cflags --libs --static varve)
+"$work/with_pkg_config" "$work/data2" | grep -q '{job="api"} 2'
+echo "installed library works with find_package and pkg-config"
