@@ -5,7 +5,6 @@
 #include <numeric>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "engine/base/arena.h"
 #include "engine/base/coding.h"
 #include "engine/base/macros.h"
@@ -19,6 +18,8 @@ namespace {
 constexpr int kZstdLevel = 9;
 constexpr int kZstdLevelLarge = 3;  // for streams that would take long
 constexpr size_t kLargeBytes = size_t{4} << 20;
+
+constexpr uint32_t kUnknown = UINT32_MAX;
 
 using Streams = std::array<std::string, kStreamCount>;
 
@@ -52,13 +53,21 @@ struct LabelIndexBuilder::State {
     std::vector<uint32_t> column;          // ids, in the order of series
   };
 
+  struct Found {
+    uint32_t name = kUnknown;
+    uint32_t value = kUnknown;
+  };
+
   Arena arena{size_t{64} << 10};
   StringViewMap<uint32_t> name_ids;  // in order of appearance
   std::vector<Name> names;
-  absl::flat_hash_map<std::string, uint32_t> shape_ids;  // bytes of name ids -> shape
+  StringMap<uint32_t> shape_ids;  // bytes of name ids -> shape
   std::vector<std::vector<uint32_t>> shapes;
   std::vector<uint32_t> series_shapes;
-  std::vector<LabelView> last;
+  std::vector<LabelView> last;    // labels of the series before, in the arena
+  std::vector<Found> last_found;  // and their ids
+  std::vector<Found> found;       // scratch of Add
+  std::string shape;
   uint64_t bytes = 0;  // of what a reader will hold
 };
 
@@ -85,46 +94,62 @@ Status LabelIndexBuilder::Add(LabelsView labels) {
   if (size() == kSeriesMax || labels.size() > kLabelsPerSeriesMax) {
     return MakeStatus(StatusCode::kResourceExhausted, "label index: too many series or labels");
   }
+  // First look everything up, so that nothing is changed when a limit is hit.
   uint64_t new_bytes = 8 + 4 * labels.size();
   uint32_t new_names = 0;
-  for (const LabelView& label : labels) {
-    const auto known = s.name_ids.find(label.name);
-    new_names += known == s.name_ids.end() ? 1 : 0;
-    if (known == s.name_ids.end() || !s.names[known->second].ids.contains(label.value)) {
-      new_bytes += label.value.size() + 4;
+  s.found.assign(labels.size(), {});
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const LabelView& label = labels[i];
+    State::Found& found = s.found[i];
+    // Neighbours in the order of labels share most of them.
+    if (i < s.last.size() && s.last[i].name == label.name) {
+      found.name = s.last_found[i].name;
+      if (s.last[i].value == label.value) found.value = s.last_found[i].value;
+    } else if (const auto known = s.name_ids.find(label.name); known != s.name_ids.end()) {
+      found.name = known->second;
+    } else {
+      ++new_names;
     }
+    if (found.name != kUnknown && found.value == kUnknown) {
+      const auto& ids = s.names[found.name].ids;
+      const auto known = ids.find(label.value);
+      if (known != ids.end()) found.value = known->second;
+    }
+    if (found.value == kUnknown) new_bytes += label.value.size() + 4;
   }
   if (s.bytes + new_bytes > kLabelIndexBytesMax || s.names.size() + new_names > kLabelNamesMax) {
     return MakeStatus(StatusCode::kResourceExhausted, "label index: too many names or bytes");
   }
   s.bytes += new_bytes;
-  std::string shape;
-  std::vector<uint32_t> shape_names;
-  std::vector<LabelView> kept;
-  kept.reserve(labels.size());
-  for (const LabelView& label : labels) {
-    auto name = s.name_ids.find(label.name);
-    if (name == s.name_ids.end()) {
+  s.shape.clear();
+  s.last.resize(labels.size());
+  for (size_t i = 0; i < labels.size(); ++i) {
+    const LabelView& label = labels[i];
+    State::Found& found = s.found[i];
+    if (found.name == kUnknown) {
+      found.name = static_cast<uint32_t>(s.names.size());
       const std::string_view text = s.arena.Copy(label.name);
-      name = s.name_ids.emplace(text, static_cast<uint32_t>(s.names.size())).first;
+      s.name_ids.emplace(text, found.name);
       s.names.emplace_back().text = text;
     }
-    State::Name& column = s.names[name->second];
-    auto value = column.ids.find(label.value);
-    if (value == column.ids.end()) {
+    State::Name& column = s.names[found.name];
+    if (found.value == kUnknown) {
+      found.value = static_cast<uint32_t>(column.values.size());
       const std::string_view text = s.arena.Copy(label.value);
-      value = column.ids.emplace(text, static_cast<uint32_t>(column.values.size())).first;
+      column.ids.emplace(text, found.value);
       column.values.push_back(text);
     }
-    column.column.push_back(value->second);
-    PutFixed<uint32_t>(&shape, name->second);
-    shape_names.push_back(name->second);
-    kept.push_back({column.text, value->first});
+    column.column.push_back(found.value);
+    PutFixed<uint32_t>(&s.shape, found.name);
+    s.last[i] = {column.text, column.values[found.value]};
   }
-  s.last = std::move(kept);
-  const auto [known, is_new] =
-      s.shape_ids.try_emplace(std::move(shape), static_cast<uint32_t>(s.shapes.size()));
-  if (is_new) s.shapes.push_back(std::move(shape_names));
+  std::swap(s.last_found, s.found);
+  auto known = s.shape_ids.find(s.shape);
+  if (known == s.shape_ids.end()) {
+    known = s.shape_ids.emplace(s.shape, static_cast<uint32_t>(s.shapes.size())).first;
+    std::vector<uint32_t>& names = s.shapes.emplace_back();
+    for (const State::Found& found : s.last_found) names.push_back(found.name);
+  }
   s.series_shapes.push_back(known->second);
   return absl::OkStatus();
 }

@@ -1,5 +1,6 @@
 #include "engine/index/postings.h"
 
+#include <roaring/containers/containers.h>
 #include <roaring/roaring.h>
 
 #include <algorithm>
@@ -46,6 +47,134 @@ constexpr uint8_t kContainerRuns = 2;
 constexpr size_t kSerialisedListMax = 64;
 constexpr size_t kBitsetBytes = 8192;
 
+/// Writes Roaring's portable form (RoaringFormatSpec, without runs), from which the library makes
+/// a bitmap by copying containers; adding members to a bitmap costs several times as much.
+class PortableWriter {
+ public:
+  static bool IsBitset(size_t members) { return members > 4096; }
+
+  /// Begins the container of `members` ordinals with these high bits; keys ascend.
+  void Begin(uint32_t key, size_t members) {
+    PutFixed<uint16_t>(&keys_, static_cast<uint16_t>(key));
+    PutFixed<uint16_t>(&keys_, static_cast<uint16_t>(members - 1));
+    places_.push_back(static_cast<uint32_t>(containers_.size()));
+  }
+  void AddLow(uint16_t low) { PutFixed<uint16_t>(&containers_, low); }
+  void AddWords(std::span<const uint64_t> words) {
+    containers_.append(reinterpret_cast<const char*>(words.data()), words.size_bytes());
+    containers_.append(kBitsetBytes - words.size_bytes(), '\0');
+  }
+  /// Adds the next container: ascending ordinals that share their high bits.
+  void Add(std::span<const uint32_t> ordinals) {
+    Begin(ordinals[0] >> 16, ordinals.size());
+    const size_t at = containers_.size();
+    if (IsBitset(ordinals.size())) {
+      uint64_t words[kBitsetBytes / 8] = {};
+      for (const uint32_t ordinal : ordinals) {
+        words[(ordinal & 0xffff) / 64] |= uint64_t{1} << ordinal % 64;
+      }
+      AddWords(words);
+      return;
+    }
+    containers_.resize(at + 2 * ordinals.size());
+    char* out = containers_.data() + at;
+    for (const uint32_t ordinal : ordinals) {
+      const auto low = static_cast<uint16_t>(ordinal);
+      std::memcpy(out, &low, sizeof low);
+      out += sizeof low;
+    }
+  }
+  roaring_bitmap_t* Finish() {
+    constexpr uint32_t kCookieWithoutRuns = 12346;
+    std::string bytes;
+    bytes.reserve(8 + 8 * places_.size() + containers_.size());
+    PutFixed<uint32_t>(&bytes, kCookieWithoutRuns);
+    PutFixed<uint32_t>(&bytes, static_cast<uint32_t>(places_.size()));
+    bytes += keys_;
+    const auto base = static_cast<uint32_t>(bytes.size() + 4 * places_.size());
+    for (const uint32_t place : places_) PutFixed<uint32_t>(&bytes, base + place);
+    bytes += containers_;
+    roaring_bitmap_t* bitmap = roaring_bitmap_portable_deserialize_safe(bytes.data(), bytes.size());
+    VARVE_CHECK(bitmap != nullptr);
+    return bitmap;
+  }
+
+ private:
+  std::string keys_;
+  std::string containers_;
+  std::vector<uint32_t> places_;
+};
+
+roaring_bitmap_t* BitmapOf(std::span<const uint32_t> ordinals) {
+  PortableWriter out;
+  for (size_t at = 0; at < ordinals.size();) {
+    size_t end = at + 1;
+    const uint32_t key = ordinals[at] >> 16;
+    while (end < ordinals.size() && ordinals[end] >> 16 == key) ++end;
+    out.Add(ordinals.subspan(at, end - at));
+    at = end;
+  }
+  return out.Finish();
+}
+
+/// Appends what two ascending arrays share. Without branches that depend on the members: those
+/// are a coin toss, and a wrong guess costs more than a step.
+size_t AndArrays(std::span<const uint16_t> a, std::span<const uint16_t> b, uint32_t high,
+                 uint32_t* out) {
+  size_t i = 0;
+  size_t j = 0;
+  size_t count = 0;
+  while (i < a.size() && j < b.size()) {
+    const uint16_t x = a[i];
+    const uint16_t y = b[j];
+    out[count] = high | x;
+    count += x == y ? 1 : 0;
+    i += x <= y ? 1 : 0;
+    j += y <= x ? 1 : 0;
+  }
+  return count;
+}
+
+/// Intersects two bitmaps whose common containers are arrays of similar size, where the packaged
+/// library (built without SIMD) merges slowly. Returns false if they are not.
+bool AndSparse(const roaring_bitmap_t* a, const roaring_bitmap_t* b, std::vector<uint32_t>* out) {
+  constexpr int kSkewMax = 32;  // beyond, the library gallops
+  const roaring_array_t& x = a->high_low_container;
+  const roaring_array_t& y = b->high_low_container;
+  size_t room = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    size_t count = 0;
+    for (int32_t i = 0, j = 0; i < x.size && j < y.size;) {
+      if (x.keys[i] != y.keys[j]) {
+        x.keys[i] < y.keys[j] ? ++i : ++j;
+        continue;
+      }
+      if (x.typecodes[i] != ARRAY_CONTAINER_TYPE_CODE ||
+          y.typecodes[j] != ARRAY_CONTAINER_TYPE_CODE) {
+        return false;
+      }
+      const auto* m = static_cast<const array_container_t*>(x.containers[i]);
+      const auto* n = static_cast<const array_container_t*>(y.containers[j]);
+      if (m->cardinality > kSkewMax * n->cardinality ||
+          n->cardinality > kSkewMax * m->cardinality) {
+        return false;
+      }
+      if (pass == 0) {
+        room += static_cast<size_t>(std::min(m->cardinality, n->cardinality));
+      } else {
+        count += AndArrays({m->array, static_cast<size_t>(m->cardinality)},
+                           {n->array, static_cast<size_t>(n->cardinality)},
+                           uint32_t{x.keys[i]} << 16, out->data() + count);
+      }
+      ++i;
+      ++j;
+    }
+    // One place more: a merge writes before it knows whether to keep.
+    out->resize(pass == 0 ? room + 1 : count);
+  }
+  return true;
+}
+
 }  // namespace
 
 Postings Postings::Range(uint32_t begin, uint32_t end) {
@@ -85,7 +214,7 @@ Postings Postings::FromSorted(std::vector<uint32_t> ordinals) {
   for (size_t i = 1; i < ordinals.size(); ++i) VARVE_CHECK(ordinals[i - 1] < ordinals[i]);
   VARVE_CHECK(ordinals.back() < kOrdinalEnd);
   if (ordinals.size() > kListMax && ordinals.back() - ordinals.front() != ordinals.size() - 1) {
-    return Adopt(roaring_bitmap_of_ptr(ordinals.size(), ordinals.data()));
+    return Adopt(BitmapOf(ordinals));
   }
   auto owner = std::make_shared<const std::vector<uint32_t>>(std::move(ordinals));
   const std::span<const uint32_t> span(*owner);
@@ -102,46 +231,26 @@ Postings Postings::FromSorted(std::span<const uint32_t> ordinals) {
 }
 
 Postings Postings::FromBitset(std::span<const uint64_t> words) {
-  // Written in Roaring's portable form, from which the library makes containers by copying;
-  // adding members one by one costs ten times as much. Spec: RoaringFormatSpec, without runs.
-  constexpr uint32_t kCookieWithoutRuns = 12346;
   constexpr size_t kWords = kBitsetBytes / 8;
-  constexpr size_t kArrayMax = 4096;
-  std::string keys;
-  std::string containers;
-  std::vector<uint32_t> places;
+  PortableWriter out;
   for (size_t key = 0; key * kWords < words.size(); ++key) {
     const std::span<const uint64_t> chunk =
         words.subspan(key * kWords, std::min(kWords, words.size() - key * kWords));
     size_t members = 0;
     for (const uint64_t word : chunk) members += static_cast<size_t>(std::popcount(word));
     if (members == 0) continue;
-    PutFixed<uint16_t>(&keys, static_cast<uint16_t>(key));
-    PutFixed<uint16_t>(&keys, static_cast<uint16_t>(members - 1));
-    places.push_back(static_cast<uint32_t>(containers.size()));
-    if (members > kArrayMax) {
-      containers.append(reinterpret_cast<const char*>(chunk.data()), chunk.size_bytes());
-      containers.append(kBitsetBytes - chunk.size_bytes(), '\0');
+    out.Begin(static_cast<uint32_t>(key), members);
+    if (PortableWriter::IsBitset(members)) {
+      out.AddWords(chunk);
       continue;
     }
     for (size_t w = 0; w < chunk.size(); ++w) {
       for (uint64_t word = chunk[w]; word != 0; word &= word - 1) {
-        PutFixed<uint16_t>(&containers, static_cast<uint16_t>(
-                                            w * 64 + static_cast<size_t>(std::countr_zero(word))));
+        out.AddLow(static_cast<uint16_t>(w * 64 + static_cast<size_t>(std::countr_zero(word))));
       }
     }
   }
-  std::string bytes;
-  bytes.reserve(8 + 8 * places.size() + containers.size());
-  PutFixed<uint32_t>(&bytes, kCookieWithoutRuns);
-  PutFixed<uint32_t>(&bytes, static_cast<uint32_t>(places.size()));
-  bytes += keys;
-  const auto base = static_cast<uint32_t>(bytes.size() + 4 * places.size());
-  for (const uint32_t place : places) PutFixed<uint32_t>(&bytes, base + place);
-  bytes += containers;
-  roaring_bitmap_t* bitmap = roaring_bitmap_portable_deserialize_safe(bytes.data(), bytes.size());
-  VARVE_CHECK(bitmap != nullptr);
-  return Adopt(bitmap);
+  return Adopt(out.Finish());
 }
 
 Postings Postings::FromUnsorted(std::vector<uint32_t> ordinals) {
@@ -336,10 +445,13 @@ Postings And(const Postings& a, const Postings& b) {
     roaring_bitmap_and_inplace(bounds, other.bitmap());
     return Postings::Adopt(bounds);
   }
+  std::vector<uint32_t> members;
   if (a.kind_ == Kind::kBitmap && b.kind_ == Kind::kBitmap) {
+    if (AndSparse(a.bitmap(), b.bitmap(), &members)) {
+      return Postings::FromSorted(std::move(members));
+    }
     return Postings::Adopt(roaring_bitmap_and(a.bitmap(), b.bitmap()));
   }
-  std::vector<uint32_t> members;
   members.reserve(small.size());
   if (a.kind_ == Kind::kBitmap || b.kind_ == Kind::kBitmap) {
     const Postings& list = a.kind_ == Kind::kBitmap ? b : a;

@@ -74,7 +74,8 @@ constexpr uint32_t kReplacementRune = 0xfffd;
 /// Reads the part of the syntax that it is sure about; anything else sets failed_.
 class Parser {
  public:
-  explicit Parser(std::string_view pattern) : text_(pattern) {}
+  /// With `narrow` parts of several alternatives are not followed: fewer, longer texts remain.
+  Parser(std::string_view pattern, bool narrow) : text_(pattern), narrow_(narrow) {}
 
   std::optional<Language> Run() {
     if (!IsValidUtf8(text_)) return std::nullopt;
@@ -132,7 +133,8 @@ class Parser {
   void Multiply(Language* out, Language tail) {
     const size_t count = out->size() * tail.size();
     const bool both = out->size() > 1 && tail.size() > 1;
-    if (count > (both ? RegexPlan::kProductMax : RegexPlan::kAlternativesMax)) {
+    if ((narrow_ && tail.size() > 1) ||
+        count > (both ? RegexPlan::kProductMax : RegexPlan::kAlternativesMax)) {
       tail = Opaque();
     }
     if (tail.size() == 1) {
@@ -407,6 +409,7 @@ class Parser {
   }
 
   std::string_view text_;
+  bool narrow_;
   size_t at_ = 0;
   size_t work_ = 0;
   bool failed_ = false;
@@ -449,6 +452,11 @@ RegexPlan::Alternative Normalise(Sequence sequence) {
   return out;
 }
 
+const std::string& LongestText(const RegexPlan::Alternative& alternative) {
+  return *std::max_element(alternative.texts.begin(), alternative.texts.end(),
+                           [](const auto& a, const auto& b) { return a.size() < b.size(); });
+}
+
 RegexPlan::Alternative Anything() {
   RegexPlan::Alternative out;
   out.texts.resize(2);
@@ -478,7 +486,7 @@ bool Glob(const RegexPlan::Alternative& alternative, std::string_view value) {
 
 RegexPlan RegexPlan::Analyse(std::string_view pattern) {
   RegexPlan plan;
-  Parser parser(pattern);
+  Parser parser(pattern, /*narrow=*/false);
   std::optional<Language> language = parser.Run();
   if (!language) {
     plan.alternatives_.push_back(Anything());
@@ -490,6 +498,14 @@ RegexPlan RegexPlan::Analyse(std::string_view pattern) {
     plan.alternatives_.push_back(Normalise(std::move(sequence)));
   }
   plan.Summarise();
+  if (!plan.literals_ && plan.prefixes_.empty() && plan.needle_.empty()) {
+    // Many alternatives share no text; a coarser reading may leave one that all of them contain.
+    std::optional<Language> coarse = Parser(pattern, /*narrow=*/true).Run();
+    if (coarse && coarse->size() == 1) {
+      const Alternative only = Normalise(std::move(coarse->front()));
+      plan.needle_ = LongestText(only);
+    }
+  }
   return plan;
 }
 
@@ -540,11 +556,8 @@ void RegexPlan::Summarise() {
   }
   if (alternatives_.size() == 1) {
     const Alternative& only = alternatives_[0];
-    const auto longest =
-        std::max_element(only.texts.begin(), only.texts.end(),
-                         [](const auto& a, const auto& b) { return a.size() < b.size(); });
-    needle_ = *longest;
-    needle_suffices_ = only.exact && only.texts.size() == 3 && longest == only.texts.begin() + 1 &&
+    needle_ = LongestText(only);
+    needle_suffices_ = only.exact && only.texts.size() == 3 && !only.texts[1].empty() &&
                        only.texts[0].empty() && only.texts[2].empty() &&
                        only.gap_bytes_min[0] == 0 && only.gap_bytes_min[1] == 0;
   }

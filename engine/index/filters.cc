@@ -1,0 +1,264 @@
+#include "engine/index/filters.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "engine/base/coding.h"
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+
+namespace varve::index {
+namespace {
+
+constexpr size_t kBlockWords = 8;
+constexpr uint32_t kBloomMagic = 0x31424656;  // "VFB1"
+constexpr uint32_t kFuseMagic = 0x31464656;   // "VFF1"
+
+/// Odd constants that pick one bit of each word (Parquet's).
+constexpr uint32_t kSalts[kBlockWords] = {0x47b6137bu, 0x44974d91u, 0x8824ad5bu, 0xa2b7289du,
+                                          0x705495c7u, 0x2df1424bu, 0x9efc4947u, 0x5c6bfb31u};
+
+uint64_t HighProduct(uint64_t a, uint64_t b) {
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(a) * b >> 64);
+}
+
+Status Bad(std::string_view filter, std::string_view what) {
+  return MakeStatus(StatusCode::kDataLoss, Concat(filter, ": ", what));
+}
+
+/// Murmur3's finaliser.
+uint64_t Mix(uint64_t hash, uint64_t seed) {
+  uint64_t h = hash + seed;
+  h ^= h >> 33;
+  h *= 0xff51afd7ed558ccdu;
+  h ^= h >> 33;
+  h *= 0xc4ceb9fe1a85ec53u;
+  h ^= h >> 33;
+  return h;
+}
+
+/// Steps a seed to the next: SplitMix64.
+uint64_t NextSeed(uint64_t* state) {
+  uint64_t z = *state += 0x9e3779b97f4a7c15u;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return z ^ z >> 31;
+}
+
+constexpr size_t kFingerprintPadding = 4;
+
+}  // namespace
+
+BlockedBloom::BlockedBloom(size_t keys, double bits_per_key) {
+  const double bytes = std::ceil(static_cast<double>(std::max<size_t>(keys, 1)) * bits_per_key / 8);
+  const double blocks = std::ceil(bytes / (kBlockWords * sizeof(uint32_t)));
+  VARVE_CHECK(blocks >= 1 && blocks * kBlockWords * sizeof(uint32_t) <= double{kBytesMax});
+  words_.resize(static_cast<size_t>(blocks) * kBlockWords);
+}
+
+void BlockedBloom::Add(uint64_t hash) {
+  uint32_t* block =
+      &words_[HighProduct(hash & 0xffffffff00000000u, words_.size() / kBlockWords) * kBlockWords];
+  const auto low = static_cast<uint32_t>(hash);
+  for (size_t i = 0; i < kBlockWords; ++i) block[i] |= 1u << (low * kSalts[i] >> 27);
+}
+
+bool BlockedBloom::MayContain(uint64_t hash) const {
+  const uint32_t* block =
+      &words_[HighProduct(hash & 0xffffffff00000000u, words_.size() / kBlockWords) * kBlockWords];
+  const auto low = static_cast<uint32_t>(hash);
+  uint32_t missing = 0;
+  for (size_t i = 0; i < kBlockWords; ++i) missing |= ~block[i] & 1u << (low * kSalts[i] >> 27);
+  return missing == 0;
+}
+
+void BlockedBloom::Merge(const BlockedBloom& other) {
+  VARVE_CHECK(words_.size() == other.words_.size());
+  for (size_t i = 0; i < words_.size(); ++i) words_[i] |= other.words_[i];
+}
+
+void BlockedBloom::AppendTo(std::string* out) const {
+  PutFixed<uint32_t>(out, kBloomMagic);
+  PutFixed<uint32_t>(out, static_cast<uint32_t>(words_.size() / kBlockWords));
+  out->append(reinterpret_cast<const char*>(words_.data()), bytes());
+}
+
+Result<BlockedBloom> BlockedBloom::Parse(std::string_view bytes) {
+  ByteReader in(bytes);
+  if (in.Fixed<uint32_t>() != kBloomMagic) return Bad("Bloom filter", "bad magic");
+  const uint64_t blocks = in.Fixed<uint32_t>();
+  if (!in.ok() || blocks == 0) return Bad("Bloom filter", "no blocks");
+  if (in.left() != blocks * kBlockWords * sizeof(uint32_t)) {
+    return Bad("Bloom filter", "size does not fit the number of blocks");
+  }
+  BlockedBloom out;
+  out.words_.resize(blocks * kBlockWords);
+  std::memcpy(out.words_.data(), in.Bytes(in.left()).data(), out.bytes());
+  return out;
+}
+
+void BinaryFuse::SetSizes() {
+  // The paper's sizes for arity 3: segments grow with the number of keys, and small filters get
+  // more room because their graphs fail to peel more often.
+  const double n = static_cast<double>(std::max<size_t>(keys_, 2));
+  const double log_length = std::floor(std::log(n) / std::log(3.33) + 2.25);
+  segment_length_ = 1u << std::clamp(static_cast<int>(log_length), 2, 18);
+  const double factor =
+      keys_ <= 1 ? 0 : std::max(1.125, 0.875 + 0.25 * std::log(1e6) / std::log(n));
+  const auto capacity = static_cast<uint64_t>(std::round(static_cast<double>(keys_) * factor));
+  const uint64_t segments = (capacity + segment_length_ - 1) / segment_length_;
+  segment_count_ = static_cast<uint32_t>(segments > 2 ? segments - 2 : 1);
+}
+
+BinaryFuse::Places BinaryFuse::PlacesOf(uint64_t mixed) const {
+  const auto first =
+      static_cast<uint32_t>(HighProduct(mixed, uint64_t{segment_count_} * segment_length_));
+  const uint32_t mask = segment_length_ - 1;
+  Places out;
+  out.at[0] = first;
+  out.at[1] = (first + segment_length_) ^ (static_cast<uint32_t>(mixed >> 18) & mask);
+  out.at[2] = (first + 2 * segment_length_) ^ (static_cast<uint32_t>(mixed) & mask);
+  return out;
+}
+
+uint32_t BinaryFuse::Fingerprint(uint64_t mixed) const {
+  return static_cast<uint32_t>(mixed ^ mixed >> 32) & ((1u << bits_) - 1);
+}
+
+uint32_t BinaryFuse::Load(uint32_t place) const {
+  const uint64_t bit = uint64_t{place} * static_cast<uint64_t>(bits_);
+  uint32_t word = 0;
+  std::memcpy(&word, fingerprints_.data() + bit / 8, sizeof word);
+  return word >> bit % 8 & ((1u << bits_) - 1);
+}
+
+void BinaryFuse::Store(uint32_t place, uint32_t fingerprint) {
+  const uint64_t bit = uint64_t{place} * static_cast<uint64_t>(bits_);
+  uint32_t word = 0;
+  std::memcpy(&word, fingerprints_.data() + bit / 8, sizeof word);
+  word &= ~(((1u << bits_) - 1) << bit % 8);
+  word |= fingerprint << bit % 8;
+  std::memcpy(fingerprints_.data() + bit / 8, &word, sizeof word);
+}
+
+bool BinaryFuse::MayContain(uint64_t hash) const {
+  if (keys_ == 0) return false;
+  const uint64_t mixed = Mix(hash, seed_);
+  const Places places = PlacesOf(mixed);
+  return (Fingerprint(mixed) ^ Load(places.at[0]) ^ Load(places.at[1]) ^ Load(places.at[2])) == 0;
+}
+
+Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
+  if (bits != 8 && bits != 12 && bits != 16) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      Concat("binary fuse filter: ", bits, " bits, not 8, 12 or 16"));
+  }
+  std::sort(hashes.begin(), hashes.end());
+  hashes.erase(std::unique(hashes.begin(), hashes.end()), hashes.end());
+  if (hashes.size() > kKeysMax) {
+    return MakeStatus(StatusCode::kResourceExhausted, "binary fuse filter: too many keys");
+  }
+  BinaryFuse out;
+  out.keys_ = hashes.size();
+  out.bits_ = bits;
+  out.SetSizes();
+  const uint32_t places = (out.segment_count_ + 2) * out.segment_length_;
+  out.fingerprints_.assign(
+      (uint64_t{places} * static_cast<uint64_t>(bits) + 7) / 8 + kFingerprintPadding, '\0');
+  uint64_t random = 0x726b2b9d438b9d4d;
+  // Of each place: how many unassigned keys use it, and the XOR of those keys, so that the last
+  // one is known when the count falls to one.
+  std::vector<uint32_t> users(places);
+  std::vector<uint64_t> keys_xor(places);
+  std::vector<uint32_t> queue;
+  std::vector<uint64_t> peeled_keys;
+  std::vector<uint32_t> peeled_places;
+  peeled_keys.reserve(hashes.size());
+  peeled_places.reserve(hashes.size());
+  std::vector<uint64_t> mixed(hashes.size());
+  // A try fails with a probability of a few percent at most; this many failures in a row do not
+  // happen to distinct hashes.
+  for (int attempt = 0;; ++attempt) {
+    VARVE_CHECK(attempt < 1000);
+    out.seed_ = NextSeed(&random);
+    std::fill(users.begin(), users.end(), 0);
+    std::fill(keys_xor.begin(), keys_xor.end(), 0);
+    for (size_t i = 0; i < hashes.size(); ++i) {
+      mixed[i] = Mix(hashes[i], out.seed_);
+      for (const uint32_t place : out.PlacesOf(mixed[i]).at) {
+        ++users[place];
+        keys_xor[place] ^= mixed[i];
+      }
+    }
+    queue.clear();
+    for (uint32_t place = 0; place < places; ++place) {
+      if (users[place] == 1) queue.push_back(place);
+    }
+    peeled_keys.clear();
+    peeled_places.clear();
+    while (!queue.empty()) {
+      const uint32_t place = queue.back();
+      queue.pop_back();
+      if (users[place] != 1) continue;
+      const uint64_t key = keys_xor[place];
+      peeled_keys.push_back(key);
+      peeled_places.push_back(place);
+      for (const uint32_t other : out.PlacesOf(key).at) {
+        keys_xor[other] ^= key;
+        if (--users[other] == 1) queue.push_back(other);
+      }
+    }
+    if (peeled_keys.size() == hashes.size()) break;
+  }
+  // Backwards, each key finds its own place unset and fixes it.
+  for (size_t i = peeled_keys.size(); i-- > 0;) {
+    const Places at = out.PlacesOf(peeled_keys[i]);
+    uint32_t value = out.Fingerprint(peeled_keys[i]);
+    for (const uint32_t place : at.at) {
+      if (place != peeled_places[i]) value ^= out.Load(place);
+    }
+    out.Store(peeled_places[i], value);
+  }
+  return out;
+}
+
+void BinaryFuse::AppendTo(std::string* out) const {
+  PutFixed<uint32_t>(out, kFuseMagic);
+  out->push_back(static_cast<char>(bits_));
+  out->push_back(static_cast<char>(std::countr_zero(segment_length_)));
+  PutFixed<uint16_t>(out, 0);
+  PutFixed<uint32_t>(out, static_cast<uint32_t>(keys_));
+  PutFixed<uint32_t>(out, segment_count_);
+  PutFixed<uint64_t>(out, seed_);
+  out->append(fingerprints_, 0, fingerprints_.size() - kFingerprintPadding);
+}
+
+Result<BinaryFuse> BinaryFuse::Parse(std::string_view bytes) {
+  constexpr std::string_view kWhat = "binary fuse filter";
+  ByteReader in(bytes);
+  if (in.Fixed<uint32_t>() != kFuseMagic) return Bad(kWhat, "bad magic");
+  BinaryFuse out;
+  out.bits_ = in.Fixed<uint8_t>();
+  const uint32_t length_bits = in.Fixed<uint8_t>();
+  const uint16_t reserved = in.Fixed<uint16_t>();
+  out.keys_ = in.Fixed<uint32_t>();
+  out.segment_count_ = in.Fixed<uint32_t>();
+  out.seed_ = in.Fixed<uint64_t>();
+  if (!in.ok()) return Bad(kWhat, "truncated header");
+  if (out.bits_ != 8 && out.bits_ != 12 && out.bits_ != 16) return Bad(kWhat, "bad width");
+  if (length_bits < 2 || length_bits > 18) return Bad(kWhat, "bad segment length");
+  if (reserved != 0) return Bad(kWhat, "reserved bits are set");
+  if (out.keys_ > kKeysMax || out.segment_count_ == 0) return Bad(kWhat, "impossible counts");
+  out.segment_length_ = 1u << length_bits;
+  const uint64_t places = (uint64_t{out.segment_count_} + 2) << length_bits;
+  if (places > UINT32_MAX || in.left() != (places * static_cast<uint64_t>(out.bits_) + 7) / 8) {
+    return Bad(kWhat, "size does not fit the number of places");
+  }
+  out.fingerprints_ = std::string(in.Bytes(in.left()));
+  out.fingerprints_.append(kFingerprintPadding, '\0');
+  return out;
+}
+
+}  // namespace varve::index
