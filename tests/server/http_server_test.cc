@@ -39,7 +39,7 @@ class CountingSource final : public BodySource {
   int next_ = 0;
 };
 
-class HttpServerTest : public testing::Test {
+class HttpServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     options_.port = 0;
