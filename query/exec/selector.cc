@@ -1,0 +1,837 @@
+#include "query/exec/selector.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/base/strings.h"
+#include "query/exec/series_reader.h"
+#include "query/functions/float_histogram.h"
+#include "query/functions/go_format.h"
+
+namespace varve::query {
+namespace {
+
+using Kind = AnnotationSink::Kind;
+
+std::string DescribeSelection(const Selection& s) {
+  std::string out = "{";
+  for (const Matcher& m : s.matchers) {
+    if (out.size() > 1) out += ", ";
+    out += ToString(m);
+  }
+  out += "}";
+  if (s.edges == WindowEdges::kAnchored) out += " anchored";
+  if (s.edges == WindowEdges::kSmoothed) out += " smoothed";
+  if (s.offset_ms != 0) out += Concat(" offset ", s.offset_ms, "ms");
+  if (s.at_ms) out += Concat(" @ ", *s.at_ms, "ms");
+  return out;
+}
+
+bool EndsWith(std::string_view text, std::string_view suffix) {
+  return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
+}
+
+/// Adds what a series' windows had to say. `name` is the metric's.
+void AddNotes(ExecContext& context, uint32_t notes, std::string_view name, std::string_view place,
+              double bad_quantile) {
+  const auto warn = [&](std::string_view text) {
+    context.annotations.Add(Kind::kWarning, text, place);
+  };
+  const auto info = [&](std::string_view text) {
+    context.annotations.Add(Kind::kInfo, text, place);
+  };
+  const std::string quoted = GoQuote(name);
+  if (notes & kNoteMixedFloatsHistograms) {
+    warn(Concat("encountered a mix of histograms and floats for metric name ", quoted));
+  }
+  if (notes & kNoteHistogramsIgnored) {
+    info(
+        Concat("ignored histograms in a range containing both floats and histograms for metric "
+               "name ",
+               quoted));
+  }
+  if (notes & kNoteNotCounter) {
+    warn(Concat("this native histogram metric is not a counter: ", quoted));
+  }
+  if (notes & kNoteNotGauge) {
+    warn(Concat("this native histogram metric is not a gauge: ", quoted));
+  }
+  if (notes & kNoteMixedSchemas) {
+    warn(
+        Concat("vector contains a mix of histograms with exponential and custom buckets schemas "
+               "for metric name ",
+               quoted));
+  }
+  if (notes & kNoteReconciledSubtraction) {
+    info("mismatched custom buckets were reconciled during subtraction");
+  }
+  if (notes & kNoteReconciledAddition) {
+    info("mismatched custom buckets were reconciled during addition");
+  }
+  if (notes & kNoteReconciledAggregation) {
+    info("mismatched custom buckets were reconciled during aggregation");
+  }
+  if (notes & kNoteResetCollision) {
+    warn("conflicting counter resets during histogram aggregation");
+  }
+  if (notes & kNoteBadQuantile) {
+    warn(Concat("quantile value should be between 0 and 1, got ", GoFormatG(bad_quantile)));
+  }
+  if (notes & kNoteStartOverlap) {
+    warn(Concat("sample has start time that overlaps with previous sample timestamp for metric ",
+                quoted));
+  }
+}
+
+/// Reads a series set on all threads, row by row. Base of the operators that scan.
+class ScanOperator : public Operator {
+ public:
+  ScanOperator(ExecContext& context, const StepGrid& grid, Selection selection)
+      : Operator(context, grid), selection_(std::move(selection)) {
+    plan_.grid = grid;
+    plan_.offset_ms = selection_.offset_ms;
+    plan_.has_at = selection_.at_ms.has_value();
+    plan_.at_ms = selection_.at_ms.value_or(0);
+  }
+
+ protected:
+  /// What one thread works with.
+  struct Worker {
+    std::unique_ptr<SeriesReader> reader;
+    SeriesColumns columns;
+    std::vector<uint32_t> resets;
+    std::vector<double> scratch;
+    uint64_t samples = 0;  // as Prometheus counts them
+    uint64_t samples_read = 0;
+    uint64_t chunks = 0;
+    uint64_t chunks_edge_only = 0;
+  };
+
+  /// Finds the series and makes their headers.
+  Status Select(bool drop_names) {
+    VARVE_ASSIGN_OR_RETURN(set_, context_.snapshot->Select(selection_.matchers, plan_.Covered()));
+    std::vector<LabelView> labels;
+    series_.reserve(set_->size());
+    for (size_t i = 0; i < set_->size(); ++i) {
+      set_->GetLabels(i, &labels);
+      SeriesHeader header{context_.KeepLabels(labels), false};
+      if (drop_names) {
+        if (context_.delayed_names) {
+          header.drop_name = true;
+        } else {
+          header.labels = DropMetadata(context_, header.labels);
+        }
+      }
+      series_.push_back(header);
+      if ((i & 0xfff) == 0xfff) VARVE_RETURN_IF_ERROR(context_.Poll());
+    }
+    context_.series_selected += set_->size();
+    return context_.budget.Take(0, series_.size() * (sizeof(SeriesHeader) + 8 * sizeof(LabelView)));
+  }
+
+  void MakeWorkers(const SeriesReader::Needs& needs) {
+    workers_.resize(context_.pool->threads());
+    for (Worker& worker : workers_) worker.reader = std::make_unique<SeriesReader>(plan_, needs);
+  }
+
+  Status NextImpl(Tile& tile) override {
+    const auto rows = static_cast<uint32_t>(std::min<size_t>(TileRows(), set_->size() - next_));
+    tile.Reset(rows, grid_.count);
+    if (rows == 0) return absl::OkStatus();
+    notes_.assign(rows, 0);
+    absl::Mutex mutex;
+    Status failed;
+    uint32_t failed_row = rows;
+    const size_t first = next_;
+    const uint32_t grain = std::max(1u, rows / (context_.pool->threads() * 4));
+    context_.pool->For(rows, grain, [&](uint32_t begin, uint32_t end, uint32_t w) {
+      Worker& worker = workers_[w];
+      for (uint32_t r = begin; r < end; ++r) {
+        Status status = context_.Poll();
+        if (status.ok()) status = worker.reader->Read(*set_, first + r, &worker.columns);
+        if (status.ok()) {
+          worker.samples_read += worker.columns.samples_read;
+          worker.chunks += worker.columns.chunks;
+          if (worker.columns.edges_only) worker.chunks_edge_only += worker.columns.chunks;
+          status = EvaluateRow(worker, tile, r);
+        }
+        if (!status.ok()) {
+          absl::MutexLock lock(&mutex);
+          if (r < failed_row) {
+            failed_row = r;
+            failed = status;
+          }
+          return;
+        }
+      }
+    });
+    VARVE_RETURN_IF_ERROR(failed);
+    next_ += rows;
+    uint64_t samples = 0;
+    for (Worker& worker : workers_) {
+      samples += worker.samples;
+      stats().samples += worker.samples_read;
+      stats().chunks += worker.chunks;
+      stats().chunks_edge_only += worker.chunks_edge_only;
+      context_.samples_read += worker.samples_read;
+      worker.samples = worker.samples_read = worker.chunks = worker.chunks_edge_only = 0;
+    }
+    context_.total_samples += samples;
+    return FinishRows(tile, first);
+  }
+
+  /// Fills one row from the worker's columns. Runs on any thread; may set notes_[row].
+  virtual Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row) = 0;
+  /// Runs on the caller's thread after each tile; `first` is the series of row 0.
+  virtual Status FinishRows(Tile& tile, size_t first) { return absl::OkStatus(); }
+
+  std::string_view NameOf(size_t i) const { return set_->GetLabel(i, kMetricName); }
+
+  Selection selection_;
+  WindowPlan plan_;
+  std::unique_ptr<SeriesSet> set_;
+  std::vector<Worker> workers_;
+  std::vector<uint32_t> notes_;
+  size_t next_ = 0;
+};
+
+// --- Instant selectors ---
+
+class InstantSelectorOperator final : public ScanOperator {
+ public:
+  InstantSelectorOperator(ExecContext& context, const StepGrid& grid, Selection selection,
+                          SelectorValue value)
+      : ScanOperator(context, grid, std::move(selection)), value_(value) {
+    plan_.reach_back_ms = context.lookback_ms;
+    if (smoothed()) plan_.reach_ahead_ms = context.lookback_ms;
+  }
+  std::string Describe() const override {
+    static constexpr std::string_view kWhat[] = {"select ", "timestamps of ", "timestamps of ",
+                                                 "start timestamps of "};
+    return Concat(kWhat[static_cast<size_t>(value_)], DescribeSelection(selection_));
+  }
+
+ protected:
+  Status OpenImpl() override {
+    const bool drop_names =
+        value_ == SelectorValue::kTimestamp || value_ == SelectorValue::kStartTimestamp;
+    VARVE_RETURN_IF_ERROR(Select(drop_names));
+    SeriesReader::Needs needs;
+    needs.stale_markers = !smoothed();
+    needs.starts = value_ == SelectorValue::kStartTimestamp;
+    MakeWorkers(needs);
+    return absl::OkStatus();
+  }
+
+  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row) override {
+    if (smoothed()) return EvaluateSmoothed(worker, tile, row);
+    const SeriesColumns& c = worker.columns;
+    double* out = tile.values(row);
+    uint64_t* valid = tile.valid(row);
+    uint64_t points = 0;
+    if (c.floats() && c.histograms.empty() && value_ == SelectorValue::kSample) {
+      const Axis& axis = *c.axis;
+      const double* values = c.values.data();
+      for (uint32_t base = 0; base < grid_.count; base += 64) {
+        const uint32_t stop = std::min(grid_.count, base + 64);
+        uint64_t bits = 0;
+        for (uint32_t i = base; i < stop; ++i) {
+          if (axis.begin[i] == axis.end[i]) continue;
+          const double v = values[axis.end[i] - 1];
+          if (IsStaleNan(v)) continue;
+          out[i] = v;
+          bits |= uint64_t{1} << (i & 63);
+        }
+        valid[base >> 6] = bits;
+        points += std::popcount(bits);
+      }
+      worker.samples += points;
+      return absl::OkStatus();
+    }
+    size_t h = 0;  // histograms at or before the step
+    for (uint32_t i = 0; i < grid_.count; ++i) {
+      const int64_t at = plan_.EndAt(i);
+      while (h < c.histogram_times.size() && c.histogram_times[h] <= at) ++h;
+      const bool have_histogram = h > 0 && c.histogram_times[h - 1] > at - plan_.reach_back_ms;
+      const bool have_float = c.floats() && c.axis->begin[i] < c.axis->end[i];
+      if (!have_histogram && !have_float) continue;
+      const uint32_t f = have_float ? c.axis->end[i] - 1 : 0;
+      const bool take_float =
+          have_float && (!have_histogram || c.axis->times[f] > c.histogram_times[h - 1]);
+      const int64_t time = take_float ? c.axis->times[f] : c.histogram_times[h - 1];
+      if (take_float ? IsStaleNan(c.values[f]) : IsStaleNan(c.histograms[h - 1]->sum)) continue;
+      ++points;
+      switch (value_) {
+        case SelectorValue::kSample:
+          if (take_float) {
+            tile.SetFloat(row, i, c.values[f]);
+          } else {
+            tile.histograms(row)[i] = c.histograms[h - 1];
+            points += SampleWeight(*c.histograms[h - 1]) - 1;
+          }
+          break;
+        case SelectorValue::kTimestamp:
+          tile.SetFloat(row, i, static_cast<double>(time) / 1000);
+          break;
+        case SelectorValue::kTimestampMillis:
+          if (!take_float)
+            return ExecutionError("this should be an info metric, with float samples");
+          tile.SetFloat(row, i, static_cast<double>(time));
+          break;
+        case SelectorValue::kStartTimestamp: {
+          int64_t start = kNoStartTime;
+          if (take_float && !c.starts.empty()) start = c.starts[f];
+          if (!take_float && !c.histogram_starts.empty()) start = c.histogram_starts[h - 1];
+          tile.SetFloat(row, i, static_cast<double>(start) / 1000);
+          break;
+        }
+      }
+    }
+    worker.samples += points;
+    return absl::OkStatus();
+  }
+
+  Status FinishRows(Tile& tile, size_t first) override {
+    for (size_t r = 0; r < notes_.size(); ++r) {
+      if (notes_[r] != 0) {
+        AddNotes(context_, notes_[r], NameOf(first + r), selection_.place, 0);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  bool smoothed() const { return selection_.edges == WindowEdges::kSmoothed; }
+
+  /// Interpolates between the samples around each step.
+  Status EvaluateSmoothed(Worker& worker, Tile& tile, uint32_t row) {
+    const SeriesColumns& c = worker.columns;
+    for (uint32_t i = 0; i < grid_.count; ++i) {
+      const int64_t at = plan_.EndAt(i);
+      const bool floats = c.floats() && c.axis->begin[i] < c.axis->end[i];
+      const auto first_h = std::upper_bound(c.histogram_times.begin(), c.histogram_times.end(),
+                                            at - plan_.reach_back_ms);
+      const auto end_h =
+          std::upper_bound(first_h, c.histogram_times.end(), at + plan_.reach_ahead_ms);
+      if (floats && first_h != end_h) {
+        notes_[row] |= kNoteMixedFloatsHistograms;
+        continue;
+      }
+      if (floats) {
+        const int64_t* begin = c.axis->times.data() + c.axis->begin[i];
+        const int64_t* end = c.axis->times.data() + c.axis->end[i];
+        const int64_t* next = std::lower_bound(begin, end, at);
+        const double* values = c.values.data() + c.axis->begin[i];
+        const size_t k = next - begin;
+        if (next != end && *next == at) {
+          tile.SetFloat(row, i, values[k]);
+        } else if (k > 0 && next != end) {
+          tile.SetFloat(
+              row, i,
+              InterpolateFloat(begin[k - 1], values[k - 1], begin[k], values[k], at, false));
+        } else if (k > 0) {
+          tile.SetFloat(row, i, values[k - 1]);
+        }
+      } else if (first_h != end_h) {
+        const auto next = std::lower_bound(first_h, end_h, at);
+        const size_t k = next - c.histogram_times.begin();
+        HistogramPtr value;
+        if (next != end_h && *next == at) {
+          value = c.histograms[k];
+        } else if (next != first_h && next != end_h) {
+          const FloatHistogram& a = *c.histograms[k - 1];
+          const FloatHistogram& b = *c.histograms[k];
+          value = InterpolateHistogram(
+              c.histogram_times[k - 1], a, c.histogram_times[k], b, at,
+              b.reset_hint != CounterResetHint::kGauge && a.reset_hint != CounterResetHint::kGauge);
+          if (value == nullptr) notes_[row] |= kNoteMixedSchemas;
+        } else if (next != first_h) {
+          value = c.histograms[k - 1];
+        }
+        if (value != nullptr) tile.histograms(row)[i] = std::move(value);
+      }
+    }
+    worker.samples += tile.CountPoints(row);
+    return absl::OkStatus();
+  }
+
+  const SelectorValue value_;
+};
+
+// --- Window functions ---
+
+/// Slides the windows of a call over the columns of one series.
+class WindowEvaluator {
+ public:
+  WindowEvaluator(ExecContext& context, const StepGrid& grid, WindowCall call)
+      : context_(context), grid_(grid), call_(std::move(call)) {}
+
+  WindowCall& call() { return call_; }
+
+  Status OpenParameters(WindowParameters& parameters) {
+    for (int p = 0; p < 2; ++p) {
+      if (parameters.operators[p] == nullptr) continue;
+      VARVE_RETURN_IF_ERROR(parameters.operators[p]->Open());
+      VARVE_RETURN_IF_ERROR(ReadScalar(*parameters.operators[p], &call_.parameters[p]));
+    }
+    return absl::OkStatus();
+  }
+  /// Smoothing factors outside (0, 1) fail the query as soon as there is a window.
+  Status CheckParameters() const {
+    if (call_.spec.function != WindowFunction::kSmoothing) return absl::OkStatus();
+    for (uint32_t i = 0; i < grid_.count; ++i) {
+      const double sf = call_.parameters[0][i];
+      const double tf = call_.parameters[1][i];
+      if (sf <= 0 || sf >= 1) {
+        return ExecutionError(
+            Concat("invalid smoothing factor. Expected: 0 < sf < 1, got: ", GoFormatFixed(sf)));
+      }
+      if (tf <= 0 || tf >= 1) {
+        return ExecutionError(
+            Concat("invalid trend factor. Expected: 0 < tf < 1, got: ", GoFormatFixed(tf)));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  Status Evaluate(const WindowPlan& plan, const SeriesColumns& c, std::vector<uint32_t>* resets,
+                  std::vector<double>* scratch, Tile& tile, uint32_t row, uint32_t* notes,
+                  uint64_t* samples) const {
+    const bool plain_floats = c.histograms.empty() && c.starts.empty();
+    if (plain_floats && !c.floats()) return absl::OkStatus();
+    if (c.floats()) VARVE_RETURN_IF_ERROR(context_.budget.Check(c.axis->widest));
+    if (plain_floats && call_.spec.edges == WindowEdges::kPlain &&
+        HasRowKernel(call_.spec.function)) {
+      *samples += c.axis->window_samples;
+      RowInput in;
+      in.windows = {c.axis->times.data(), c.axis->times.size(), c.axis->begin.data(),
+                    c.axis->end.data(), grid_.count};
+      in.values = c.values.data();
+      in.rate = c.axis->rate.data();
+      in.range_seconds = static_cast<double>(call_.spec.range_ms) / 1000;
+      in.scratch = scratch;
+      resets->clear();
+      if (NeedsResets(call_.spec.function) && !c.non_decreasing) {
+        FindResets(c.values.data(), c.axis->need_begin, c.axis->need_end, resets);
+      }
+      in.resets = resets->data();
+      in.resets_count = resets->size();
+      if (!call_.parameters[0].empty()) in.parameter = call_.parameters[0].data();
+      EvaluateRow(call_.spec.function, in, tile.values(row), tile.valid(row));
+      if (call_.spec.function == WindowFunction::kQuantile) {
+        ForEachBit(tile.valid(row), tile.words(), [&](uint32_t i) {
+          if (!(in.parameter[i] >= 0 && in.parameter[i] <= 1)) *notes |= kNoteBadQuantile;
+        });
+      }
+      return absl::OkStatus();
+    }
+    size_t hb = 0;
+    size_t he = 0;
+    for (uint32_t i = 0; i < grid_.count; ++i) {
+      const int64_t end = plan.EndAt(i);
+      WindowSamples s;
+      if (c.floats()) {
+        const uint32_t b = c.axis->begin[i];
+        s.times = c.axis->times.data() + b;
+        s.values = c.values.data() + b;
+        if (!c.starts.empty()) s.starts = c.starts.data() + b;
+        s.count = c.axis->end[i] - b;
+      }
+      const size_t n = c.histogram_times.size();
+      while (hb < n && c.histogram_times[hb] <= end - plan.reach_back_ms) ++hb;
+      while (he < n && c.histogram_times[he] <= end + plan.reach_ahead_ms) ++he;
+      if (he > hb) {
+        s.histogram_times = c.histogram_times.data() + hb;
+        s.histograms = c.histograms.data() + hb;
+        if (!c.histogram_starts.empty()) s.histogram_starts = c.histogram_starts.data() + hb;
+        s.histogram_count = he - hb;
+        for (size_t k = hb; k < he; ++k) *samples += SampleWeight(*c.histograms[k]);
+      }
+      *samples += s.count;
+      if (s.count + s.histogram_count == 0) continue;
+      const double parameters[2] = {Parameter(0, i), Parameter(1, i)};
+      WindowResult result = EvaluateWindow(call_.spec, s, end, grid_.At(i), parameters, notes);
+      if (!result.valid) continue;
+      if (result.histogram != nullptr) {
+        tile.histograms(row)[i] = std::move(result.histogram);
+      } else {
+        tile.SetFloat(row, i, result.value);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  /// Adds the notes of a row; `name` is that of the series before any label was dropped.
+  void Note(const Tile& tile, uint32_t row, uint32_t notes, LabelsView labels) const {
+    const std::string_view name = FindLabel(labels, kMetricName);
+    if (notes != 0) {
+      double bad = 0;
+      if (notes & kNoteBadQuantile) {
+        for (const double q : call_.parameters[0]) {
+          if (!(q >= 0 && q <= 1)) bad = q;
+        }
+      }
+      AddNotes(context_, notes, name, call_.place, bad);
+    }
+    if (call_.spec.function != WindowFunction::kRate &&
+        call_.spec.function != WindowFunction::kIncrease) {
+      return;
+    }
+    if (name.empty()) return;
+    const uint64_t* valid = tile.valid(row);
+    const bool any_float =
+        std::any_of(valid, valid + tile.words(), [](uint64_t word) { return word != 0; });
+    if (!any_float) return;
+    if (context_.options.type_and_unit_labels) {
+      const std::string_view type = FindLabel(labels, "__type__");
+      if (type == "counter" || type == "histogram") return;
+      context_.annotations.Add(
+          Kind::kInfo,
+          Concat("metric might not be a counter, __type__ label is not set to \"counter\" or "
+                 "\"histogram\", got ",
+                 GoQuote(type), ": ", GoQuote(name)),
+          call_.place);
+      return;
+    }
+    if (EndsWith(name, "_total") || EndsWith(name, "_sum") || EndsWith(name, "_count") ||
+        EndsWith(name, "_bucket")) {
+      return;
+    }
+    context_.annotations.Add(
+        Kind::kInfo,
+        Concat("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ",
+               GoQuote(name)),
+        call_.place);
+  }
+
+  /// Lists positions in (begin, end) whose value is below the one before.
+  static void FindResets(const double* values, uint32_t begin, uint32_t end,
+                         std::vector<uint32_t>* resets) {
+    uint32_t i = begin + 1;
+    for (; i + 8 <= end; i += 8) {
+      bool any = false;
+      for (uint32_t k = 0; k < 8; ++k) any |= values[i + k] < values[i + k - 1];
+      if (!any) continue;
+      for (uint32_t k = 0; k < 8; ++k) {
+        if (values[i + k] < values[i + k - 1]) resets->push_back(i + k);
+      }
+    }
+    for (; i < end; ++i) {
+      if (values[i] < values[i - 1]) resets->push_back(i);
+    }
+  }
+
+ private:
+  double Parameter(int p, uint32_t step) const {
+    return call_.parameters[p].empty() ? 0 : call_.parameters[p][step];
+  }
+
+  ExecContext& context_;
+  const StepGrid grid_;
+  WindowCall call_;
+};
+
+bool EdgesSuffice(WindowFunction f) {
+  return f == WindowFunction::kRate || f == WindowFunction::kIncrease ||
+         f == WindowFunction::kDelta || f == WindowFunction::kLast || f == WindowFunction::kFirst;
+}
+
+std::string DescribeCall(const WindowCall& call) {
+  return Concat(ToString(call.spec.function), " over ", call.spec.range_ms, "ms");
+}
+
+class RangeFunctionOperator final : public ScanOperator {
+ public:
+  RangeFunctionOperator(ExecContext& context, const StepGrid& grid, Selection selection,
+                        WindowCall call, WindowParameters parameters)
+      : ScanOperator(context, grid, std::move(selection)),
+        evaluator_(context, grid, std::move(call)),
+        parameters_(std::move(parameters)) {
+    const WindowSpec& spec = evaluator_.call().spec;
+    plan_.reach_back_ms = spec.range_ms;
+    if (spec.edges != WindowEdges::kPlain) plan_.reach_back_ms += context.lookback_ms;
+    if (spec.edges == WindowEdges::kSmoothed) plan_.reach_ahead_ms = context.lookback_ms;
+  }
+  std::string Describe() const override {
+    auto& evaluator = const_cast<WindowEvaluator&>(evaluator_);
+    return Concat(DescribeCall(evaluator.call()), " of ", DescribeSelection(selection_));
+  }
+  std::vector<Operator*> children() const override {
+    std::vector<Operator*> out;
+    for (const OperatorPtr& p : parameters_.operators) {
+      if (p) out.push_back(p.get());
+    }
+    return out;
+  }
+
+ protected:
+  Status OpenImpl() override {
+    VARVE_RETURN_IF_ERROR(evaluator_.OpenParameters(parameters_));
+    const WindowCall& call = evaluator_.call();
+    VARVE_RETURN_IF_ERROR(Select(!call.keeps_name));
+    if (set_->size() > 0) VARVE_RETURN_IF_ERROR(evaluator_.CheckParameters());
+    SeriesReader::Needs needs;
+    needs.starts = call.start_timestamps;
+    needs.spec = call.spec;
+    if (call.spec.edges == WindowEdges::kPlain) {
+      needs.rate = call.spec.function == WindowFunction::kRate ||
+                   call.spec.function == WindowFunction::kIncrease ||
+                   call.spec.function == WindowFunction::kDelta;
+      needs.edges_suffice = EdgesSuffice(call.spec.function);
+      needs.values_unused = call.spec.function == WindowFunction::kCount ||
+                            call.spec.function == WindowFunction::kPresent;
+    }
+    MakeWorkers(needs);
+    return absl::OkStatus();
+  }
+
+  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row) override {
+    return evaluator_.Evaluate(plan_, worker.columns, &worker.resets, &worker.scratch, tile, row,
+                               &notes_[row], &worker.samples);
+  }
+  Status FinishRows(Tile& tile, size_t first) override {
+    for (uint32_t r = 0; r < tile.rows(); ++r) {
+      set_->GetLabels(first + r, &labels_);
+      evaluator_.Note(tile, r, notes_[r], labels_);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  WindowEvaluator evaluator_;
+  WindowParameters parameters_;
+  std::vector<LabelView> labels_;
+};
+
+/// Windows over the points of a subquery.
+class SubqueryFunctionOperator final : public Operator {
+ public:
+  SubqueryFunctionOperator(ExecContext& context, const StepGrid& grid, OperatorPtr input,
+                           int64_t offset_ms, std::optional<int64_t> at_ms, WindowCall call,
+                           WindowParameters parameters)
+      : Operator(context, grid),
+        input_(std::move(input)),
+        evaluator_(context, grid, std::move(call)),
+        parameters_(std::move(parameters)) {
+    plan_.grid = grid;
+    plan_.offset_ms = offset_ms;
+    plan_.has_at = at_ms.has_value();
+    plan_.at_ms = at_ms.value_or(0);
+    plan_.reach_back_ms = evaluator_.call().spec.range_ms;
+  }
+  std::string Describe() const override {
+    auto& evaluator = const_cast<WindowEvaluator&>(evaluator_);
+    return Concat(DescribeCall(evaluator.call()), " of subquery, step ", input_->grid().step_ms,
+                  "ms");
+  }
+  std::vector<Operator*> children() const override {
+    std::vector<Operator*> out = {input_.get()};
+    for (const OperatorPtr& p : parameters_.operators) {
+      if (p) out.push_back(p.get());
+    }
+    return out;
+  }
+
+ protected:
+  Status OpenImpl() override {
+    VARVE_RETURN_IF_ERROR(evaluator_.OpenParameters(parameters_));
+    VARVE_RETURN_IF_ERROR(input_->Open());
+    if (!input_->series().empty()) VARVE_RETURN_IF_ERROR(evaluator_.CheckParameters());
+    series_ = input_->series();
+    if (!evaluator_.call().keeps_name) {
+      for (SeriesHeader& header : series_) {
+        if (context_.delayed_names) {
+          header.drop_name = true;
+        } else {
+          header.labels = DropMetadata(context_, header.labels);
+        }
+      }
+    }
+    // Rows without gaps, which most are, share one axis.
+    const StepGrid& inner = input_->grid();
+    full_axis_.times.resize(inner.count);
+    for (uint32_t i = 0; i < inner.count; ++i) full_axis_.times[i] = inner.At(i);
+    Place(&full_axis_);
+    workers_.resize(context_.pool->threads());
+    return absl::OkStatus();
+  }
+
+  Status NextImpl(Tile& tile) override {
+    if (inner_row_ >= inner_.rows()) {
+      VARVE_RETURN_IF_ERROR(input_->Next(inner_));
+      inner_row_ = 0;
+    }
+    const uint32_t rows = std::min(TileRows(), inner_.rows() - inner_row_);
+    tile.Reset(rows, grid_.count);
+    notes_.assign(rows, 0);
+    absl::Mutex mutex;
+    Status failed;
+    context_.pool->For(rows, std::max(1u, rows / (context_.pool->threads() * 4)),
+                       [&](uint32_t begin, uint32_t end, uint32_t w) {
+                         for (uint32_t r = begin; r < end; ++r) {
+                           Status status = context_.Poll();
+                           if (status.ok()) status = EvaluateRow(workers_[w], tile, r);
+                           if (!status.ok()) {
+                             absl::MutexLock lock(&mutex);
+                             failed = status;
+                             return;
+                           }
+                         }
+                       });
+    VARVE_RETURN_IF_ERROR(failed);
+    for (Worker& worker : workers_) {
+      context_.total_samples += worker.samples;
+      worker.samples = 0;
+    }
+    for (uint32_t r = 0; r < rows; ++r) {
+      evaluator_.Note(tile, r, notes_[r], input_->series()[next_ + r].labels);
+    }
+    next_ += rows;
+    inner_row_ += rows;
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Worker {
+    SeriesColumns columns;
+    std::vector<uint32_t> resets;
+    std::vector<double> scratch;
+    uint64_t samples = 0;
+  };
+
+  void Place(Axis* axis) const {
+    axis->Place(plan_);
+    const WindowSpec& spec = const_cast<WindowEvaluator&>(evaluator_).call().spec;
+    std::vector<int64_t> ends(grid_.count);
+    for (uint32_t i = 0; i < grid_.count; ++i) ends[i] = plan_.EndAt(i);
+    PrepareRate(
+        spec,
+        {axis->times.data(), axis->times.size(), axis->begin.data(), axis->end.data(), grid_.count},
+        ends.data(), false, &axis->rate);
+  }
+
+  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t r) {
+    const uint32_t from = inner_row_ + r;
+    SeriesColumns& c = worker.columns;
+    const StepGrid& inner = input_->grid();
+    c.histogram_times.clear();
+    c.histograms.clear();
+    c.values.clear();
+    const uint64_t* valid = inner_.valid(from);
+    uint64_t floats = 0;
+    for (uint32_t w = 0; w < inner_.words(); ++w) floats += std::popcount(valid[w]);
+    if (floats == inner.count) {
+      c.axis = &full_axis_;
+      c.values.assign(inner_.values(from), inner_.values(from) + inner.count);
+    } else {
+      c.own_axis.times.clear();
+      ForEachBit(valid, inner_.words(), [&](uint32_t i) {
+        c.own_axis.times.push_back(inner.At(i));
+        c.values.push_back(inner_.values(from)[i]);
+      });
+      Place(&c.own_axis);
+      c.axis = &c.own_axis;
+    }
+    if (const HistogramPtr* column = inner_.histograms(from); column != nullptr) {
+      for (uint32_t i = 0; i < inner.count; ++i) {
+        if (column[i] == nullptr) continue;
+        c.histogram_times.push_back(inner.At(i));
+        // A subquery may skip samples or see one twice, so what a hint said about the sample
+        // before holds no more.
+        if (column[i]->reset_hint == CounterResetHint::kReset ||
+            column[i]->reset_hint == CounterResetHint::kNotReset) {
+          FloatHistogram copy = *column[i];
+          copy.reset_hint = CounterResetHint::kUnknown;
+          c.histograms.push_back(std::make_shared<const FloatHistogram>(std::move(copy)));
+        } else {
+          c.histograms.push_back(column[i]);
+        }
+      }
+    }
+    return evaluator_.Evaluate(plan_, c, &worker.resets, &worker.scratch, tile, r, &notes_[r],
+                               &worker.samples);
+  }
+
+  OperatorPtr input_;
+  WindowEvaluator evaluator_;
+  WindowParameters parameters_;
+  WindowPlan plan_;
+  Axis full_axis_;
+  Tile inner_;
+  uint32_t inner_row_ = 0;
+  std::vector<Worker> workers_;
+  std::vector<uint32_t> notes_;
+  size_t next_ = 0;
+};
+
+}  // namespace
+
+OperatorPtr InstantSelector(ExecContext& context, const StepGrid& grid, Selection selection,
+                            SelectorValue value) {
+  return std::make_unique<InstantSelectorOperator>(context, grid, std::move(selection), value);
+}
+
+OperatorPtr RangeFunction(ExecContext& context, const StepGrid& grid, Selection selection,
+                          WindowCall call, WindowParameters parameters) {
+  return std::make_unique<RangeFunctionOperator>(context, grid, std::move(selection),
+                                                 std::move(call), std::move(parameters));
+}
+
+OperatorPtr SubqueryFunction(ExecContext& context, const StepGrid& grid, OperatorPtr input,
+                             int64_t offset_ms, std::optional<int64_t> at_ms, WindowCall call,
+                             WindowParameters parameters) {
+  return std::make_unique<SubqueryFunctionOperator>(context, grid, std::move(input), offset_ms,
+                                                    at_ms, std::move(call), std::move(parameters));
+}
+
+Status ReadMatrix(ExecContext& context, const Selection& selection, int64_t time_ms,
+                  int64_t range_ms, Matrix* out) {
+  WindowPlan plan;
+  plan.grid = {time_ms, 1, 1};
+  plan.offset_ms = selection.offset_ms;
+  plan.has_at = selection.at_ms.has_value();
+  plan.at_ms = selection.at_ms.value_or(0);
+  plan.reach_back_ms = range_ms;
+  if (selection.edges != WindowEdges::kPlain) plan.reach_back_ms += context.lookback_ms;
+  if (selection.edges == WindowEdges::kSmoothed) plan.reach_ahead_ms = context.lookback_ms;
+  VARVE_ASSIGN_OR_RETURN(const auto set,
+                         context.snapshot->Select(selection.matchers, plan.Covered()));
+  context.series_selected += set->size();
+  SeriesReader reader(plan, {});
+  SeriesColumns c;
+  std::vector<LabelView> labels;
+  for (size_t i = 0; i < set->size(); ++i) {
+    VARVE_RETURN_IF_ERROR(context.Poll());
+    VARVE_RETURN_IF_ERROR(reader.Read(*set, i, &c));
+    Series series;
+    if (c.floats()) {
+      const uint32_t b = c.axis->begin[0];
+      const uint32_t e = c.axis->end[0];
+      series.times_ms.assign(c.axis->times.begin() + b, c.axis->times.begin() + e);
+      series.values.assign(c.values.begin() + b, c.values.begin() + e);
+    }
+    series.histogram_times_ms = c.histogram_times;
+    series.histograms = c.histograms;
+    if (selection.edges != WindowEdges::kPlain) {
+      if (!series.histograms.empty()) {
+        return ExecutionError("anchored modifier is not supported with histograms");
+      }
+      const int64_t end = plan.EndAt(0);
+      ExtendToEdges(selection.edges, end - range_ms, end, &series.times_ms, &series.values);
+    }
+    uint64_t weight = series.values.size();
+    for (const HistogramPtr& h : series.histograms) weight += SampleWeight(*h);
+    if (weight == 0) continue;
+    context.total_samples += weight;
+    context.samples_read += series.values.size() + series.histograms.size();
+    VARVE_RETURN_IF_ERROR(
+        context.budget.Take(weight, series.values.size() * 16 + series.histograms.size() * 256));
+    set->GetLabels(i, &labels);
+    series.labels = Labels(LabelsView(labels));
+    out->push_back(std::move(series));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::query

@@ -1,0 +1,274 @@
+#include "query/exec/series_reader.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "engine/base/macros.h"
+
+namespace varve::query {
+namespace {
+
+/// Axes kept by one reader; beyond that it starts over.
+constexpr size_t kAxesBytesMax = 8u << 20;
+/// What one random access into a chunk decodes at most.
+constexpr uint64_t kValueBlock = 128;
+
+bool IsStale(double value) { return std::bit_cast<uint64_t>(value) == kStaleNanBits; }
+
+}  // namespace
+
+void Axis::Place(const WindowPlan& plan) {
+  const uint32_t steps = plan.grid.count;
+  begin.resize(steps);
+  end.resize(steps);
+  const auto count = static_cast<uint32_t>(times.size());
+  uint32_t b = 0;
+  uint32_t e = 0;
+  window_samples = 0;
+  widest = 0;
+  need_begin = count;
+  need_end = 0;
+  for (uint32_t i = 0; i < steps; ++i) {
+    const int64_t window_end = plan.EndAt(i);
+    const int64_t last = window_end + plan.reach_ahead_ms;
+    const int64_t before = window_end - plan.reach_back_ms;
+    if (i == 0) {
+      b = std::upper_bound(times.begin(), times.end(), before) - times.begin();
+      e = std::upper_bound(times.begin() + b, times.end(), last) - times.begin();
+    } else {
+      while (b < count && times[b] <= before) ++b;
+      while (e < count && times[e] <= last) ++e;
+    }
+    begin[i] = b;
+    end[i] = std::max(b, e);
+    if (end[i] > b) {
+      need_begin = std::min(need_begin, b);
+      need_end = end[i];
+      window_samples += end[i] - b;
+      widest = std::max(widest, end[i] - b);
+    }
+  }
+  if (need_begin > need_end) need_begin = need_end = 0;
+}
+
+void SeriesReader::Prepare(Axis* axis) const {
+  axis->Place(plan_);
+  if (!needs_.rate) return;
+  std::vector<int64_t> ends(plan_.grid.count);
+  for (uint32_t i = 0; i < plan_.grid.count; ++i) ends[i] = plan_.EndAt(i);
+  PrepareRate(needs_.spec,
+              {axis->times.data(), axis->times.size(), axis->begin.data(), axis->end.data(),
+               plan_.grid.count},
+              ends.data(), false, &axis->rate);
+}
+
+Status SeriesReader::Read(const SeriesSet& set, size_t i, SeriesColumns* out) {
+  out->axis = nullptr;
+  out->axis_is_shared = false;
+  out->edges_only = false;
+  out->non_decreasing = false;
+  out->starts.clear();
+  out->histogram_times.clear();
+  out->histograms.clear();
+  out->histogram_starts.clear();
+  out->samples_read = 0;
+  out->chunks = 0;
+  const TimeRange covered = plan_.Covered();
+  VARVE_RETURN_IF_ERROR(set.GetChunks(i, covered, &chunks_));
+  floats_.clear();
+  bool any_histograms = false;
+  for (Chunk& chunk : chunks_) {
+    if (!chunk.range().Overlaps(covered)) continue;
+    ++out->chunks;
+    if (chunk.kind == ChunkKind::kFloat) {
+      floats_.push_back(std::move(chunk));
+    } else {
+      any_histograms = true;
+      VARVE_RETURN_IF_ERROR(ReadHistograms(chunk, out));
+    }
+  }
+  if (any_histograms && !needs_.starts) out->histogram_starts.clear();
+  if (floats_.empty()) return absl::OkStatus();
+  return ReadFloats(floats_, out);
+}
+
+Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* out) {
+  bool shareable = true;
+  bool maybe_stale = false;
+  bool rising = true;
+  bool has_starts = false;
+  size_t total = 0;
+  key_.clear();
+  for (const Chunk& chunk : chunks) {
+    shareable &= chunk.axis != 0;
+    maybe_stale |= !chunk.has(kChunkHasNoStale) && !chunk.has(kChunkHasNoNan);
+    rising &=
+        chunk.has(kChunkNonDecreasing) || (chunk.has(kChunkConstant) && chunk.has(kChunkHasNoNan));
+    has_starts |= chunk.has(kChunkHasStartTimes);
+    key_.push_back(chunk.axis);
+    total += chunk.count;
+  }
+  bool values_done = false;
+  Axis* axis = nullptr;
+  if (shareable) {
+    const auto found = axes_.find(key_);
+    if (found != axes_.end()) {
+      axis = found->second.get();
+    } else {
+      if (axes_bytes_ > kAxesBytesMax) {
+        axes_.clear();
+        axes_bytes_ = 0;
+      }
+      auto made = std::make_unique<Axis>();
+      made->times.resize(total);
+      size_t at = 0;
+      for (const Chunk& chunk : chunks) {
+        VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(std::span(made->times).subspan(at, chunk.count)));
+        at += chunk.count;
+      }
+      Prepare(made.get());
+      axes_bytes_ += made->bytes() + key_.size() * 8;
+      axis = made.get();
+      axes_.emplace(key_, std::move(made));
+    }
+    out->axis_is_shared = true;
+    out->values.resize(total);
+  } else {
+    axis = &out->own_axis;
+    axis->times.resize(total);
+    out->values.resize(total);
+    size_t at = 0;
+    for (const Chunk& chunk : chunks) {
+      const auto times = std::span(axis->times).subspan(at, chunk.count);
+      if (needs_.values_unused && !maybe_stale) {
+        VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times));
+      } else {
+        VARVE_RETURN_IF_ERROR(
+            chunk.DecodeFloats(times, std::span(out->values).subspan(at, chunk.count)));
+      }
+      at += chunk.count;
+    }
+    values_done = true;
+    if (!maybe_stale || needs_.stale_markers) Prepare(axis);
+  }
+
+  if (has_starts && needs_.starts) {
+    out->starts.assign(total, kNoStartTime);
+    size_t at = 0;
+    for (const Chunk& chunk : chunks) {
+      if (chunk.has(kChunkHasStartTimes)) {
+        VARVE_RETURN_IF_ERROR(
+            chunk.DecodeStartTimes(std::span(out->starts).subspan(at, chunk.count)));
+      }
+      at += chunk.count;
+    }
+  }
+
+  const auto value_at = [&](uint32_t position, double* value) -> Status {
+    for (const Chunk& chunk : chunks) {
+      if (position < chunk.count) return chunk.DecodeValues(position, std::span(value, 1));
+      position -= chunk.count;
+    }
+    return MakeStatus(StatusCode::kInternal, "sample position past the chunks");
+  };
+
+  if (!values_done && !(needs_.values_unused && !maybe_stale)) {
+    const uint32_t begin = axis->need_begin;
+    const uint32_t end = axis->need_end;
+    if (needs_.edges_suffice && rising && out->starts.empty() &&
+        uint64_t{plan_.grid.count} * 2 * kValueBlock < end - begin) {
+      // Few windows over many samples: touch their edges, and the seams of the chunks, where a
+      // counter may still fall.
+      bool falls = false;
+      uint32_t at = 0;
+      for (size_t c = 0; c + 1 < chunks.size(); ++c) {
+        at += chunks[c].count;
+        if (at <= begin || at >= end) continue;
+        VARVE_RETURN_IF_ERROR(value_at(at - 1, &out->values[at - 1]));
+        VARVE_RETURN_IF_ERROR(value_at(at, &out->values[at]));
+        falls |= out->values[at] < out->values[at - 1];
+      }
+      if (!falls) {
+        for (uint32_t i = 0; i < plan_.grid.count; ++i) {
+          if (axis->begin[i] == axis->end[i]) continue;
+          const uint32_t first = axis->begin[i];
+          const uint32_t last = axis->end[i] - 1;
+          VARVE_RETURN_IF_ERROR(value_at(first, &out->values[first]));
+          if (last != first) VARVE_RETURN_IF_ERROR(value_at(last, &out->values[last]));
+        }
+        out->edges_only = true;
+        out->non_decreasing = true;
+        out->axis = axis;
+        out->samples_read += end - begin;
+        return absl::OkStatus();
+      }
+    }
+    uint32_t at = 0;
+    for (const Chunk& chunk : chunks) {
+      const uint32_t from = std::max(begin, at);
+      const uint32_t to = std::min(end, at + chunk.count);
+      if (from < to) {
+        VARVE_RETURN_IF_ERROR(
+            chunk.DecodeValues(from - at, std::span(out->values).subspan(from, to - from)));
+      }
+      at += chunk.count;
+    }
+  }
+  out->non_decreasing = rising && chunks.size() == 1;
+
+  if (maybe_stale && !needs_.stale_markers) {
+    // Windows do not see stale markers. Where there are some, this series gets an axis without.
+    const uint32_t from = values_done ? 0 : axis->need_begin;
+    const uint32_t to = values_done ? static_cast<uint32_t>(total) : axis->need_end;
+    const bool any = std::any_of(out->values.begin() + from, out->values.begin() + to, IsStale);
+    if (any) {
+      times_.clear();
+      size_t kept = 0;
+      for (uint32_t k = from; k < to; ++k) {
+        if (IsStale(out->values[k])) continue;
+        times_.push_back(axis->times[k]);
+        out->values[kept] = out->values[k];
+        if (!out->starts.empty()) out->starts[kept] = out->starts[k];
+        ++kept;
+      }
+      if (!out->starts.empty()) out->starts.resize(kept);
+      out->own_axis.times.swap(times_);
+      axis = &out->own_axis;
+      out->axis_is_shared = false;
+      Prepare(axis);
+    } else if (values_done) {
+      Prepare(axis);
+    }
+  }
+  out->axis = axis;
+  out->samples_read += axis->need_end - axis->need_begin;
+  return absl::OkStatus();
+}
+
+Status SeriesReader::ReadHistograms(const Chunk& chunk, SeriesColumns* out) {
+  times_.resize(chunk.count);
+  VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times_));
+  VARVE_RETURN_IF_ERROR(chunk.DecodeHistograms(&decoded_));
+  if (decoded_.size() != chunk.count) {
+    return MakeStatus(StatusCode::kInternal, "chunk gives another number of histograms than times");
+  }
+  std::vector<int64_t> starts;
+  if (needs_.starts) {
+    starts.assign(chunk.count, kNoStartTime);
+    if (chunk.has(kChunkHasStartTimes)) VARVE_RETURN_IF_ERROR(chunk.DecodeStartTimes(starts));
+  }
+  const TimeRange covered = plan_.Covered();
+  for (uint32_t k = 0; k < chunk.count; ++k) {
+    if (!covered.Contains(times_[k])) continue;
+    if (!needs_.stale_markers && decoded_[k].is_stale()) continue;
+    out->histogram_times.push_back(times_[k]);
+    out->histograms.push_back(
+        std::make_shared<const FloatHistogram>(FloatHistogram::From(decoded_[k])));
+    if (needs_.starts) out->histogram_starts.push_back(starts[k]);
+    ++out->samples_read;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::query

@@ -1,0 +1,318 @@
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "query/exec/context.h"
+#include "query/lang/promql/parse.h"
+#include "query/plan/plan.h"
+#include "varve/query.h"
+
+namespace varve::query {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Prints durations the way people read them.
+std::string FormatTime(std::chrono::nanoseconds time) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, "%.3f ms", static_cast<double>(time.count()) / 1e6);
+  return buffer;
+}
+
+void CollectStats(Operator& op, uint32_t depth, std::vector<OperatorStats>* out) {
+  OperatorStats stats = op.stats();
+  stats.name = op.Describe();
+  stats.depth = depth;
+  out->push_back(std::move(stats));
+  for (Operator* child : op.children()) CollectStats(*child, depth + 1, out);
+}
+
+void PrintTree(Operator& op, uint32_t depth, std::string* out) {
+  *out += Concat(std::string(depth * 2, ' '), op.Describe(), "\n");
+  for (Operator* child : op.children()) PrintTree(*child, depth + 1, out);
+}
+
+class EngineImpl final : public Engine {
+ public:
+  explicit EngineImpl(const EngineOptions& options) : options_(options), pool_(Threads(options)) {}
+
+  Result<QueryResult> Instant(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
+                              int64_t time_ms, const QueryOptions& options) override {
+    return Run(std::move(snapshot), text, {time_ms, time_ms, 0}, true, options);
+  }
+
+  Result<QueryResult> Range(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
+                            const QueryRange& range, const QueryOptions& options) override {
+    VARVE_RETURN_IF_ERROR(CheckRange(range));
+    return Run(std::move(snapshot), text, range, false, options);
+  }
+
+  Result<std::string> Explain(std::string_view text, const QueryRange& range) override {
+    VARVE_RETURN_IF_ERROR(CheckRange(range));
+    QueryOptions query_options;
+    ExecContext context(options_, options_.max_samples, &pool_);
+    VARVE_ASSIGN_OR_RETURN(const Prepared prepared,
+                           Prepare(text, range, false, query_options, context));
+    std::string out;
+    PrintTree(*prepared.root, 0, &out);
+    return out;
+  }
+
+  const EngineOptions& options() const override { return options_; }
+
+ private:
+  /// A query ready to run: the plan stays for what is not an operator.
+  struct Prepared {
+    plan::NodePtr plan;
+    OperatorPtr root;  // null for strings and range vectors
+    std::chrono::nanoseconds parse_time{0};
+  };
+
+  static uint32_t Threads(const EngineOptions& options) {
+    if (options.threads != 0) return options.threads;
+    return std::max(1u, std::thread::hardware_concurrency());
+  }
+
+  Status CheckRange(const QueryRange& range) const {
+    if (range.step_ms <= 0) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        "zero or negative query resolution step widths are not accepted. Try a "
+                        "positive integer");
+    }
+    if (range.end_ms < range.start_ms) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        "end timestamp must not be before start time");
+    }
+    const auto steps =
+        static_cast<uint64_t>(range.end_ms - range.start_ms) / static_cast<uint64_t>(range.step_ms);
+    if ((options_.max_points != 0 && steps > options_.max_points) || steps >= UINT32_MAX / 2) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        "exceeded maximum resolution of 11,000 points per timeseries. Try "
+                        "decreasing the query resolution (?step=XX)");
+    }
+    return absl::OkStatus();
+  }
+
+  Result<Prepared> Prepare(std::string_view text, const QueryRange& range, bool instant,
+                           const QueryOptions& query_options, ExecContext& context) {
+    const auto begin = Clock::now();
+    promql::ParseOptions parse;
+    parse.experimental_functions = options_.experimental_functions;
+    parse.experimental_durations = options_.experimental_durations;
+    parse.extended_range_selectors = options_.extended_range_selectors;
+    parse.binop_fill_modifiers = options_.binop_fill_modifiers;
+    VARVE_ASSIGN_OR_RETURN(const std::shared_ptr<const promql::Expr> expr,
+                           promql::ParseCached(text, parse));
+    Prepared out;
+    out.parse_time = Clock::now() - begin;
+    const promql::ValueType type = promql::TypeOf(*expr);
+    if (!instant && type != promql::ValueType::kVector && type != promql::ValueType::kScalar) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("invalid expression type ", GoQuote(promql::DocumentedType(type)),
+                               " for range query, must be Scalar or instant Vector"));
+    }
+    context.text = text;
+    context.lookback_ms = query_options.lookback_delta.value_or(options_.lookback_delta).count();
+    context.delayed_names = options_.delayed_name_removal;
+    context.query_grid = {range.start_ms, instant ? 1 : range.step_ms, 1};
+    if (!instant) {
+      context.query_grid.count =
+          static_cast<uint32_t>((range.end_ms - range.start_ms) / range.step_ms) + 1;
+    }
+    plan::QueryScope scope;
+    scope.text = text;
+    scope.start_ms = range.start_ms;
+    scope.end_ms = range.end_ms;
+    scope.step_ms = instant ? 0 : range.step_ms;
+    scope.default_subquery_step_ms = options_.default_subquery_step.count();
+    VARVE_ASSIGN_OR_RETURN(out.plan, plan::Bind(*expr, scope));
+    plan::FoldConstants(out.plan);
+    plan::PropagateMatchers(out.plan);
+    plan::EvaluateOnce(out.plan);
+    if (type == promql::ValueType::kString || type == promql::ValueType::kMatrix) {
+      if (out.plan->kind == plan::NodeKind::kSubquery) {
+        VARVE_ASSIGN_OR_RETURN(const StepGrid grid,
+                               plan::SubqueryGrid(*out.plan, context.query_grid));
+        if (grid.count > 0) {
+          VARVE_ASSIGN_OR_RETURN(out.root,
+                                 plan::BuildOperators(context, *out.plan->children[0], grid));
+        }
+      }
+    } else {
+      VARVE_ASSIGN_OR_RETURN(out.root,
+                             plan::BuildOperators(context, *out.plan, context.query_grid));
+    }
+    if (out.root != nullptr && context.delayed_names && type != promql::ValueType::kScalar) {
+      out.root = CleanNames(context, std::move(out.root));
+    }
+    return out;
+  }
+
+  Result<QueryResult> Run(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
+                          const QueryRange& range, bool instant,
+                          const QueryOptions& query_options) {
+    const auto begin = Clock::now();
+    ExecContext context(options_, query_options.max_samples.value_or(options_.max_samples), &pool_);
+    context.snapshot = std::move(snapshot);
+    context.cancellation = query_options.cancellation;
+    const auto timeout = query_options.timeout.value_or(options_.timeout);
+    if (timeout.count() > 0) {
+      context.has_deadline = true;
+      context.deadline = begin + timeout;
+    }
+    VARVE_RETURN_IF_ERROR(context.Poll());
+    VARVE_ASSIGN_OR_RETURN(const Prepared prepared,
+                           Prepare(text, range, instant, query_options, context));
+    const auto planned = Clock::now();
+
+    QueryResult result;
+    const plan::Node& plan = *prepared.plan;
+    switch (plan.type) {
+      case promql::ValueType::kString:
+        result.value = StringValue{range.start_ms, plan.text};
+        break;
+      case promql::ValueType::kMatrix: {
+        Matrix matrix;
+        if (plan.kind == plan::NodeKind::kMatrix) {
+          VARVE_RETURN_IF_ERROR(
+              ReadMatrix(context, plan.selection, range.start_ms, plan.range_ms, &matrix));
+        } else if (prepared.root != nullptr) {
+          VARVE_RETURN_IF_ERROR(Collect(context, *prepared.root, &matrix));
+        }
+        SortByLabels(matrix);
+        result.value = std::move(matrix);
+        break;
+      }
+      default: {
+        Matrix matrix;
+        VARVE_RETURN_IF_ERROR(Collect(context, *prepared.root, &matrix));
+        if (!instant) {
+          const auto sorting = Clock::now();
+          SortByLabels(matrix);
+          result.statistics.sort_time = Clock::now() - sorting;
+          result.value = std::move(matrix);
+        } else if (plan.type == promql::ValueType::kScalar) {
+          VARVE_CHECK(matrix.size() == 1 && matrix[0].values.size() == 1);
+          result.value = Scalar{range.start_ms, matrix[0].values[0]};
+        } else {
+          if (!prepared.root->ordered()) SortByLabels(matrix);
+          result.value = ToVector(std::move(matrix), range.start_ms);
+        }
+        break;
+      }
+    }
+    const auto done = Clock::now();
+    result.annotations = context.annotations.Take();
+    Statistics& stats = result.statistics;
+    stats.total_samples = context.total_samples;
+    stats.peak_samples = context.budget.peak_samples();
+    stats.peak_bytes = context.budget.peak_bytes();
+    stats.series = context.series_selected;
+    stats.samples_read = context.samples_read;
+    stats.parse_time = prepared.parse_time;
+    stats.plan_time = planned - begin - prepared.parse_time;
+    stats.exec_time = done - planned - stats.sort_time;
+    stats.total_time = done - begin;
+    if (query_options.analyze && prepared.root != nullptr) {
+      CollectStats(*prepared.root, 0, &stats.operators);
+    }
+    return result;
+  }
+
+  /// Runs the operators and keeps the rows that hold something.
+  static Status Collect(ExecContext& context, Operator& root, Matrix* out) {
+    VARVE_RETURN_IF_ERROR(root.Open());
+    Tile tile;
+    size_t at = 0;
+    const StepGrid& grid = root.grid();
+    for (;;) {
+      VARVE_RETURN_IF_ERROR(root.Next(tile));
+      if (tile.rows() == 0) return absl::OkStatus();
+      uint64_t points = 0;
+      for (uint32_t r = 0; r < tile.rows(); ++r, ++at) {
+        uint64_t floats = 0;
+        for (uint32_t w = 0; w < tile.words(); ++w) floats += std::popcount(tile.valid(r)[w]);
+        const HistogramPtr* column = tile.has_histograms(r) ? tile.histograms(r) : nullptr;
+        uint64_t histograms = 0;
+        for (uint32_t s = 0; column != nullptr && s < grid.count; ++s) {
+          histograms += column[s] != nullptr;
+        }
+        if (floats + histograms == 0) continue;
+        points += floats + histograms;
+        Series series;
+        series.labels = Labels(root.series()[at].labels);
+        series.times_ms.reserve(floats);
+        series.values.reserve(floats);
+        const double* values = tile.values(r);
+        ForEachBit(tile.valid(r), tile.words(), [&](uint32_t s) {
+          series.times_ms.push_back(grid.At(s));
+          series.values.push_back(values[s]);
+        });
+        for (uint32_t s = 0; histograms > 0 && s < grid.count; ++s) {
+          if (column[s] == nullptr) continue;
+          series.histogram_times_ms.push_back(grid.At(s));
+          series.histograms.push_back(column[s]);
+        }
+        out->push_back(std::move(series));
+      }
+      VARVE_RETURN_IF_ERROR(context.budget.Take(points, points * 16));
+    }
+  }
+
+  static void SortByLabels(Matrix& matrix) {
+    const auto less = [](const Series& a, const Series& b) {
+      return CompareLabels(a.labels, b.labels) < 0;
+    };
+    if (std::is_sorted(matrix.begin(), matrix.end(), less)) return;
+    std::stable_sort(matrix.begin(), matrix.end(), less);
+  }
+
+  static Vector ToVector(Matrix matrix, int64_t time_ms) {
+    Vector out;
+    out.reserve(matrix.size());
+    for (Series& series : matrix) {
+      VectorSample sample;
+      sample.labels = std::move(series.labels);
+      sample.time_ms = time_ms;
+      if (!series.values.empty()) {
+        sample.value = series.values[0];
+      } else {
+        sample.histogram = std::move(series.histograms[0]);
+      }
+      out.push_back(std::move(sample));
+    }
+    return out;
+  }
+
+  const EngineOptions options_;
+  ThreadPool pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::Make(const EngineOptions& options) {
+  return std::make_unique<EngineImpl>(options);
+}
+
+std::string Engine::FormatAnalysis(const Statistics& statistics) {
+  std::string out = Concat(
+      "total ", FormatTime(statistics.total_time), ", parse ", FormatTime(statistics.parse_time),
+      ", plan ", FormatTime(statistics.plan_time), ", run ", FormatTime(statistics.exec_time),
+      ", sort ", FormatTime(statistics.sort_time), "\nseries ", statistics.series,
+      ", samples read ", statistics.samples_read, ", samples in windows ", statistics.total_samples,
+      ", peak points ", statistics.peak_samples, ", peak bytes ", statistics.peak_bytes, "\n");
+  for (const OperatorStats& op : statistics.operators) {
+    out += Concat(std::string(op.depth * 2, ' '), op.name, "  [", FormatTime(op.elapsed),
+                  ", series ", op.series, ", points ", op.points);
+    if (op.samples > 0) {
+      out += Concat(", samples ", op.samples, ", chunks ", op.chunks, ", edge-only chunks ",
+                    op.chunks_edge_only);
+    }
+    out += "]\n";
+  }
+  return out;
+}
+
+}  // namespace varve::query

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "query/exec/binary.h"
+#include "query/exec/operator.h"
+#include "query/exec/selector.h"
+#include "query/lang/promql/ast.h"
+
+/// The logical plan of a PromQL query: the syntax tree with every duration, time and parameter
+/// resolved for one query range, and parentheses gone. Rules rewrite it; then operators are made
+/// from it.
+namespace varve::query::plan {
+
+struct Node;
+using NodePtr = std::unique_ptr<Node>;
+
+enum class NodeKind : uint8_t {
+  kNumber,
+  kString,
+  kSelector,  // instant selector
+  kMatrix,    // range selector: argument of a call, or the whole of an instant query
+  kSubquery,  // child 0 on a grid of its own; the same
+  kCall,
+  kAggregate,  // child 0 the vector, child 1 the parameter if there is one
+  kBinary,
+  kNegate,
+  kOnce,  // child 0 is the same at every step: evaluate it at the first
+};
+
+/// One operation. Only the fields of its kind mean anything.
+struct Node {
+  explicit Node(NodeKind k) : kind(k) {}
+  NodeKind kind;
+  promql::ValueType type = promql::ValueType::kNone;
+  std::string place;  // "line:column" in the query, for notes
+  std::vector<NodePtr> children;
+
+  double number = 0;             // kNumber
+  std::string text;              // kString
+  Selection selection;           // kSelector, kMatrix
+  int64_t range_ms = 0;          // kMatrix, kSubquery
+  int64_t offset_ms = 0;         // kSubquery
+  std::optional<int64_t> at_ms;  // kSubquery
+  int64_t step_ms = 0;           // kSubquery
+
+  const promql::FunctionSpec* function = nullptr;             // kCall
+  promql::AggregateOp aggregate = promql::AggregateOp::kSum;  // kAggregate
+  std::vector<std::string> grouping;                          // kAggregate; sorted, unique
+  bool without = false;                                       // kAggregate
+
+  promql::BinaryOp binary = promql::BinaryOp::kAdd;  // kBinary
+  bool return_bool = false;
+  std::optional<promql::VectorMatching> matching;
+};
+
+/// What a query is asked for.
+struct QueryScope {
+  std::string_view text;
+  int64_t start_ms = 0;
+  int64_t end_ms = 0;
+  int64_t step_ms = 0;  // 0: instant
+  int64_t default_subquery_step_ms = 60'000;
+};
+
+/// Resolves a syntax tree. Errors: kInvalidArgument with a place, for durations that make no sense
+/// in this scope.
+Result<NodePtr> Bind(const promql::Expr& expr, const QueryScope& scope);
+
+// --- Rewrite rules, one a file; each keeps the meaning, errors and notes of the plan ---
+
+/// Computes arithmetic over numbers.
+void FoldConstants(NodePtr& node);
+/// Wraps the largest parts that do not depend on the step in kOnce.
+void EvaluateOnce(NodePtr& node);
+/// Gives both sides of `and` the equality matchers that bind the labels they are matched on.
+void PropagateMatchers(NodePtr& node);
+
+/// Makes the operators of a plan. Errors: kFailedPrecondition for what Prometheus refuses only
+/// when it runs.
+Result<OperatorPtr> BuildOperators(ExecContext& context, const Node& node, const StepGrid& grid);
+
+/// Gives the grid of a subquery's inner steps for the steps of `grid`: multiples of its step after
+/// the first window's start, up to the last window's end. count may be 0.
+Result<StepGrid> SubqueryGrid(const Node& subquery, const StepGrid& grid);
+
+}  // namespace varve::query::plan
