@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <utility>
 
 #include "engine/base/macros.h"
@@ -10,6 +11,9 @@
 
 namespace varve::metrics {
 namespace {
+
+/// How many rows ahead memory is asked for: series of a batch lie anywhere.
+constexpr size_t kPrefetchAhead = 12;
 
 constexpr uint32_t kFlagsOfAny =
     kChunkHasNoNan | kChunkHasNoStale | kChunkNonDecreasing | kChunkConstant;
@@ -84,24 +88,32 @@ struct Head::Rare {
   std::unique_ptr<std::vector<int64_t>> open_starts;
 };
 
+/// What every append touches comes first, in as few cache lines as it fits.
 struct Head::Series {
-  SeriesKey key;
   NewestSample newest;
   codec::GorillaChunk open;
-  std::vector<ClosedChunk> closed;
-  std::unique_ptr<Rare> rare;
   int64_t open_min_time = 0;
   int64_t min_time = kMaxTime;  // of all its samples
   int64_t max_time = kMinTime;
   uint64_t changed = 0;  // the sequence of the last append that changed it
+  std::unique_ptr<Rare> rare;
   uint32_t in_order = 0;
-  bool logged = false;        // defined in the log since this head or process began
   uint32_t batch_number = 0;  // which batch `batch_slot` belongs to
   uint32_t batch_slot = 0;
-  uint32_t open_count = 0;
+  uint16_t open_count = 0;
   ChunkKind open_kind = ChunkKind::kFloat;
   uint8_t open_flags = 0;
+  bool logged = false;  // defined in the log since this head or process began
 
+  SeriesKey key;
+  std::vector<ClosedChunk> closed;
+
+  /// Asks for the cache lines that an append touches.
+  void Prefetch() const {
+    const char* at = reinterpret_cast<const char*>(this);
+    for (size_t line = 0; line < offsetof(Series, key); line += 64)
+      __builtin_prefetch(at + line, 1);
+  }
   Rare& EnsureRare() {
     if (rare == nullptr) rare = std::make_unique<Rare>();
     return *rare;
@@ -258,6 +270,13 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
   for (uint32_t row = 0; row < rows.size(); ++row) {
     const WriteBatch::Series& entry = rows[row];
     uint32_t ordinal = kNoSeries;
+    if (row + kPrefetchAhead < rows.size()) {
+      const SeriesRef ahead = rows[row + kPrefetchAhead].ref;
+      const uint64_t slot = ahead & UINT32_MAX;
+      if (ahead >> 32 == id_ && slot != 0 && slot <= series_now()) {
+        At(static_cast<uint32_t>(slot - 1)).Prefetch();
+      }
+    }
     if (entry.ref != 0) {
       const uint64_t slot = entry.ref & UINT32_MAX;
       if (entry.ref >> 32 != id_ || slot == 0 || slot > series_now()) {
@@ -471,6 +490,11 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
   // 4. Apply it.
   const uint64_t sequence = sequence_.load(std::memory_order_relaxed) + 1;
   for (size_t i = 0; i < routes_.size(); ++i) {
+    if (i + kPrefetchAhead < routes_.size() && routes_[i + kPrefetchAhead] != Route::kSkip) {
+      const WriteBatch::Sample& ahead = batch.samples()[i + kPrefetchAhead];
+      const std::string_view bytes = At(batch_series_[slots[ahead.series]].ordinal).open.bytes();
+      __builtin_prefetch(bytes.data() + bytes.size(), 1);
+    }
     if (routes_[i] == Route::kSkip) continue;
     const WriteBatch::Sample& sample = batch.samples()[i];
     const uint32_t ordinal = batch_series_[slots[sample.series]].ordinal;
@@ -1057,7 +1081,7 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
       last_is_cut = count < closed.count;
     }
     if (left > 0 && series.open_count > 0) {
-      const uint32_t count = std::min(left, series.open_count);
+      const uint32_t count = std::min<uint32_t>(left, series.open_count);
       if (series.open_min_time <= range.max_ms && series.newest.time_ms >= range.min_ms) {
         data->open_bytes_ = std::string(series.open_kind == ChunkKind::kFloat
                                             ? series.open.bytes()
