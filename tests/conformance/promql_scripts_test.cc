@@ -11,6 +11,7 @@
 #include "tests/support/memory_snapshot.h"
 #include "tests/support/shared_data.h"
 #include "tools/promqltest/runner.h"
+#include "tools/promqltest/storage.h"
 
 namespace varve::promqltest {
 namespace {
@@ -45,6 +46,20 @@ void RunAll(const query::EngineOptions& engine_options, const StorageFactory& st
 }
 
 TEST(PromqlScripts, InMemory) { RunAll(ScriptEngineOptions(), testing::MemoryStorage(), {}); }
+
+TEST(PromqlScripts, OnDatabase) { RunAll(ScriptEngineOptions(), DatabaseStorage(Options()), {}); }
+TEST(PromqlScripts, AfterFlush) {
+  RunAll(ScriptEngineOptions(), DatabaseStorage(Options()), {Before::kFlush});
+}
+TEST(PromqlScripts, AfterCompaction) {
+  RunAll(ScriptEngineOptions(), DatabaseStorage(Options()), {Before::kCompact});
+}
+TEST(PromqlScripts, AfterRestart) {
+  RunAll(ScriptEngineOptions(), DatabaseStorage(Options()), {Before::kRestart});
+}
+TEST(PromqlScripts, AfterCrash) {
+  RunAll(ScriptEngineOptions(), DatabaseStorage(Options()), {Before::kCrash});
+}
 
 TEST(PromqlScripts, OneSeriesAndOneStepATile) {
   query::EngineOptions options = ScriptEngineOptions();

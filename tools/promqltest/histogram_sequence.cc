@@ -232,6 +232,23 @@ Result<FloatHistogram> Combine(const FloatHistogram& a, const FloatHistogram& in
   return out;
 }
 
+Histogram StoredHistogram(const query::FloatHistogram& from) {
+  Histogram out;
+  out.reset_hint = from.reset_hint;
+  out.is_float = true;
+  out.schema = from.schema;
+  out.zero_threshold = from.zero_threshold;
+  out.sum = from.sum;
+  out.float_count = from.count;
+  out.float_zero_count = from.zero_count;
+  out.positive_spans = from.positive_spans;
+  out.negative_spans = from.negative_spans;
+  out.positive_counts = from.positive_counts;
+  out.negative_counts = from.negative_counts;
+  out.custom_values = from.custom_values;
+  return out;
+}
+
 Status AddCustomBucketHistograms(LoadCommand* load) {
   std::map<Labels, std::map<int64_t, Classic>> by_series;
   for (const LoadedSeries& series : load->series) {

@@ -17,23 +17,6 @@ namespace {
 
 constexpr int64_t kMinuteMs = 60'000;
 
-Histogram Stored(const query::FloatHistogram& from) {
-  Histogram out;
-  out.reset_hint = from.reset_hint;
-  out.is_float = true;
-  out.schema = from.schema;
-  out.zero_threshold = from.zero_threshold;
-  out.sum = from.sum;
-  out.float_count = from.count;
-  out.float_zero_count = from.zero_count;
-  out.positive_spans = from.positive_spans;
-  out.negative_spans = from.negative_spans;
-  out.positive_counts = from.positive_counts;
-  out.negative_counts = from.negative_counts;
-  out.custom_values = from.custom_values;
-  return out;
-}
-
 /// Tells whether the value of a function depends on the time of the evaluation even if all its
 /// arguments are pinned with `@`.
 bool DependsOnTime(promql::FunctionId id) {
@@ -134,7 +117,8 @@ class Runner {
       const uint32_t index = batch.AddSeries(series.labels);
       for (const LoadedSample& sample : series.samples) {
         if (sample.histogram) {
-          batch.AddHistogram(index, sample.time_ms, Stored(*sample.histogram), sample.start_ms);
+          batch.AddHistogram(index, sample.time_ms, StoredHistogram(*sample.histogram),
+                             sample.start_ms);
         } else {
           batch.AddSample(index, sample.time_ms, sample.value, sample.start_ms);
         }

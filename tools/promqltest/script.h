@@ -40,6 +40,8 @@ struct LoadedSeries {
 struct LoadCommand {
   std::vector<LoadedSeries> series;
 };
+/// Converts a histogram to the form in which a batch carries it.
+Histogram StoredHistogram(const query::FloatHistogram& histogram);
 struct ClearCommand {};
 struct FlushCommand {};
 struct CompactCommand {};
