@@ -62,7 +62,7 @@ class LabelIndexView {
   /// Parses and validates `bytes`, which may be anything. Errors: kDataLoss that carries `file`
   /// and `offset` + the position inside `bytes`. Cost: about 0.2 us a series.
   static Result<std::unique_ptr<LabelIndexView>> Open(std::string_view bytes,
-                                                      std::string_view file = "label index",
+                                                      std::string_view file = "bytes",
                                                       uint64_t offset = 0);
   ~LabelIndexView();
   LabelIndexView(const LabelIndexView&) = delete;

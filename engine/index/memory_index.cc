@@ -134,35 +134,32 @@ struct MemoryIndex::State {
     return id;
   }
   uint32_t InternSymbol(const SymbolKey& key) {
-    const auto known = symbol_ids.find(key);
-    if (known != symbol_ids.end()) return *known;
-    const std::string_view text = strings.Copy(key.text);
-    string_bytes += text.size();
-    const uint32_t id = symbols.size();
-    symbols.emplace_back(text.data(), static_cast<uint32_t>(text.size()), key.hash);
-    symbol_ids.insert(id);
-    return id;
+    return *symbol_ids.lazy_emplace(key, [&](const auto& construct) {
+      const std::string_view text = strings.Copy(key.text);
+      string_bytes += text.size();
+      const uint32_t id = symbols.size();
+      symbols.emplace_back(text.data(), static_cast<uint32_t>(text.size()), key.hash);
+      construct(id);
+    });
   }
   uint32_t InternPair(uint32_t name, std::string_view value) {
     const PairKey key{name, {value, HashText(value)}};
-    const auto known = pair_ids.find(key);
-    if (known != pair_ids.end()) return *known;
-    const uint32_t symbol = InternSymbol(key.value);
-    uint32_t id = pairs.size();
-    if (free_pairs.empty()) {
-      pairs.emplace_back();
-    } else {
-      id = free_pairs.back();
-      free_pairs.pop_back();
-    }
-    Pair& pair = pairs[id];
-    pair.symbol = symbol;
-    pair.name = name;
-    pair.rows = 0;
-    pair.position = static_cast<uint32_t>(names[name].pairs.size());
-    names[name].pairs.push_back(id);
-    pair_ids.insert(id);
-    return id;
+    return *pair_ids.lazy_emplace(key, [&](const auto& construct) {
+      uint32_t id = pairs.size();
+      if (free_pairs.empty()) {
+        pairs.emplace_back();
+      } else {
+        id = free_pairs.back();
+        free_pairs.pop_back();
+      }
+      Pair& pair = pairs[id];
+      pair.symbol = InternSymbol(key.value);
+      pair.name = name;
+      pair.rows = 0;
+      pair.position = static_cast<uint32_t>(names[name].pairs.size());
+      names[name].pairs.push_back(id);
+      construct(id);
+    });
   }
   void FreePair(uint32_t id) {
     Pair& pair = pairs[id];

@@ -117,21 +117,20 @@ roaring_bitmap_t* BitmapOf(std::span<const uint32_t> ordinals) {
   return out.Finish();
 }
 
-/// Appends what two ascending arrays share. Without branches that depend on the members: those
-/// are a coin toss, and a wrong guess costs more than a step.
+/// Writes what two arrays share to `out` (room for one more than that) and returns how many.
+/// `bits` is zero before and after: the smaller array is marked in it, the larger one looked up,
+/// which has no branch to guess wrong and no chain of dependent loads as a merge has.
 size_t AndArrays(std::span<const uint16_t> a, std::span<const uint16_t> b, uint32_t high,
-                 uint32_t* out) {
-  size_t i = 0;
-  size_t j = 0;
+                 std::span<uint64_t, kBitsetBytes / 8> bits, uint32_t* out) {
+  const std::span<const uint16_t> small = a.size() < b.size() ? a : b;
+  const std::span<const uint16_t> large = a.size() < b.size() ? b : a;
+  for (const uint16_t low : small) bits[low / 64] |= uint64_t{1} << low % 64;
   size_t count = 0;
-  while (i < a.size() && j < b.size()) {
-    const uint16_t x = a[i];
-    const uint16_t y = b[j];
-    out[count] = high | x;
-    count += x == y ? 1 : 0;
-    i += x <= y ? 1 : 0;
-    j += y <= x ? 1 : 0;
+  for (const uint16_t low : large) {
+    out[count] = high | low;
+    count += bits[low / 64] >> low % 64 & 1;
   }
+  for (const uint16_t low : small) bits[low / 64] = 0;
   return count;
 }
 
@@ -142,6 +141,7 @@ bool AndSparse(const roaring_bitmap_t* a, const roaring_bitmap_t* b, std::vector
   const roaring_array_t& x = a->high_low_container;
   const roaring_array_t& y = b->high_low_container;
   size_t room = 0;
+  uint64_t bits[kBitsetBytes / 8] = {};
   for (int pass = 0; pass < 2; ++pass) {
     size_t count = 0;
     for (int32_t i = 0, j = 0; i < x.size && j < y.size;) {
@@ -164,12 +164,12 @@ bool AndSparse(const roaring_bitmap_t* a, const roaring_bitmap_t* b, std::vector
       } else {
         count += AndArrays({m->array, static_cast<size_t>(m->cardinality)},
                            {n->array, static_cast<size_t>(n->cardinality)},
-                           uint32_t{x.keys[i]} << 16, out->data() + count);
+                           uint32_t{x.keys[i]} << 16, bits, out->data() + count);
       }
       ++i;
       ++j;
     }
-    // One place more: a merge writes before it knows whether to keep.
+    // One place more: AndArrays writes before it knows whether to keep.
     out->resize(pass == 0 ? room + 1 : count);
   }
   return true;
