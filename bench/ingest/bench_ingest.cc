@@ -135,7 +135,8 @@ void Run(benchmark::State& state, const std::vector<std::string>& bodies, std::s
     const HttpOutcome outcome = HandleRemoteWrite(context, request);
     if (outcome.status != 204) state.SkipWithError(outcome.body.c_str());
   }
-  if (database.samples != state.iterations() * kSeries) state.SkipWithError("samples are missing");
+  if (database.samples != static_cast<uint64_t>(state.iterations()) * kSeries)
+    state.SkipWithError("samples are missing");
   state.SetItemsProcessed(static_cast<int64_t>(database.samples));
   state.counters["ns_per_series"] =
       benchmark::Counter(static_cast<double>(database.samples) / 1e9,
