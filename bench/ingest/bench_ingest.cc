@@ -138,9 +138,6 @@ void Run(benchmark::State& state, const std::vector<std::string>& bodies, std::s
   if (database.samples != static_cast<uint64_t>(state.iterations()) * kSeries)
     state.SkipWithError("samples are missing");
   state.SetItemsProcessed(static_cast<int64_t>(database.samples));
-  state.counters["ns_per_series"] =
-      benchmark::Counter(static_cast<double>(database.samples) / 1e9,
-                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
 void RemoteWriteV1Known(benchmark::State& state) {

@@ -6,7 +6,7 @@
 
 namespace varve::ingest {
 
-LabelVerdict Canonicalize(std::vector<LabelView>* labels) {
+LabelVerdict Canonicalize(std::vector<LabelView>* labels, bool checked_utf8) {
   const auto by_name = [](const LabelView& a, const LabelView& b) { return a.name < b.name; };
   if (!std::is_sorted(labels->begin(), labels->end(), by_name)) {
     std::stable_sort(labels->begin(), labels->end(), by_name);
@@ -17,10 +17,10 @@ LabelVerdict Canonicalize(std::vector<LabelView>* labels) {
     if (i > 0 && label.name == (*labels)[i - 1].name) {
       return {LabelVerdict::kDuplicate, Concat("duplicated label ", GoQuote(label.name))};
     }
-    if (!IsValidUtf8(label.name)) {
+    if (!checked_utf8 && !IsValidUtf8(label.name)) {
       return {LabelVerdict::kNotUtf8, Concat("label name ", GoQuote(label.name), " is not UTF-8")};
     }
-    if (!IsValidUtf8(label.value)) {
+    if (!checked_utf8 && !IsValidUtf8(label.value)) {
       return {LabelVerdict::kNotUtf8, Concat("value ", GoQuote(label.value), " of label ",
                                              GoQuote(label.name), " is not UTF-8")};
     }

@@ -17,7 +17,8 @@ struct LabelVerdict {
 
 /// Sorts `labels`, drops those with empty values, and judges: every series needs a metric name
 /// (kNoName, also for a label whose own name is empty), label names are unique, everything is
-/// UTF-8. Cost: one pass where they come sorted, as they do.
-LabelVerdict Canonicalize(std::vector<LabelView>* labels);
+/// UTF-8 (not looked at again where the caller has checked: `checked_utf8`). Cost: one pass where
+/// they come sorted, as they do.
+LabelVerdict Canonicalize(std::vector<LabelView>* labels, bool checked_utf8 = false);
 
 }  // namespace varve::ingest

@@ -53,11 +53,7 @@ class WireReader {
     if (at_ == end_ || !fault_->ok()) return false;
     field_at_ = at_;
     uint64_t tag;
-    if (static_cast<unsigned char>(*at_) < 0x80) {
-      tag = static_cast<unsigned char>(*at_++);
-    } else if (!ReadVarint(&tag)) {
-      return false;
-    }
+    if (!ReadVarint(&tag)) return false;
     if (tag > 0xffffffffu || tag < 8) return Fail("invalid tag");
     field_ = static_cast<uint32_t>(tag >> 3);
     wire_ = static_cast<uint8_t>(tag & 7);
@@ -163,7 +159,7 @@ class WireReader {
   }
 
   /// Records a fault at the current field. Returns false.
-  bool Fail(std::string_view what) {
+  [[gnu::noinline, gnu::cold]] bool Fail(std::string_view what) {
     return fault_->Set(field_at_ != nullptr ? field_at_ : at_,
                        Concat(name_, " field ", field_, ": ", what));
   }
@@ -172,8 +168,14 @@ class WireReader {
   bool Expect(WireType wanted) {
     if (wire() == wanted) [[likely]]
       return true;
+    return FailWireType(wanted);
+  }
+  [[gnu::noinline, gnu::cold]] bool FailWireType(WireType wanted) {
     return Fail(
         Concat("wire type ", static_cast<int>(wire_), " instead of ", static_cast<int>(wanted)));
+  }
+  [[gnu::noinline, gnu::cold]] bool FailLength(uint64_t size) {
+    return Fail(Concat("length ", size, " runs past the end, ", end_ - at_, " bytes are left"));
   }
   bool Advance(size_t bytes) {
     if (static_cast<size_t>(end_ - at_) < bytes) return Fail("truncated value");
@@ -181,6 +183,13 @@ class WireReader {
     return true;
   }
   bool ReadVarint(uint64_t* out) {
+    if (at_ != end_ && static_cast<unsigned char>(*at_) < 0x80) [[likely]] {
+      *out = static_cast<unsigned char>(*at_++);
+      return true;
+    }
+    return ReadLongVarint(out);
+  }
+  [[gnu::noinline]] bool ReadLongVarint(uint64_t* out) {
     uint64_t value = 0;
     for (unsigned shift = 0; shift < 64; shift += 7) {
       if (at_ == end_) return Fail("truncated varint");
@@ -195,14 +204,9 @@ class WireReader {
   }
   bool ReadBytes(std::string_view* out) {
     uint64_t size;
-    if (at_ != end_ && static_cast<unsigned char>(*at_) < 0x80) {
-      size = static_cast<unsigned char>(*at_++);
-    } else if (!ReadVarint(&size)) {
-      return false;
-    }
-    if (size > static_cast<uint64_t>(end_ - at_)) [[unlikely]] {
-      return Fail(Concat("length ", size, " runs past the end, ", end_ - at_, " bytes are left"));
-    }
+    if (!ReadVarint(&size)) return false;
+    if (size > static_cast<uint64_t>(end_ - at_)) [[unlikely]]
+      return FailLength(size);
     *out = std::string_view(at_, size);
     at_ += size;
     return true;

@@ -53,25 +53,27 @@ std::string SeriesText(const std::vector<LabelView>& labels) {
   return ToString(LabelsView(labels));
 }
 
-/// The rows that both versions share, once a TimeSeries has been split from the body.
-struct Slice {
-  std::string_view message;  // the whole TimeSeries
-  std::string_view labels;   // version 1.0: its label fields, tags included, when in one run
-  uint32_t refs_begin = 0;   // version 2.0: into Decoder::label_refs_
-  uint32_t refs_count = 0;
-};
+using Slice = RemoteWriteBuffers::Slice;
 
 /// Decodes one request in two passes. Scan splits the body into series and computes a cache key
 /// for each. Build then writes the rows into a batch: series that the cache knew by reference, the
 /// others by labels. Build may run again, when the database disowns references.
 class Decoder {
  public:
-  Decoder(IngestContext& context, RemoteWriteVersion version, std::string_view body)
-      : context_(context),
+  Decoder(IngestContext& context, RemoteWriteVersion version, std::string_view body,
+          RemoteWriteBuffers* buffers)
+      : slices_(buffers->slices),
+        metadata_(buffers->metadata),
+        symbols_(buffers->symbols),
+        symbol_keys_(buffers->symbol_keys),
+        label_refs_(buffers->label_refs),
+        slice_of_(buffers->slice_of),
+        context_(context),
         version_(version),
         body_(body),
         newest_ms_(context.NewestTimeMs()),
         errors_max_(context.options().errors_max) {
+    buffers->Clear();
     fault_.body = body.data();
   }
 
@@ -237,7 +239,9 @@ class Decoder {
         continue;
       }
       const bool good = reader.RepeatedVarint([&](uint64_t value) {
-        if (value > 0xffffffffu) return reader.Fail("symbol reference over 32 bits");
+        if (value > 0xffffffffu) [[unlikely]] {
+          return reader.Fail("symbol reference over 32 bits");
+        }
         if (label_refs_.size() - slice->refs_begin >= 2 * kLabelsMax) {
           return reader.Fail("too many labels");
         }
@@ -785,6 +789,13 @@ class Decoder {
 
   static constexpr uint32_t kNoRow = 0xffffffff;
 
+  std::vector<Slice>& slices_;
+  std::vector<std::string_view>& metadata_;
+  std::vector<std::string_view>& symbols_;
+  std::vector<SeriesKey>& symbol_keys_;
+  std::vector<uint32_t>& label_refs_;
+  std::vector<uint32_t>& slice_of_;
+
   IngestContext& context_;
   const RemoteWriteVersion version_;
   const std::string_view body_;
@@ -793,11 +804,6 @@ class Decoder {
   WireFault fault_;
   Arena arena_;
 
-  std::vector<Slice> slices_;
-  std::vector<std::string_view> metadata_;  // version 1.0
-  std::vector<std::string_view> symbols_;   // version 2.0, with their hashes
-  std::vector<SeriesKey> symbol_keys_;
-  std::vector<uint32_t> label_refs_;
   std::vector<SeriesKey> key_bytes_;
 
   uint32_t row_ = kNoRow;
@@ -806,7 +812,6 @@ class Decoder {
   std::vector<std::string_view> sample_rows_, histogram_rows_, exemplars_;
   MetadataRefs last_metadata_;
 
-  std::vector<uint32_t> slice_of_;
   std::vector<SeriesKey> metadata_keys_;
   std::vector<std::string> errors_;
   size_t error_count_ = 0;
@@ -842,7 +847,7 @@ HttpOutcome Handle(IngestContext& context, const RemoteWriteRequest& request) {
   IngestCounters& counters = context.counters();
   counters.bytes_decoded += body->size();
 
-  Decoder decoder(context, *version, *body);
+  Decoder decoder(context, *version, *body, &scratch->remote_write);
   std::vector<SeriesKey>& keys = scratch->keys;
   std::vector<SeriesRef>& refs = scratch->refs;
   keys.clear();

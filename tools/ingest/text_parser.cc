@@ -324,7 +324,8 @@ class TextParser final : public ExpositionParser {
     } else if (p != line_end_ && !IsBlank(*p) && (open_metrics_ || !IsBlank(p[-1]))) {
       return Fail(p, "unexpected character in metric name");
     }
-    if (name.data() == nullptr) {
+    const bool name_is_label = name.data() == nullptr;
+    if (name_is_label) {
       // A name may come as an ordinary label, too.
       for (const LabelView& label : labels_) {
         if (label.name == kMetricName) name = label.value;
@@ -390,10 +391,9 @@ class TextParser final : public ExpositionParser {
         label.value = arena_.Copy(FormatOpenMetricsFloat(bound));
       }
     }
-    if (labels_.empty() || FindLabel(labels_, kMetricName).empty()) {
-      labels_.push_back({kMetricName, name});
-    }
-    const LabelVerdict verdict = Canonicalize(&labels_);
+    // In front, because most names sort there.
+    if (!name_is_label) labels_.insert(labels_.begin(), {kMetricName, name});
+    const LabelVerdict verdict = Canonicalize(&labels_, true);
     if (!verdict.good()) return Fail(begin, verdict.text);
     item->kind = ExpositionItem::Kind::kSample;
     item->family = type == MetricType::kUnknown ? std::string_view() : std::string_view(family_);
