@@ -110,7 +110,7 @@ class DatabaseImpl final : public Database {
   Status CompactOnce(bool everything, bool* merged)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
   Status CommitAndShow(ManifestEdit edit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
-  uint64_t DiskBytes() const;
+  uint64_t DiskBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(version_mutex_);
   int64_t NewestTime() const;
   Status NoteBackground(Status status);
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <utility>
 
 #include "engine/base/macros.h"
@@ -108,12 +107,12 @@ struct Head::Series {
   SeriesKey key;
   std::vector<ClosedChunk> closed;
 
-  /// Asks for the cache lines that an append touches.
+  /// Asks for the cache lines that an append touches: those in front of `key`.
   void Prefetch() const {
     const char* at = reinterpret_cast<const char*>(this);
-    for (size_t line = 0; line < offsetof(Series, key); line += 64)
-      __builtin_prefetch(at + line, 1);
+    for (size_t line = 0; line < 192; line += 64) __builtin_prefetch(at + line, 1);
   }
+
   Rare& EnsureRare() {
     if (rare == nullptr) rare = std::make_unique<Rare>();
     return *rare;
@@ -247,7 +246,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
     const uint32_t slot = static_cast<uint32_t>(result.refs[row] & UINT32_MAX) - 1;
     if (result.refs[row] == 0) return ToString(batch.labels(rows[row]));
     std::vector<LabelView> labels;
-    index_.GetLabels(slot, &labels);
+    GetLabels(slot, &labels);
     return ToString(labels);
   };
   const auto reject = [&](Rejection rejection) {
@@ -334,7 +333,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
     series.logged = true;
     defined.push_back(ordinal);
     std::vector<LabelView> labels;
-    index_.GetLabels(ordinal, &labels);
+    GetLabels(ordinal, &labels);
     encoder_.AddSeries(ordinal, labels);
   };
   const auto undo_definitions = [&] {
