@@ -61,8 +61,10 @@ class VectorPairOperator final : public Operator {
         one_(swapped_ ? std::move(left) : std::move(right)),
         place_(std::move(place)),
         ones_(context, grid_.count) {
-    fill_one_ = swapped_ ? matching_.fill_left : matching_.fill_right;
-    fill_many_ = swapped_ ? matching_.fill_right : matching_.fill_left;
+    // Fill values belong to the sides as streamed, not as written: with group_right, fill_left
+    // stands in for the many. That is what Prometheus does.
+    fill_one_ = matching_.fill_right;
+    fill_many_ = matching_.fill_left;
   }
   std::string Describe() const override {
     std::string out =
@@ -268,13 +270,16 @@ class VectorPairOperator final : public Operator {
     }
     if (worst == nullptr) return absl::OkStatus();
     const std::vector<SeriesHeader>& ones = one_->series();
+    uint32_t low = worst->first;
+    uint32_t high = worst->second;
+    if (CompareLabels(ones[high].labels, ones[low].labels) < 0) std::swap(low, high);
     std::vector<LabelView> signature;
     SignatureLabels(ones[worst->second].labels, matching_.on, matching_.labels, &signature);
-    return ExecutionError(Concat(
-        "found duplicate series for the match group ", FormatLabels(signature), " on the ",
-        swapped_ ? "left" : "right", " hand-side of the operation: [",
-        FormatLabels(ones[worst->second].labels), ", ", FormatLabels(ones[worst->first].labels),
-        "];many-to-many matching not allowed: matching labels must be unique on one side"));
+    return ExecutionError(
+        Concat("found duplicate series for the match group ", FormatLabels(signature), " on the ",
+               swapped_ ? "left" : "right", " hand-side of the operation: [",
+               FormatLabels(ones[low].labels), ", ", FormatLabels(ones[high].labels),
+               "];many-to-many matching not allowed: matching labels must be unique on one side"));
   }
 
   Status MatchRow(size_t m, uint32_t many_row, Tile& tile, uint32_t row) {

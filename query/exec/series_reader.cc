@@ -263,8 +263,13 @@ Status SeriesReader::ReadHistograms(const Chunk& chunk, SeriesColumns* out) {
     if (!covered.Contains(times_[k])) continue;
     if (!needs_.stale_markers && decoded_[k].is_stale()) continue;
     out->histogram_times.push_back(times_[k]);
-    out->histograms.push_back(
-        std::make_shared<const FloatHistogram>(FloatHistogram::From(decoded_[k])));
+    FloatHistogram histogram = FloatHistogram::From(decoded_[k]);
+    // A reset begins a new chunk, and what a chunk says of the one before it is not trusted:
+    // chunks come and go with late data. Resets are found by comparing counts.
+    if (histogram.reset_hint == CounterResetHint::kReset) {
+      histogram.reset_hint = CounterResetHint::kUnknown;
+    }
+    out->histograms.push_back(std::make_shared<const FloatHistogram>(std::move(histogram)));
     if (needs_.starts) out->histogram_starts.push_back(starts[k]);
     ++out->samples_read;
   }

@@ -425,64 +425,50 @@ bool AnyFell(const WorkBuckets& current, const WorkBuckets& previous) {
 
 // --- Trimming ---
 
-struct TrimmedBucket {
-  double kept;
-  double removed_midpoint;
+/// What stays of a bucket, and where its middle lies.
+struct Kept {
+  double count = 0;
+  double midpoint = 0;
 };
 
-/// Splits a bucket that reaches to infinity. Only custom buckets do, so inside it is linear.
-TrimmedBucket TrimInfinite(const HistogramBucket& b, double bound, bool upper) {
-  if (b.lower == -kInf) {
-    if (upper) {
-      if (bound >= b.upper) return {b.count, 0};
-      if (bound >= 0 && b.upper > bound && b.upper != kInf) {
-        return {b.count * bound / b.upper, (bound + b.upper) / 2};
-      }
-      return {0, b.upper};
+/// Keeps the part of a bucket with finite bounds that lies on the right side of `bound`.
+Kept KeepFinite(const HistogramBucket& b, double bound, bool upper, bool linear) {
+  const double from = upper ? b.lower : std::max(b.lower, bound);
+  const double to = upper ? std::min(b.upper, bound) : b.upper;
+  if (from >= to) return {};
+  double fraction = 1;
+  if (from != b.lower || to != b.upper) {
+    if (linear) {
+      fraction = (to - from) / (b.upper - b.lower);
+    } else {
+      const double log_lower = std::log2(std::fabs(b.lower));
+      const double log_upper = std::log2(std::fabs(b.upper));
+      const double log_bound = std::log2(std::fabs(bound));
+      const double below = b.lower > 0 ? (log_bound - log_lower) / (log_upper - log_lower)
+                                       : 1 - (log_bound - log_upper) / (log_lower - log_upper);
+      fraction = upper ? below : 1 - below;
     }
-    if (bound <= b.lower) return {b.count, 0};
-    if (bound >= 0 && b.upper > bound && b.upper != kInf) {
-      return {b.count * (1 - bound / b.upper), bound / 2};
-    }
-    return {0, b.upper};
   }
-  if (upper) return {0, b.lower};
-  if (bound <= b.lower) return {b.count, 0};
-  return {0, b.lower};
-}
-
-/// Gives the part of a bucket's count at or below `bound`.
-double CountBelow(const HistogramBucket& b, double bound, bool positive, bool linear) {
-  if (bound <= b.lower) return 0;
-  if (bound >= b.upper) return b.count;
-  double fraction;
-  if (linear) {
-    fraction = (bound - b.lower) / (b.upper - b.lower);
-  } else {
-    const double log_lower = std::log2(std::fabs(b.lower));
-    const double log_upper = std::log2(std::fabs(b.upper));
-    const double log_bound = std::log2(std::fabs(bound));
-    fraction = positive ? (log_bound - log_lower) / (log_upper - log_lower)
-                        : 1 - ((log_bound - log_upper) / (log_lower - log_upper));
-  }
-  return b.count * fraction;
-}
-
-TrimmedBucket TrimBucket(const HistogramBucket& b, double bound, bool upper, bool positive,
-                         bool custom) {
-  if (std::isinf(b.lower) || std::isinf(b.upper)) return TrimInfinite(b, bound, upper);
-  const double below = CountBelow(b, bound, positive, custom);
-  // What goes lies between the bound and the far edge of the bucket.
-  double from = upper ? bound : b.lower;
-  double to = upper ? b.upper : bound;
-  double midpoint;
-  if (custom) {
-    midpoint = (from + to) / 2;
-  } else {
+  double midpoint = (from + to) / 2;
+  if (!linear) {
     midpoint = std::sqrt(std::fabs(from) * std::fabs(to));
-    if (!positive) midpoint = -midpoint;
+    if (b.upper <= 0) midpoint = -midpoint;
   }
-  return {upper ? below : b.count - below, midpoint};
+  return {b.count * fraction, midpoint};
+}
+
+/// Does the same for custom buckets, of which the outer ones reach to infinity. Where nothing is
+/// known about the inside of such a bucket, it stays whole if the trim leaves its open side alone
+/// and goes whole otherwise; what stays is taken to lie at the finite end.
+Kept KeepCustom(HistogramBucket b, double bound, bool upper) {
+  if (bound == (upper ? kInf : -kInf)) return {b.count, 0};
+  if (bound == (upper ? -kInf : kInf)) return {};
+  // As everywhere, a first bucket that ends above zero begins at zero.
+  if (b.lower == -kInf && b.upper > 0 && b.upper != kInf) b.lower = 0;
+  if (b.lower == -kInf && b.upper == kInf) return {};
+  if (b.lower == -kInf) return upper ? Kept{b.count, std::min(b.upper, bound)} : Kept{};
+  if (b.upper == kInf) return upper ? Kept{} : Kept{b.count, std::max(b.lower, bound)};
+  return KeepFinite(b, bound, upper, true);
 }
 
 }  // namespace
@@ -736,6 +722,14 @@ void Divide(FloatHistogram& h, double divisor) {
   h.zero_count /= divisor;
   h.count /= divisor;
   h.sum /= divisor;
+  if (divisor == 0) {
+    // Infinitely many observations do not say where they fell.
+    h.positive_spans.clear();
+    h.negative_spans.clear();
+    h.positive_counts.clear();
+    h.negative_counts.clear();
+    return;
+  }
   for (double& count : h.positive_counts) count /= divisor;
   for (double& count : h.negative_counts) count /= divisor;
 }
@@ -787,68 +781,39 @@ bool DetectReset(const FloatHistogram& h, const FloatHistogram& previous) {
 void Trim(FloatHistogram& h, double bound, bool upper) {
   const bool custom = h.uses_custom_buckets();
   double count = 0;
-  double removed_sum = 0;
-  bool has_positive = false;
-  bool has_negative = false;
-  const auto trim = [&](const HistogramBucket& b, bool positive) {
-    const bool whole = upper ? b.upper <= bound : b.lower >= bound;
-    const bool split = upper ? b.lower < bound : b.upper > bound;
-    if (whole) {
-      count += b.count;
-      return b.count;
-    }
-    const TrimmedBucket trimmed = TrimBucket(b, bound, upper, positive, custom);
-    if (split) {
-      removed_sum += (b.count - trimmed.kept) * trimmed.removed_midpoint;
-      count += trimmed.kept;
-      return trimmed.kept;
-    }
-    double midpoint = trimmed.removed_midpoint;
-    if (!custom) {
-      midpoint = std::sqrt(b.lower * b.upper);
-      if (!positive) midpoint = -midpoint;
-    } else if (!std::isinf(b.lower) && !std::isinf(b.upper)) {
-      midpoint = (b.lower + b.upper) / 2;
-    }
-    removed_sum += b.count * midpoint;
-    return 0.0;
+  double sum = 0;
+  bool any_removed = false;
+  const auto take = [&](const Kept& kept, double before) {
+    any_removed |= kept.count != before;
+    count += kept.count;
+    sum += kept.count * kept.midpoint;
+    return kept.count;
   };
   const std::vector<BucketCount> positive = PositiveBuckets(h);
   for (size_t i = 0; i < positive.size(); ++i) {
     if (positive[i].count == 0) continue;
     const HistogramBucket b = PositiveBucket(h, positive[i]);
-    if (custom) {
-      has_negative |= b.upper <= 0 || b.lower < 0;
-      has_positive |= b.upper > 0;
-    } else {
-      has_positive = true;
-    }
-    h.positive_counts[i] = trim(b, true);
+    h.positive_counts[i] =
+        take(custom ? KeepCustom(b, bound, upper) : KeepFinite(b, bound, upper, false), b.count);
   }
   const std::vector<BucketCount> negative = NegativeBuckets(h);
   for (size_t i = 0; i < negative.size(); ++i) {
     if (negative[i].count == 0) continue;
-    has_negative = true;
-    h.negative_counts[i] = trim(NegativeBucket(h, negative[i]), false);
+    const HistogramBucket b = NegativeBucket(h, negative[i]);
+    h.negative_counts[i] = take(KeepFinite(b, bound, upper, false), b.count);
   }
   if (h.zero_count > 0) {
     HistogramBucket zero = ZeroBucket(h);
     // A histogram with observations on one side only has them there in the zero bucket too.
-    if (!custom && h.negative_counts.empty() && !h.positive_counts.empty()) zero.lower = 0;
-    if (!custom && h.positive_counts.empty() && !h.negative_counts.empty()) zero.upper = 0;
-    double kept = CountBelow(zero, bound, true, true);
-    if (!upper) kept = h.zero_count - kept;
-    h.zero_count = kept;
-    count += kept;
+    if (h.negative_counts.empty() && !h.positive_counts.empty()) zero.lower = 0;
+    if (h.positive_counts.empty() && !h.negative_counts.empty()) zero.upper = 0;
+    h.zero_count = take(KeepFinite(zero, bound, upper, true), zero.count);
   }
-  double sum = 0;
-  if (count != 0) {
-    sum = h.sum - removed_sum;
-    if (!has_negative && sum < 0) sum = 0;
-    if (!has_positive && sum > 0) sum = 0;
+  // What lost nothing keeps its exact sum; otherwise the middles of what is left must do.
+  if (any_removed) {
+    h.count = count;
+    h.sum = count == 0 ? 0 : sum;
   }
-  h.count = count;
-  h.sum = sum;
   h = Compact(h, 0);
 }
 

@@ -657,6 +657,9 @@ HistogramPtr InterpolateHistogram(int64_t t1, const FloatHistogram& h1, int64_t 
   Subtract(step, h1);
   Scale(step, fraction);
   FloatHistogram out = h1;
+  // Between two samples without a reset there is none; what the first one's hint said of the
+  // sample before it is no longer of interest.
+  if (!IsGauge(out)) out.reset_hint = CounterResetHint::kUnknown;
   step.reset_hint = out.reset_hint;
   Add(out, step);
   return std::make_shared<const FloatHistogram>(std::move(out));
@@ -798,6 +801,9 @@ WindowResult EvaluateWindow(const WindowSpec& spec, const WindowSamples& s, int6
     case kMad: {
       if (!only_floats(1)) return None();
       std::vector<double> values(s.values, s.values + s.count);
+      if (std::any_of(values.begin(), values.end(), [](double v) { return std::isnan(v); })) {
+        return Float(kNan);
+      }
       const double median = QuantileOfValues(0.5, values);
       for (size_t i = 0; i < s.count; ++i) values[i] = std::fabs(s.values[i] - median);
       return Float(QuantileOfValues(0.5, values));

@@ -488,27 +488,43 @@ class Builder {
         HistogramQuantiles(context_, std::move(query), std::move(input), std::move(operators)));
   }
 
-  /// Finds the first selector below a node: info() looks where its argument looks.
-  static const Node* FirstSelector(const Node& node) {
-    if (node.kind == NodeKind::kSelector || node.kind == NodeKind::kMatrix) return &node;
-    for (const NodePtr& child : node.children) {
-      if (const Node* found = FirstSelector(*child)) return found;
+  /// Where a selector looks, seen from the top of an expression.
+  struct Look {
+    int64_t offset_ms = 0;
+    std::optional<int64_t> at_ms;
+  };
+  /// Finds where the first selector below a node looks, subqueries around it included: info()
+  /// looks there too. Gives false if there is no selector.
+  static bool FirstLook(const Node& node, Look look, Look* out) {
+    const bool selector = node.kind == NodeKind::kSelector || node.kind == NodeKind::kMatrix;
+    if (selector || node.kind == NodeKind::kSubquery) {
+      const int64_t offset = selector ? node.selection.offset_ms : node.offset_ms;
+      const std::optional<int64_t>& at = selector ? node.selection.at_ms : node.at_ms;
+      if (at) {
+        look = {offset, at};
+      } else {
+        look.offset_ms += offset;
+      }
     }
-    return nullptr;
+    if (selector) {
+      *out = look;
+      return true;
+    }
+    for (const NodePtr& child : node.children) {
+      if (FirstLook(*child, look, out)) return true;
+    }
+    return false;
   }
 
   Result<OperatorPtr> BuildInfo(const Node& node, const StepGrid& grid) {
     VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
     std::vector<Matcher> matchers;
     if (node.children.size() > 1) matchers = SkipOnce(*node.children[1]).selection.matchers;
-    int64_t offset_ms = 0;
-    std::optional<int64_t> at_ms;
-    if (const Node* selector = FirstSelector(*node.children[0])) {
-      offset_ms = selector->selection.offset_ms;
-      at_ms = selector->selection.at_ms;
-    }
+    Look look;
+    FirstLook(*node.children[0], Look(), &look);
     return MergeDuplicates(
-        context_, JoinInfo(context_, std::move(input), std::move(matchers), offset_ms, at_ms),
+        context_,
+        JoinInfo(context_, std::move(input), std::move(matchers), look.offset_ms, look.at_ms),
         false);
   }
 
