@@ -14,7 +14,10 @@
 namespace varve::io {
 namespace {
 
+/// What the format can hold, and what a reader believes: the distance is room for records that
+/// follow a forged or unlikely number.
 constexpr uint64_t kSequenceLimit = 1ull << 56;
+constexpr uint64_t kSequenceReadMax = 1ull << 55;
 
 uint32_t HeaderChecksum(const char* header, uint64_t tag, uint64_t offset) {
   return static_cast<uint32_t>(
@@ -77,7 +80,7 @@ Result<DecodedLogHeader> DecodeLogHeader(std::string_view bytes, std::string_vie
             Concat(file, ": format version ", header.version, ", this build reads ", version_max));
       }
       good = good && reserved == 0 && header.first_sequence > 0 &&
-             header.first_sequence < kSequenceLimit;
+             header.first_sequence <= kSequenceReadMax;
       if (good && !found) out.header = header;
     }
     if (good) {
@@ -146,6 +149,10 @@ RecordScanner::Check RecordScanner::CheckAt(uint64_t offset, RecordView* record,
   record->type = static_cast<uint8_t>(word);
   record->sequence = word >> 8;
   record->durable_sequence = Load<uint64_t>(header + 16);
+  if (record->sequence == 0 || record->sequence >= kSequenceReadMax) {
+    *reason = "record header makes no sense";
+    return Check::kBadHeader;
+  }
   record->payload = file_.substr(offset + kRecordHeaderBytes, payload_bytes);
   const std::string_view stored = file_.substr(offset + kRecordHeaderBytes, padded);
   // The checksum covers the padding, and padding is zero: both, or a writer could hide bytes there.
