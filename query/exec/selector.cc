@@ -220,6 +220,7 @@ class InstantSelectorOperator final : public ScanOperator {
     SeriesReader::Needs needs;
     needs.stale_markers = !smoothed();
     needs.starts = value_ == SelectorValue::kStartTimestamp;
+    needs.track_resets = selection_.track_resets;
     MakeWorkers(needs);
     return absl::OkStatus();
   }
@@ -573,6 +574,7 @@ class RangeFunctionOperator final : public ScanOperator {
     if (set_->size() > 0) VARVE_RETURN_IF_ERROR(evaluator_.CheckParameters());
     SeriesReader::Needs needs;
     needs.starts = call.start_timestamps;
+    needs.track_resets = selection_.track_resets;
     needs.spec = call.spec;
     if (call.spec.edges == WindowEdges::kPlain) {
       needs.rate = call.spec.function == WindowFunction::kRate ||

@@ -17,6 +17,8 @@ struct Selection {
   std::optional<int64_t> at_ms;
   WindowEdges edges = WindowEdges::kPlain;
   std::string place;  // of the selector, for notes
+  /// Gives histograms whose storage does not know a hint about that, by comparing neighbours.
+  bool track_resets = false;
 };
 
 /// What an instant selector gives as its value.

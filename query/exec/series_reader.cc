@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/base/macros.h"
+#include "query/functions/float_histogram.h"
 
 namespace varve::query {
 namespace {
@@ -88,7 +89,7 @@ Status SeriesReader::Read(const SeriesSet& set, size_t i, SeriesColumns* out) {
       VARVE_RETURN_IF_ERROR(ReadHistograms(chunk, out));
     }
   }
-  if (any_histograms && !needs_.starts) out->histogram_starts.clear();
+  if (any_histograms && needs_.track_resets) TrackResets(out);
   if (floats_.empty()) return absl::OkStatus();
   return ReadFloats(floats_, out);
 }
@@ -244,6 +245,20 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
   out->axis = axis;
   out->samples_read += axis->need_end - axis->need_begin;
   return absl::OkStatus();
+}
+
+void SeriesReader::TrackResets(SeriesColumns* out) {
+  const FloatHistogram* before = nullptr;
+  for (HistogramPtr& h : out->histograms) {
+    const bool unknown = h->reset_hint == CounterResetHint::kUnknown;
+    if (unknown && before != nullptr && !IsStaleNan(h->sum)) {
+      FloatHistogram copy = *h;
+      copy.reset_hint =
+          DetectReset(*h, *before) ? CounterResetHint::kReset : CounterResetHint::kNotReset;
+      h = std::make_shared<const FloatHistogram>(std::move(copy));
+    }
+    if (!IsStaleNan(h->sum)) before = h.get();
+  }
 }
 
 Status SeriesReader::ReadHistograms(const Chunk& chunk, SeriesColumns* out) {

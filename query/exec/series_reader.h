@@ -79,6 +79,7 @@ class SeriesReader {
     /// Only the first and last sample of each window matter where nothing falls in between.
     bool edges_suffice = false;
     bool values_unused = false;  // only how many samples there are matters
+    bool track_resets = false;   // fill in reset hints of histograms by comparing neighbours
   };
   SeriesReader(const WindowPlan& plan, const Needs& needs) : plan_(plan), needs_(needs) {}
 
@@ -89,6 +90,7 @@ class SeriesReader {
  private:
   Status ReadFloats(std::span<const Chunk> chunks, SeriesColumns* out);
   Status ReadHistograms(const Chunk& chunk, SeriesColumns* out);
+  static void TrackResets(SeriesColumns* out);
   void Prepare(Axis* axis) const;
 
   const WindowPlan plan_;

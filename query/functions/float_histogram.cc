@@ -463,7 +463,9 @@ Kept KeepFinite(const HistogramBucket& b, double bound, bool upper, bool linear)
 Kept KeepCustom(HistogramBucket b, double bound, bool upper) {
   if (bound == (upper ? kInf : -kInf)) return {b.count, 0};
   if (bound == (upper ? -kInf : kInf)) return {};
-  // As everywhere, a first bucket that ends above zero begins at zero.
+  // As everywhere, a first bucket that ends above zero begins at zero; asked for what lies above a
+  // negative bound, it is open below all the same.
+  if (b.lower == -kInf && !upper && bound < 0) return {};
   if (b.lower == -kInf && b.upper > 0 && b.upper != kInf) b.lower = 0;
   if (b.lower == -kInf && b.upper == kInf) return {};
   if (b.lower == -kInf) return upper ? Kept{b.count, std::min(b.upper, bound)} : Kept{};

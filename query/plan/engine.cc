@@ -130,6 +130,7 @@ class EngineImpl final : public Engine {
     VARVE_ASSIGN_OR_RETURN(out.plan, plan::Bind(*expr, scope));
     plan::FoldConstants(out.plan);
     plan::PropagateMatchers(out.plan);
+    plan::TrackResets(out.plan);
     plan::EvaluateOnce(out.plan);
     if (type == promql::ValueType::kString || type == promql::ValueType::kMatrix) {
       if (out.plan->kind == plan::NodeKind::kSubquery) {

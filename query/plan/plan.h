@@ -80,6 +80,9 @@ void FoldConstants(NodePtr& node);
 void EvaluateOnce(NodePtr& node);
 /// Gives both sides of `and` the equality matchers that bind the labels they are matched on.
 void PropagateMatchers(NodePtr& node);
+/// Asks selectors under histogram_count, histogram_sum and histogram_avg to find counter resets
+/// between neighbouring samples themselves, which decides the hints of what is made of them.
+void TrackResets(NodePtr& node);
 
 /// Makes the operators of a plan. Errors: kFailedPrecondition for what Prometheus refuses only
 /// when it runs.
