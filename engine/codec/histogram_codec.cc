@@ -1,5 +1,7 @@
 #include "engine/codec/histogram_codec.h"
 
+#include <zstd.h>
+
 #include <bit>
 #include <limits>
 
@@ -243,6 +245,68 @@ bool DecodeHistogramChunk(std::string_view bytes, std::span<int64_t> times,
     histograms->push_back(std::move(h));
   }
   return true;
+}
+
+namespace {
+
+enum class ColumnPacking : uint8_t { kRaw = 0, kZstd = 1 };
+constexpr int kZstdLevel = 3;
+
+bool DecodeRawColumn(std::string_view bytes, uint32_t count, std::vector<Histogram>* out) {
+  // No histogram is shorter than its head byte, two counts and the sum.
+  if (count > bytes.size() / 4) return false;
+  out->reserve(count);
+  ByteReader in(bytes);
+  for (uint32_t i = 0; i < count; ++i) {
+    Histogram h;
+    if (!ReadHistogram(i == 0 ? nullptr : &out->back(), &in, &h)) return false;
+    out->push_back(std::move(h));
+  }
+  return in.left() == 0;
+}
+
+}  // namespace
+
+bool PutHistogramColumn(std::span<const Histogram> histograms, std::string* out) {
+  std::string raw;
+  for (size_t i = 0; i < histograms.size(); ++i) {
+    PutHistogram(i == 0 ? nullptr : &histograms[i - 1], histograms[i], &raw);
+    if (raw.size() > kHistogramColumnBytesMax) return false;
+  }
+  std::string packed(ZSTD_compressBound(raw.size()), '\0');
+  const size_t size =
+      ZSTD_compress(packed.data(), packed.size(), raw.data(), raw.size(), kZstdLevel);
+  if (ZSTD_isError(size) == 0 && size + 8 < raw.size()) {
+    out->push_back(static_cast<char>(ColumnPacking::kZstd));
+    PutVarint(out, raw.size());
+    out->append(packed.data(), size);
+  } else {
+    out->push_back(static_cast<char>(ColumnPacking::kRaw));
+    out->append(raw);
+  }
+  return true;
+}
+
+bool DecodeHistogramColumn(std::string_view bytes, uint32_t count, std::vector<Histogram>* out) {
+  out->clear();
+  ByteReader in(bytes);
+  switch (static_cast<ColumnPacking>(in.Fixed<uint8_t>())) {
+    case ColumnPacking::kRaw:
+      return in.ok() && DecodeRawColumn(in.Bytes(in.left()), count, out);
+    case ColumnPacking::kZstd: {
+      const uint64_t size = in.Varint();
+      const std::string_view packed = in.Bytes(in.left());
+      // The frame's own word is checked before anything is allocated.
+      if (!in.ok() || size > kHistogramColumnBytesMax ||
+          ZSTD_getFrameContentSize(packed.data(), packed.size()) != size) {
+        return false;
+      }
+      std::string raw(size, '\0');
+      const size_t got = ZSTD_decompress(raw.data(), raw.size(), packed.data(), packed.size());
+      return ZSTD_isError(got) == 0 && got == size && DecodeRawColumn(raw, count, out);
+    }
+  }
+  return false;
 }
 
 }  // namespace varve::codec

@@ -56,4 +56,16 @@ class HistogramChunk {
 [[nodiscard]] bool DecodeHistogramChunk(std::string_view bytes, std::span<int64_t> times,
                                         std::vector<Histogram>* histograms);
 
+/// The most bytes that the histograms of one column take before compression.
+inline constexpr size_t kHistogramColumnBytesMax = size_t{1} << 26;
+
+/// Appends a column of histograms, at least one: each PutHistogram against the one before, the
+/// whole compressed with Zstd where that is smaller. Returns false, and appends nothing, if they
+/// take more than kHistogramColumnBytesMax. Format: engine/docs/format/metrics-block.md.
+[[nodiscard]] bool PutHistogramColumn(std::span<const Histogram> histograms, std::string* out);
+
+/// Decodes a column of `count` histograms out of bytes that may be anything; replaces `out`.
+[[nodiscard]] bool DecodeHistogramColumn(std::string_view bytes, uint32_t count,
+                                         std::vector<Histogram>* out);
+
 }  // namespace varve::codec

@@ -195,7 +195,8 @@ void IntStreamEncoder::Residuals(std::span<const int64_t> values, StreamOrder or
   }
 }
 
-void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder order, Plan* best) {
+void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder order, bool codes,
+                                 Plan* best) {
   Residuals(values, order);
   // What every coder pays: the mode byte and the leading values of the blocks.
   uint64_t heads = 1;
@@ -255,7 +256,7 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
   }
   consider(blocks_bytes, StreamCoder::kPackedBlocks);
   const uint64_t fixed_bytes = std::min(packed_bytes, blocks_bytes);
-  if (width < 2 || count < 8) return;
+  if (!codes || width < 2 || count < 8) return;
   // Codes decode several times slower than packed bits, so they must earn it.
   const auto coded_bytes = [&](uint64_t bytes) { return bytes + bytes / 4 + 16; };
   // Each block's codes have a length in front and are padded to a byte.
@@ -342,11 +343,11 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
   try_codes(std::span(counts).first(distinct), table_bytes, false, 0);
 }
 
-void IntStreamEncoder::Encode(std::span<const int64_t> values, std::string* out) {
+void IntStreamEncoder::Encode(std::span<const int64_t> values, std::string* out, bool codes) {
   Plan plan;
-  PlanOrder(values, StreamOrder::kPlain, &plan);
-  if (values.size() > 1) PlanOrder(values, StreamOrder::kDelta, &plan);
-  if (values.size() > 2) PlanOrder(values, StreamOrder::kDelta2, &plan);
+  PlanOrder(values, StreamOrder::kPlain, codes, &plan);
+  if (values.size() > 1) PlanOrder(values, StreamOrder::kDelta, codes, &plan);
+  if (values.size() > 2) PlanOrder(values, StreamOrder::kDelta2, codes, &plan);
   Emit(values, plan, out);
 }
 

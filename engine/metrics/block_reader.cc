@@ -1,30 +1,26 @@
 #include "engine/metrics/block_reader.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "engine/base/coding.h"
 #include "engine/base/macros.h"
+#include "engine/base/strings.h"
 #include "engine/block/container.h"
-#include "engine/codec/gorilla.h"
 #include "engine/codec/histogram_codec.h"
+#include "engine/codec/int_stream.h"
+#include "engine/codec/time_axis.h"
+#include "engine/codec/value_column.h"
+#include "engine/metrics/block_directory.h"
 #include "engine/metrics/block_format.h"
-#include "engine/metrics/chunk_merge.h"
 
 namespace varve::metrics {
 namespace {
 
-constexpr uint64_t kChunkSamplesMax = 65535;
-
-struct Entry {
-  ChunkKind kind;
-  uint32_t flags;
-  uint32_t count;
-  int64_t min_time;
-  int64_t max_time;
-  uint64_t offset;
-  uint64_t bytes;
-  uint64_t start_bytes;
-};
+/// Axis numbers of different blocks differ in their upper bits: the block's id, which no other
+/// block of a database has.
+constexpr uint32_t kAxisBits = 26;
 
 class Block final : public MetricsBlock,
                     public Chunk::Impl,
@@ -37,98 +33,101 @@ class Block final : public MetricsBlock,
     VARVE_RETURN_IF_ERROR(file_->CheckKnown(known));
     VARVE_ASSIGN_OR_RETURN(const std::string_view labels, file_->Section(kLabelsSection));
     VARVE_ASSIGN_OR_RETURN(
-        labels_,
-        index::LabelIndexView::Open(labels, file_->path(), file_->Find(kLabelsSection)->offset));
-    VARVE_ASSIGN_OR_RETURN(chunks_, file_->Paged(kChunksSection));
+        labels_, index::LabelIndexView::Open(labels, file_->path(), SectionOffset(kLabelsSection)));
+    VARVE_ASSIGN_OR_RETURN(bulk_, file_->Paged(kChunksSection));
     VARVE_ASSIGN_OR_RETURN(const std::string_view directory, file_->Section(kDirectorySection));
-    ByteReader in(directory);
-    begins_.push_back(0);
-    for (uint32_t series = 0; series < labels_->size(); ++series) {
-      const uint64_t count = in.Count(8);
-      for (uint64_t i = 0; i < count; ++i) {
-        Entry entry;
-        const auto kind = in.Fixed<uint8_t>();
-        if (kind > 1) in.Fail();
-        entry.kind = static_cast<ChunkKind>(kind);
-        entry.flags = static_cast<uint32_t>(in.Varint());
-        const uint64_t samples = in.Varint();
-        if (samples == 0 || samples > kChunkSamplesMax) in.Fail();
-        entry.count = static_cast<uint32_t>(samples);
-        entry.min_time = in.Signed();
-        entry.max_time = in.Signed();
-        entry.offset = in.Varint();
-        entry.bytes = in.Varint();
-        entry.start_bytes = in.Varint();
-        if (!in.ok() || entry.min_time > entry.max_time) return Broken(in.position());
-        entries_.push_back(entry);
-        range_.min_ms = std::min(range_.min_ms, entry.min_time);
-        range_.max_ms = std::max(range_.max_ms, entry.max_time);
-      }
-      begins_.push_back(entries_.size());
+    VARVE_RETURN_IF_ERROR(DecodeDirectory(directory, labels_->size(), bulk_->size(), file_->path(),
+                                          SectionOffset(kDirectorySection), &directory_));
+    for (const BlockDirectory::Axis& axis : directory_.axes) {
+      range_.min_ms = std::min(range_.min_ms, axis.min_time);
+      range_.max_ms = std::max(range_.max_ms, axis.max_time);
     }
-    if (!in.ok() || in.left() != 0) return Broken(in.position());
     return absl::OkStatus();
   }
 
   const block::BlockMeta& meta() const override { return file_->meta(); }
   TimeRange range() const override { return range_; }
   TimeRange SeriesRange(uint32_t series) const override {
-    if (begins_[series] == begins_[series + 1]) return {kMaxTime, kMinTime};
-    return {entries_[begins_[series]].min_time, entries_[begins_[series + 1] - 1].max_time};
+    const uint32_t begin = directory_.begins[series];
+    const uint32_t end = directory_.begins[series + 1];
+    if (begin == end) return {kMaxTime, kMinTime};
+    return {AxisOf(begin).min_time, AxisOf(end - 1).max_time};
   }
   const index::LabelIndexView& labels() const override { return *labels_; }
-  uint64_t chunk_count() const override { return entries_.size(); }
+  uint64_t chunk_count() const override { return directory_.chunks.size(); }
 
   Status GetChunks(uint32_t series, TimeRange range, std::vector<Chunk>* out) const override {
-    for (size_t i = begins_[series]; i < begins_[series + 1]; ++i) {
-      const Entry& entry = entries_[i];
-      if (entry.min_time > range.max_ms || entry.max_time < range.min_ms) continue;
+    std::shared_ptr<const Chunk::Impl> self;
+    for (uint32_t i = directory_.begins[series]; i < directory_.begins[series + 1]; ++i) {
+      const BlockDirectory::Axis& axis = AxisOf(i);
+      if (axis.min_time > range.max_ms) break;
+      if (axis.max_time < range.min_ms) continue;
+      const BlockDirectory::Column& column = ColumnOf(i);
+      if (self == nullptr) self = shared_from_this();
       Chunk chunk;
-      chunk.kind = entry.kind;
-      chunk.flags = entry.flags;
-      chunk.count = entry.count;
-      chunk.min_time_ms = entry.min_time;
-      chunk.max_time_ms = entry.max_time;
-      chunk.impl = shared_from_this();
-      chunk.token = static_cast<uint32_t>(i);
+      chunk.kind = column.kind;
+      chunk.flags = column.flags;
+      if (directory_.starts_of(i) != BlockDirectory::kNoStarts) chunk.flags |= kChunkHasStartTimes;
+      chunk.count = axis.count;
+      chunk.min_time_ms = axis.min_time;
+      chunk.max_time_ms = axis.max_time;
+      chunk.axis = (meta().id << kAxisBits) + directory_.chunks[i].axis + 1;
+      chunk.impl = self;
+      chunk.token = i;
       out->push_back(std::move(chunk));
     }
     return absl::OkStatus();
   }
 
   Status DecodeTimes(uint32_t token, std::span<int64_t> out) const override {
-    if (entries_[token].kind == ChunkKind::kHistogram) {
-      std::vector<Histogram> unused;
-      return DecodeHistogramChunk(token, out, &unused);
+    const BlockDirectory::Axis& axis = AxisOf(token);
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, bulk_->Read(axis.offset, axis.bytes));
+    if (out.size() != axis.count || !codec::DecodeTimeAxis(bytes, out) ||
+        out.front() != axis.min_time || out.back() != axis.max_time) {
+      return Broken(axis.offset, "time axis");
     }
-    std::vector<double> values(out.size());
-    return DecodeFloats(token, out, values);
+    return absl::OkStatus();
   }
   Status DecodeValues(uint32_t token, uint32_t begin, std::span<double> out) const override {
-    std::vector<int64_t> times(entries_[token].count);
-    std::vector<double> values(entries_[token].count);
-    VARVE_RETURN_IF_ERROR(DecodeFloats(token, times, values));
-    std::copy_n(values.begin() + begin, out.size(), out.begin());
+    const BlockDirectory::Column& column = ColumnOf(token);
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, bulk_->Read(column.offset, column.bytes));
+    const uint32_t count = AxisOf(token).count;
+    if (column.kind != ChunkKind::kFloat || begin > count || out.size() > count - begin ||
+        !codec::DecodeValueColumn(bytes, count, begin, out)) {
+      return Broken(column.offset, "value column");
+    }
     return absl::OkStatus();
   }
   Status DecodeFloats(uint32_t token, std::span<int64_t> times,
                       std::span<double> values) const override {
-    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
-                           chunks_->Read(entries_[token].offset, entries_[token].bytes));
-    if (!codec::DecodeGorilla(bytes, times, values)) return BadChunk(token);
-    return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(DecodeTimes(token, times));
+    return DecodeValues(token, 0, values);
   }
   Status DecodeStartTimes(uint32_t token, std::span<int64_t> out) const override {
-    const Entry& entry = entries_[token];
-    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
-                           chunks_->Read(entry.offset + entry.bytes, entry.start_bytes));
+    const uint32_t piece = directory_.starts_of(token);
+    if (piece == BlockDirectory::kNoStarts) {
+      std::fill(out.begin(), out.end(), kNoStartTime);
+      return absl::OkStatus();
+    }
+    const BlockDirectory::Starts& starts = directory_.starts[piece];
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, bulk_->Read(starts.offset, starts.bytes));
+    const uint32_t count = AxisOf(token).count;
     ByteReader in(bytes);
-    for (int64_t& start : out) start = in.Signed();
-    return in.ok() ? absl::OkStatus() : BadChunk(token);
+    codec::IntStreamReader stream;
+    if (out.size() != count || !stream.Open(&in, bytes, count) || in.left() != 0 ||
+        !stream.Decode(0, count, out.data())) {
+      return Broken(starts.offset, "start timestamps");
+    }
+    return absl::OkStatus();
   }
   Status DecodeHistograms(uint32_t token, std::vector<Histogram>* out) const override {
-    std::vector<int64_t> times(entries_[token].count);
-    return DecodeHistogramChunk(token, times, out);
+    const BlockDirectory::Column& column = ColumnOf(token);
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, bulk_->Read(column.offset, column.bytes));
+    if (column.kind != ChunkKind::kHistogram ||
+        !codec::DecodeHistogramColumn(bytes, AxisOf(token).count, out)) {
+      return Broken(column.offset, "histogram column");
+    }
+    return absl::OkStatus();
   }
 
   bool has_exemplars() const override { return file_->Find(kExemplarsSection) != nullptr; }
@@ -136,24 +135,33 @@ class Block final : public MetricsBlock,
     if (!has_exemplars()) return absl::OkStatus();
     VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, file_->Section(kExemplarsSection));
     ByteReader in(bytes);
+    uint64_t owner = 0;
     while (in.ok() && in.left() > 0) {
-      const uint64_t owner = in.Varint();
-      Exemplar exemplar;
-      exemplar.has_time = in.Fixed<uint8_t>() != 0;
-      exemplar.time_ms = in.Signed();
-      exemplar.value = in.Double();
-      std::vector<LabelView> labels(in.Count(2));
-      for (LabelView& label : labels) {
-        label.name = in.String();
-        label.value = in.String();
+      owner += in.Varint();
+      if (owner > series) break;
+      const uint64_t count = in.Count(11);
+      int64_t time = 0;
+      for (uint64_t i = 0; i < count && in.ok(); ++i) {
+        Exemplar exemplar;
+        const auto has_time = in.Fixed<uint8_t>();
+        if (has_time > 1) in.Fail();
+        exemplar.has_time = has_time != 0;
+        exemplar.time_ms = time = WrapAdd(time, in.Signed());
+        exemplar.value = in.Double();
+        const uint64_t labels = in.Count(2);
+        std::vector<LabelView> views(owner == series ? labels : 0);
+        for (uint64_t k = 0; k < labels; ++k) {
+          const std::string_view name = in.String();
+          const std::string_view value = in.String();
+          if (k < views.size()) views[k] = {name, value};
+        }
+        if (!in.ok() || owner != series) continue;
+        exemplar.labels = Labels(LabelsView(views));
+        out->push_back(std::move(exemplar));
       }
-      if (!in.ok()) break;
-      if (owner != series) continue;
-      exemplar.labels = Labels(LabelsView(labels));
-      out->push_back(std::move(exemplar));
     }
     if (in.ok()) return absl::OkStatus();
-    return DataLossError(file_->path(), file_->Find(kExemplarsSection)->offset + in.position(),
+    return DataLossError(file_->path(), SectionOffset(kExemplarsSection) + in.position(),
                          "exemplars do not decode");
   }
   Status AddMetadata(std::map<std::string, std::vector<Metadata>>* out) const override {
@@ -175,7 +183,7 @@ class Block final : public MetricsBlock,
       }
     }
     if (in.ok()) return absl::OkStatus();
-    return DataLossError(file_->path(), file_->Find(kMetadataSection)->offset + in.position(),
+    return DataLossError(file_->path(), SectionOffset(kMetadataSection) + in.position(),
                          "metadata does not decode");
   }
 
@@ -188,52 +196,123 @@ class Block final : public MetricsBlock,
     out.series = labels_->size();
     out.samples = meta().rows;
     out.bytes = file_->file_bytes();
-    static constexpr const char* kNames[] = {"",       "labels",    "directory",
-                                             "chunks", "exemplars", "metadata"};
+    static constexpr std::string_view kNames[] = {"",       "labels",    "directory",
+                                                  "chunks", "exemplars", "metadata"};
     for (const block::SectionInfo& section : file_->sections()) {
-      out.sections.push_back({section.type <= kMetadataSection ? kNames[section.type] : "meta",
+      const bool ours = section.type >= 1 && section.type <= kMetadataSection;
+      out.sections.push_back({std::string(ours ? kNames[section.type] : "meta"),
                               section.stored_bytes(), section.raw_bytes, section.items});
     }
+    out.codecs = Codecs();
     return out;
   }
+
   std::vector<Status> VerifyAll() const override {
     std::vector<Status> damage = file_->VerifyAll();
     if (!damage.empty()) return damage;
-    std::vector<Chunk> chunks;
-    for (uint32_t series = 0; series < labels_->size(); ++series) {
-      chunks.clear();
-      Status status = GetChunks(series, TimeRange{}, &chunks);
-      for (const Chunk& chunk : chunks) {
-        SampleRun run;
-        if (status.ok()) status = DecodeChunk(chunk, &run);
+    std::vector<int64_t> times;
+    std::vector<double> values;
+    std::vector<Histogram> histograms;
+    std::vector<bool> axis_seen(directory_.axes.size());
+    std::vector<bool> column_seen(directory_.columns.size());
+    const auto keep = [&](Status status) {
+      if (!status.ok()) damage.push_back(std::move(status));
+    };
+    uint64_t samples = 0;
+    for (uint32_t i = 0; i < directory_.chunks.size(); ++i) {
+      const BlockDirectory::ChunkEntry& chunk = directory_.chunks[i];
+      times.resize(AxisOf(i).count);
+      samples += times.size();
+      if (!axis_seen[chunk.axis]) keep(DecodeTimes(i, times));
+      axis_seen[chunk.axis] = true;
+      // Chunks that share a column decode alike if their axes agree about its length, which
+      // decoding checks.
+      if (ColumnOf(i).kind == ChunkKind::kHistogram) {
+        if (!column_seen[chunk.column]) keep(DecodeHistograms(i, &histograms));
+      } else {
+        values.resize(times.size());
+        keep(DecodeValues(i, 0, values));
       }
-      if (!status.ok()) damage.push_back(status);
+      column_seen[chunk.column] = true;
+      if (directory_.starts_of(i) != BlockDirectory::kNoStarts) keep(DecodeStartTimes(i, times));
     }
+    if (samples != meta().rows) {
+      keep(DataLossError(
+          file_->path(), SectionOffset(kDirectorySection),
+          Concat("the chunks have ", samples, " samples, the block says ", meta().rows)));
+    }
+    std::vector<Exemplar> exemplars;
+    for (uint32_t series = 0; has_exemplars() && series < labels_->size(); ++series) {
+      const Status status = GetExemplars(series, &exemplars);
+      keep(status);
+      exemplars.clear();
+      if (!status.ok()) break;
+    }
+    std::map<std::string, std::vector<Metadata>> metadata;
+    keep(AddMetadata(&metadata));
     return damage;
   }
 
  private:
-  Status Broken(size_t position) const {
-    return DataLossError(file_->path(), file_->Find(kDirectorySection)->offset + position,
-                         "chunk directory does not decode");
+  const BlockDirectory::Axis& AxisOf(uint32_t chunk) const {
+    return directory_.axes[directory_.chunks[chunk].axis];
   }
-  Status BadChunk(uint32_t token) const {
-    return DataLossError(file_->path(),
-                         file_->Find(kChunksSection)->offset + entries_[token].offset,
-                         "chunk does not decode");
+  const BlockDirectory::Column& ColumnOf(uint32_t chunk) const {
+    return directory_.columns[directory_.chunks[chunk].column];
   }
-  Status DecodeHistogramChunk(uint32_t token, std::span<int64_t> times,
-                              std::vector<Histogram>* out) const {
-    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
-                           chunks_->Read(entries_[token].offset, entries_[token].bytes));
-    return codec::DecodeHistogramChunk(bytes, times, out) ? absl::OkStatus() : BadChunk(token);
+  uint64_t SectionOffset(block::SectionType type) const { return file_->Find(type)->offset; }
+  Status Broken(uint64_t piece, std::string_view what) const {
+    return DataLossError(file_->path(), SectionOffset(kChunksSection) + piece,
+                         Concat(what, " does not decode"));
+  }
+
+  /// Adds up bytes and samples by how pieces are written. Pieces that do not decode are left out.
+  std::vector<SectionStats> Codecs() const {
+    struct Sum {
+      uint64_t bytes = 0;
+      uint64_t samples = 0;
+    };
+    std::map<std::string, Sum> sums;
+    Sum& axes = sums["time axes"];
+    for (const BlockDirectory::Axis& axis : directory_.axes) {
+      axes.bytes += axis.bytes;
+      axes.samples += axis.count;
+    }
+    for (const BlockDirectory::Starts& starts : directory_.starts) {
+      sums["start timestamps"].bytes += starts.bytes;
+    }
+    std::vector<bool> seen(directory_.columns.size());
+    for (uint32_t i = 0; i < directory_.chunks.size(); ++i) {
+      const BlockDirectory::Column& column = ColumnOf(i);
+      const uint32_t count = AxisOf(i).count;
+      if (seen[directory_.chunks[i].column]) {
+        sums["values: shared with an equal column"].samples += count;
+        continue;
+      }
+      seen[directory_.chunks[i].column] = true;
+      std::string name = "histograms";
+      if (column.kind == ChunkKind::kFloat) {
+        const auto bytes = bulk_->Read(column.offset, column.bytes);
+        codec::ColumnSummary summary;
+        if (!bytes.ok() || !codec::DescribeValueColumn(*bytes, count, &summary)) continue;
+        name = Concat("values: ", codec::ToString(summary.domain), " ",
+                      codec::ToString(summary.form), summary.sparse ? ", changes only" : "",
+                      summary.residual ? ", with rounding errors" : "");
+      }
+      sums[name].bytes += column.bytes;
+      sums[name].samples += count;
+    }
+    std::vector<SectionStats> out;
+    for (const auto& [name, sum] : sums) {
+      out.push_back({name, sum.bytes, sum.samples * 8, sum.samples});
+    }
+    return out;
   }
 
   std::shared_ptr<const block::BlockReader> file_;
   std::unique_ptr<index::LabelIndexView> labels_;
-  const block::PagedSection* chunks_ = nullptr;
-  std::vector<Entry> entries_;
-  std::vector<size_t> begins_;  // into entries_, one more than there are series
+  const block::PagedSection* bulk_ = nullptr;
+  BlockDirectory directory_;
   TimeRange range_{kMaxTime, kMinTime};
 };
 

@@ -19,9 +19,10 @@ namespace varve::metrics {
 /// fails. Format: engine/docs/format/metrics-block.md.
 class MetricsBlockWriter {
  public:
-  /// Starts the block `id` in `dir`.
+  /// Starts the block `id` in `dir`. `fixed_tag` is for golden files only.
   static Result<std::unique_ptr<MetricsBlockWriter>> Create(std::shared_ptr<io::FileSystem> fs,
-                                                            const std::string& dir, uint64_t id);
+                                                            const std::string& dir, uint64_t id,
+                                                            uint64_t fixed_tag = 0);
   virtual ~MetricsBlockWriter() = default;
 
   /// Starts a series, greater (CompareLabels) than the one before, canonical.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/codec/int_stream.h"
+#include "engine/codec/time_axis.h"
 #include "engine/codec/value_column.h"
 #include "tests/codec/random_data.h"
 
@@ -207,6 +208,27 @@ TEST(ValueColumn, RefusesHostileBytes) {
         bytes[data.Below(std::min<size_t>(bytes.size(), 40))] = static_cast<char>(data.Word());
       }
       (void)DecodeValueColumn(bytes, count, 0, out);
+    }
+  }
+}
+
+TEST(TimeAxis, RoundTripsAndRefusesHostileBytes) {
+  TimeAxisEncoder encoder;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    RandomData data(seed);
+    const auto times = data.Times(1 + data.Below(seed % 2 == 0 ? 3 : 1024),
+                                  static_cast<int>(seed % RandomData::kTimeShapes));
+    std::string bytes;
+    encoder.Encode(times, &bytes);
+    std::vector<int64_t> got(times.size());
+    ASSERT_TRUE(DecodeTimeAxis(bytes, got)) << "seed " << seed;
+    ASSERT_EQ(got, times);
+    EXPECT_FALSE(DecodeTimeAxis(bytes + "x", got));
+    for (int i = 0; i < 50; ++i) {
+      std::string bad = bytes.substr(0, data.Below(bytes.size() + 1));
+      if (!bad.empty()) bad[data.Below(bad.size())] = static_cast<char>(data.Word());
+      if (!DecodeTimeAxis(bad, got)) continue;
+      for (size_t k = 1; k < got.size(); ++k) ASSERT_LT(got[k - 1], got[k]);
     }
   }
 }

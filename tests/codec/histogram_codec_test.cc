@@ -67,5 +67,33 @@ TEST(HistogramCodec, RefusesHostileBytes) {
   }
 }
 
+TEST(HistogramColumn, RoundTripsAndRefusesHostileBytes) {
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    RandomData data(seed);
+    std::vector<Histogram> expected;
+    const auto count = static_cast<uint32_t>(1 + data.Below(120));
+    for (uint32_t i = 0; i < count; ++i) {
+      expected.push_back(data.Draw(i == 0 ? nullptr : &expected.back()));
+    }
+    std::string bytes;
+    ASSERT_TRUE(PutHistogramColumn(expected, &bytes));
+    std::vector<Histogram> got;
+    ASSERT_TRUE(DecodeHistogramColumn(bytes, count, &got)) << "seed " << seed;
+    for (uint32_t i = 0; i < count; ++i) ASSERT_TRUE(BitEqual(got[i], expected[i]));
+    EXPECT_FALSE(DecodeHistogramColumn(bytes, count + 1, &got));
+    for (int i = 0; i < 50; ++i) {
+      std::string bad = bytes.substr(0, data.Below(bytes.size() + 1));
+      for (int k = 0; k < 2 && !bad.empty(); ++k) {
+        bad[data.Below(bad.size())] = static_cast<char>(data.Word());
+      }
+      (void)DecodeHistogramColumn(bad, count, &got);
+    }
+  }
+  // A frame that claims more than any column may hold.
+  std::string bomb("\x01\xff\xff\xff\xff\x7f", 6);
+  std::vector<Histogram> got;
+  EXPECT_FALSE(DecodeHistogramColumn(bomb, 1, &got));
+}
+
 }  // namespace
 }  // namespace varve::codec
