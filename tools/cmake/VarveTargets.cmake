@@ -64,6 +64,22 @@ function(varve_library name)
     "${PROJECT_SOURCE_DIR}/query/include")
 endfunction()
 
+# varve_sanitized(NAME): makes a test part of what tools/check also runs under ASan and UBSan: all
+# that decode bytes or keep data. Left out, for time: the areas listed here, which run whole
+# processes or long comparisons and whose code the others cover.
+set(VARVE_UNSANITIZED_AREAS conformance e2e exec durability)
+function(varve_sanitized name)
+  get_filename_component(area "${CMAKE_CURRENT_SOURCE_DIR}" NAME)
+  if(NOT VARVE_SANITIZE OR area IN_LIST VARVE_UNSANITIZED_AREAS)
+    return()
+  endif()
+  set_property(TEST ${name} APPEND PROPERTY LABELS sanitized)
+  if(NOT TARGET varve_sanitized_tests)
+    add_custom_target(varve_sanitized_tests)
+  endif()
+  add_dependencies(varve_sanitized_tests ${name})
+endfunction()
+
 # varve_test(NAME sources... DEPS libraries... [LABELS ...] [TIMEOUT seconds]): a GoogleTest
 # program, one ctest entry.
 function(varve_test name)
@@ -77,6 +93,7 @@ function(varve_test name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
     ENVIRONMENT "VARVE_SHARED=$ENV{VARVE_SHARED};VARVE_SOURCE=${PROJECT_SOURCE_DIR}")
+  varve_sanitized(${name})
 endfunction()
 
 # varve_fuzz(NAME source... DEPS libraries... [CORPUS folder]): with VARVE_LIBFUZZER a fuzzer,
@@ -95,6 +112,7 @@ function(varve_fuzz name)
     target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/fuzz/replay_main.cc")
     add_test(NAME ${name} COMMAND ${name} "${arg_CORPUS}")
     set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
+    varve_sanitized(${name})
   endif()
 endfunction()
 
