@@ -3,7 +3,7 @@
 
 set(varve_layers varve_base varve_io varve_codec varve_wal varve_index varve_block varve_metrics
     varve_db)
-set(varve_query_layers varve_grammar_PromQL varve_promql varve_functions varve_plan varve_exec)
+set(varve_query_layers varve_grammar_PromQL varve_promql varve_query_functions varve_query_exec varve_query)
 set(varve_objects)
 foreach(layer ${varve_layers} ${varve_query_layers})
   if(TARGET ${layer})
