@@ -55,7 +55,7 @@ class Selection {
       (lookup ? listed : scanned).push_back({&matcher, name});
     }
     // Equalities narrow most and cost least; the metric name is the best of them.
-    std::stable_sort(listed.begin(), listed.end(), [](const Pending& a, const Pending& b) {
+    std::sort(listed.begin(), listed.end(), [](const Pending& a, const Pending& b) {
       return Rank(*a.matcher) < Rank(*b.matcher);
     });
     std::vector<Postings> include;
