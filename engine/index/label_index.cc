@@ -514,8 +514,8 @@ class Opener {
           return BadIn(stream, "bad shared length");
         }
         char* const out = bytes + state->value_at[value];
-        std::memcpy(out, before.data(), shared);
-        std::memcpy(out + shared, own_bytes.data() + used, own);
+        std::copy_n(before.data(), shared, out);
+        std::copy_n(own_bytes.data() + used, own, out + shared);
         used += own;
         // Ascending from where the two may differ: what is shared is equal.
         const std::string_view text(out, shared + own);
