@@ -14,6 +14,7 @@
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
+#include "engine/index/filters.h"
 #include "engine/index/label_index.h"
 #include "engine/index/memory_index.h"
 
@@ -298,6 +299,47 @@ void BM_MemoryChurn(benchmark::State& state) {
   state.SetLabel("remove, recycle and add one series of 100k");
 }
 BENCHMARK(BM_MemoryChurn);
+
+std::vector<uint64_t> RandomHashes(size_t count) {
+  std::mt19937_64 random(5);
+  std::vector<uint64_t> out(count);
+  for (uint64_t& hash : out) hash = random();
+  return out;
+}
+
+void BM_BloomProbe(benchmark::State& state) {
+  const std::vector<uint64_t> hashes = RandomHashes(8192);
+  BlockedBloom filter(hashes.size(), 12);
+  for (const uint64_t hash : hashes) filter.Add(hash);
+  uint64_t probe = 1;
+  size_t hits = 0;
+  for (auto _ : state) hits += filter.MayContain(probe *= 0xd1342543de82ef95u) ? 1 : 0;
+  state.counters["false_positives"] =
+      static_cast<double>(hits) / static_cast<double>(state.iterations());
+  state.SetLabel("8k keys, 12 bits a key; study: 6.3 ns, 0.55 %");
+}
+BENCHMARK(BM_BloomProbe);
+
+void BM_FuseBuild(benchmark::State& state) {
+  const std::vector<uint64_t> hashes = RandomHashes(8192);
+  size_t bytes = 0;
+  for (auto _ : state) bytes = BinaryFuse::Build(hashes, 12)->bytes();
+  state.SetItemsProcessed(state.iterations() * 8192);
+  state.counters["bits_a_key"] = static_cast<double>(bytes) * 8 / 8192;
+  state.SetLabel("8k keys, 12 bits; study: about 15 bits a key");
+}
+BENCHMARK(BM_FuseBuild)->Unit(benchmark::kMicrosecond);
+
+void BM_FuseProbe(benchmark::State& state) {
+  const BinaryFuse filter = *BinaryFuse::Build(RandomHashes(8192), 12);
+  uint64_t probe = 1;
+  size_t hits = 0;
+  for (auto _ : state) hits += filter.MayContain(probe *= 0xd1342543de82ef95u) ? 1 : 0;
+  state.counters["false_positives"] =
+      static_cast<double>(hits) / static_cast<double>(state.iterations());
+  state.SetLabel("8k keys, 12 bits; study: 0.024 %");
+}
+BENCHMARK(BM_FuseProbe);
 
 }  // namespace
 }  // namespace varve::index
