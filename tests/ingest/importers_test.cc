@@ -472,6 +472,117 @@ TEST(PrometheusDataDirectory, WrongPathsSayWhatIsWanted) {
   EXPECT_THAT(std::string(file.message()), HasSubstr("not a directory"));
 }
 
+// --- Native histograms, as Prometheus wrote them (data/README.md) ---
+
+/// Computes what the target of the fixtures answered at scrape `n`.
+Histogram ExpectedHistogram(const std::string& name, int64_t n, bool resets) {
+  const int64_t r = resets && n >= 8 ? n - 8 : n;
+  std::vector<int64_t> positive{1 + 2 * r, 3 + r * r, 5};
+  if (n >= 5 && (!resets || n < 8)) positive.push_back(7 * (r + 1));
+  const std::vector<int64_t> negative{2 + r, 1};
+  const int64_t zero = 4 + r;
+  int64_t count = zero;
+  for (const int64_t bucket : positive) count += bucket;
+  for (const int64_t bucket : negative) count += bucket;
+  Histogram h;
+  h.schema = 2;
+  h.is_float = name == "h_float";
+  h.zero_threshold = h.is_float ? 0.0013 : 0x1p-128;
+  h.sum = static_cast<double>(count) * 1.25 - static_cast<double>(n);
+  h.negative_spans = {{-1, 2}};
+  h.positive_spans = {{0, 2}, {3, static_cast<uint32_t>(positive.size() - 2)}};
+  if (h.is_float) {
+    h.float_count = static_cast<double>(count) / 2;
+    h.float_zero_count = static_cast<double>(zero) / 2;
+    for (const int64_t b : positive) h.positive_counts.push_back(static_cast<double>(b) / 2);
+    for (const int64_t b : negative) h.negative_counts.push_back(static_cast<double>(b) / 2);
+  } else {
+    h.count = static_cast<uint64_t>(count);
+    h.zero_count = static_cast<uint64_t>(zero);
+    int64_t before = 0;
+    for (const int64_t b : positive) {
+      h.positive_deltas.push_back(b - before);
+      before = b;
+    }
+    before = 0;
+    for (const int64_t b : negative) {
+      h.negative_deltas.push_back(b - before);
+      before = b;
+    }
+  }
+  return h;
+}
+
+/// Removes buckets without observations: Prometheus adds such to earlier samples of a chunk when
+/// later ones need them.
+Histogram WithoutTrailingZeros(Histogram h) {
+  const auto total = [&](size_t size) {
+    int64_t bucket = 0;
+    for (size_t i = 0; i < size; ++i) bucket += h.positive_deltas[i];
+    return bucket;
+  };
+  while (h.is_float ? !h.positive_counts.empty() && h.positive_counts.back() == 0
+                    : !h.positive_deltas.empty() && total(h.positive_deltas.size()) == 0) {
+    if (h.is_float) {
+      h.positive_counts.pop_back();
+    } else {
+      h.positive_deltas.pop_back();
+    }
+    if (--h.positive_spans.back().length == 0) h.positive_spans.pop_back();
+  }
+  return h;
+}
+
+void CheckHistograms(const FakeLoader& loader, bool resets, size_t samples_min) {
+  const std::string labels = "{instance=\"127.0.0.1:19777\", job=\"nh\"}";
+  std::map<int64_t, int64_t> number_at;
+  for (const auto& [time, bits] : loader.samples.at("scrape_number" + labels)) {
+    if (bits != kStaleNanBits) {
+      number_at[time] = static_cast<int64_t>(std::bit_cast<double>(bits));
+    }
+  }
+  for (const std::string name : {"h_int", "h_float", "h_gauge"}) {
+    size_t checked = 0;
+    for (const auto& [time, got] : loader.histograms.at(name + labels)) {
+      if (got.is_stale()) continue;
+      ASSERT_TRUE(number_at.contains(time));
+      Histogram expected = ExpectedHistogram(name, number_at.at(time), resets);
+      EXPECT_EQ(got.reset_hint == CounterResetHint::kGauge, name == "h_gauge");
+      EXPECT_TRUE(Validate(got).ok()) << Validate(got);
+      Histogram trimmed = WithoutTrailingZeros(got);
+      expected.reset_hint = trimmed.reset_hint;
+      EXPECT_TRUE(BitEqual(trimmed, expected)) << name << " at scrape " << number_at.at(time);
+      ++checked;
+    }
+    EXPECT_GE(checked, samples_min) << name;
+  }
+}
+
+TEST(NativeHistograms, FromChunksOfABlock) {
+  const char* const source = std::getenv("VARVE_SOURCE");
+  if (source == nullptr) GTEST_SKIP() << "run by ctest";
+  FakeLoader loader;
+  ImportSummary summary;
+  const Status status = ImportPrometheus(
+      (fs::path(source) / "tests/ingest/data/histogram_block").string(), {}, &loader, &summary);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(summary.warnings, ::testing::IsEmpty());
+  EXPECT_EQ(summary.samples + summary.histograms, 90u);
+  CheckHistograms(loader, false, 10);
+}
+
+TEST(NativeHistograms, FromTheWriteAheadLog) {
+  const char* const source = std::getenv("VARVE_SOURCE");
+  if (source == nullptr) GTEST_SKIP() << "run by ctest";
+  FakeLoader loader;
+  ImportSummary summary;
+  const Status status = ImportPrometheus(
+      (fs::path(source) / "tests/ingest/data/histogram_wal").string(), {}, &loader, &summary);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(summary.warnings, ::testing::IsEmpty());
+  CheckHistograms(loader, true, 10);
+}
+
 // --- Real data ---
 
 TEST(RealData, BlockAndSeriesFileAgreeBitForBit) {
