@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/base/macros.h"
+#include "engine/base/reset_hints.h"
 #include "query/functions/float_histogram.h"
 
 namespace varve::query {
@@ -268,6 +269,7 @@ Status SeriesReader::ReadHistograms(const Chunk& chunk, SeriesColumns* out) {
   if (decoded_.size() != chunk.count) {
     return MakeStatus(StatusCode::kInternal, "chunk gives another number of histograms than times");
   }
+  DeriveResetHints(&decoded_);
   std::vector<int64_t> starts;
   if (needs_.starts) {
     starts.assign(chunk.count, kNoStartTime);

@@ -66,93 +66,23 @@ Chunk Seal(MemoryChunk samples) {
   return chunk;
 }
 
-std::map<int64_t, double> BucketsOf(const Histogram& h, bool positive) {
-  std::map<int64_t, double> out;
-  int64_t index = 0;
-  size_t at = 0;
-  int64_t count = 0;
-  for (const BucketSpan& span : positive ? h.positive_spans : h.negative_spans) {
-    index += span.offset;
-    for (uint32_t i = 0; i < span.length; ++i, ++at) {
-      if (h.is_float) {
-        out[index++] = positive ? h.positive_counts[at] : h.negative_counts[at];
-      } else {
-        count += positive ? h.positive_deltas[at] : h.negative_deltas[at];
-        out[index++] = static_cast<double>(count);
-      }
-    }
-  }
-  return out;
-}
-
-/// Says how a histogram may follow another in one chunk, as Prometheus's appender decides.
-enum class Follows { kSameChunk, kNewChunk, kNewChunkAfterReset };
-Follows CompareToPrevious(const Histogram& before, const Histogram& h) {
-  const bool gauge = h.reset_hint == CounterResetHint::kGauge;
-  if (gauge != (before.reset_hint == CounterResetHint::kGauge)) return Follows::kNewChunk;
-  if (h.reset_hint == CounterResetHint::kReset) return Follows::kNewChunkAfterReset;
-  if (before.is_float != h.is_float) return Follows::kNewChunk;
-  if (h.is_stale()) return Follows::kSameChunk;
-  if (before.is_stale()) return Follows::kNewChunk;
-  const auto count = [](const Histogram& x) {
-    return x.is_float ? x.float_count : static_cast<double>(x.count);
-  };
-  const auto zeros = [](const Histogram& x) {
-    return x.is_float ? x.float_zero_count : static_cast<double>(x.zero_count);
-  };
-  if (!gauge && count(h) < count(before)) return Follows::kNewChunkAfterReset;
-  if (before.schema != h.schema || before.zero_threshold != h.zero_threshold ||
-      before.custom_values != h.custom_values) {
-    return Follows::kNewChunk;
-  }
-  if (gauge) return Follows::kSameChunk;
-  if (zeros(h) < zeros(before)) return Follows::kNewChunkAfterReset;
-  for (const bool positive : {true, false}) {
-    const auto now = BucketsOf(h, positive);
-    for (const auto& [index, old] : BucketsOf(before, positive)) {
-      const auto found = now.find(index);
-      if ((found == now.end() ? 0 : found->second) < old) return Follows::kNewChunkAfterReset;
-    }
-  }
-  return Follows::kSameChunk;
-}
-
 std::vector<Chunk> CutChunks(const std::map<int64_t, MemoryStore::Sample>& samples,
                              size_t chunk_samples) {
   std::vector<Chunk> out;
   MemoryChunk open;
-  const Histogram* before = nullptr;  // in `open`
-  const auto close = [&] {
-    if (!open.times.empty()) out.push_back(Seal(std::exchange(open, {})));
-    before = nullptr;
-  };
   for (const auto& [time_ms, sample] : samples) {
+    const bool other_kind = sample.histogram ? !open.values.empty() : !open.histograms.empty();
+    if (other_kind || open.times.size() >= chunk_samples)
+      out.push_back(Seal(std::exchange(open, {})));
     if (sample.histogram) {
-      Histogram h = *sample.histogram;
-      const Histogram& original = *sample.histogram;
-      if (!open.values.empty()) close();
-      const Follows follows =
-          before == nullptr ? Follows::kNewChunk : CompareToPrevious(*before, original);
-      if (follows != Follows::kSameChunk) {
-        const bool reset = follows == Follows::kNewChunkAfterReset ||
-                           original.reset_hint == CounterResetHint::kReset;
-        close();
-        if (h.reset_hint != CounterResetHint::kGauge) {
-          h.reset_hint = reset ? CounterResetHint::kReset : CounterResetHint::kUnknown;
-        }
-      } else if (h.reset_hint != CounterResetHint::kGauge) {
-        h.reset_hint = CounterResetHint::kNotReset;
-      }
-      before = &original;
-      open.histograms.push_back(std::move(h));
+      open.histograms.push_back(*sample.histogram);
     } else {
-      if (!open.histograms.empty() || open.values.size() >= chunk_samples) close();
       open.values.push_back(sample.value);
     }
     open.times.push_back(time_ms);
     open.starts.push_back(sample.start_ms);
   }
-  close();
+  if (!open.times.empty()) out.push_back(Seal(std::move(open)));
   return out;
 }
 

@@ -19,8 +19,7 @@ namespace varve::testing {
 /// the same series and time. Not thread-safe; the snapshots are.
 class MemoryStore {
  public:
-  /// Float chunks end after this many samples; histogram chunks where Prometheus would end them
-  /// too (reset, layout, gauge), which is what the reset hints in a chunk speak of.
+  /// Chunks end after this many samples, and where floats and histograms meet.
   explicit MemoryStore(size_t chunk_samples = 120) : chunk_samples_(chunk_samples) {}
 
   Status Append(const WriteBatch& batch);

@@ -151,7 +151,9 @@ std::string SubqueryText(const SubqueryExpr& subquery) {
                 AtText(subquery.shift), OffsetText(subquery.shift));
 }
 
-void Append(const Expr& expr, std::string* out) {
+/// Appends an expression; once `out` is longer than `limit` the rest may be left out.
+void Append(const Expr& expr, std::string* out, size_t limit = std::string::npos) {
+  if (out->size() > limit) return;
   switch (expr.kind) {
     case ExprKind::kNumber: {
       const auto& number = *As<NumberLiteral>(expr);
@@ -175,7 +177,7 @@ void Append(const Expr& expr, std::string* out) {
       break;
     }
     case ExprKind::kSubquery:
-      Append(*As<SubqueryExpr>(expr)->expr, out);
+      Append(*As<SubqueryExpr>(expr)->expr, out, limit);
       *out += SubqueryText(*As<SubqueryExpr>(expr));
       break;
     case ExprKind::kCall: {
@@ -184,7 +186,7 @@ void Append(const Expr& expr, std::string* out) {
       *out += '(';
       for (size_t i = 0; i < call.args.size(); ++i) {
         if (i > 0) *out += ", ";
-        Append(*call.args[i], out);
+        Append(*call.args[i], out, limit);
       }
       *out += ')';
       break;
@@ -194,27 +196,27 @@ void Append(const Expr& expr, std::string* out) {
       *out += AggregateText(aggregate);
       *out += '(';
       if (aggregate.param) {
-        Append(*aggregate.param, out);
+        Append(*aggregate.param, out, limit);
         *out += ", ";
       }
-      Append(*aggregate.expr, out);
+      Append(*aggregate.expr, out, limit);
       *out += ')';
       break;
     }
     case ExprKind::kBinary: {
       const auto& binary = *As<BinaryExpr>(expr);
-      Append(*binary.left, out);
+      Append(*binary.left, out, limit);
       *out += Concat(" ", OperatorText(binary), " ");
-      Append(*binary.right, out);
+      Append(*binary.right, out, limit);
       break;
     }
     case ExprKind::kUnary:
       *out += As<UnaryExpr>(expr)->negative ? '-' : '+';
-      Append(*As<UnaryExpr>(expr)->expr, out);
+      Append(*As<UnaryExpr>(expr)->expr, out, limit);
       break;
     case ExprKind::kParen:
       *out += '(';
-      Append(*As<ParenExpr>(expr)->expr, out);
+      Append(*As<ParenExpr>(expr)->expr, out, limit);
       *out += ')';
       break;
   }
@@ -222,53 +224,90 @@ void Append(const Expr& expr, std::string* out) {
 
 // --- Over several lines ---
 
-std::string Indent(size_t level) { return std::string(2 * level, ' '); }
+void Indent(size_t level, std::string* out) { out->append(2 * level, ' '); }
 
-std::string Pretty(const Expr& expr, size_t level) {
-  const std::string line = Print(expr);
-  const bool split = line.size() > kLineMax;
+/// Tells whether an expression is too long for one line. Cost: independent of its length.
+bool NeedsSplit(const Expr& expr) {
+  std::string line;
+  Append(expr, &line, kLineMax);
+  return line.size() > kLineMax;
+}
+
+void AppendPretty(const Expr& expr, size_t level, std::string* out) {
+  const bool split = NeedsSplit(expr);
   switch (expr.kind) {
     case ExprKind::kAggregate: {
       if (!split) break;
       const auto& aggregate = *As<AggregateExpr>(expr);
-      std::string out = Concat(Indent(level), AggregateText(aggregate), "(\n");
-      if (aggregate.param) out += Pretty(*aggregate.param, level + 1) + ",\n";
-      return Concat(out, Pretty(*aggregate.expr, level + 1), "\n", Indent(level), ")");
+      Indent(level, out);
+      *out += AggregateText(aggregate) + "(\n";
+      if (aggregate.param) {
+        AppendPretty(*aggregate.param, level + 1, out);
+        *out += ",\n";
+      }
+      AppendPretty(*aggregate.expr, level + 1, out);
+      *out += '\n';
+      Indent(level, out);
+      *out += ')';
+      return;
     }
     case ExprKind::kBinary: {
       if (!split) break;
       const auto& binary = *As<BinaryExpr>(expr);
-      return Concat(Pretty(*binary.left, level + 1), "\n", Indent(level), OperatorText(binary),
-                    "\n", Pretty(*binary.right, level + 1));
+      AppendPretty(*binary.left, level + 1, out);
+      *out += '\n';
+      Indent(level, out);
+      *out += OperatorText(binary) + "\n";
+      AppendPretty(*binary.right, level + 1, out);
+      return;
     }
     case ExprKind::kCall: {
       const auto& call = *As<Call>(expr);
       if (!split || call.args.empty()) break;
-      std::string out = Concat(Indent(level), call.function->name, "(\n");
+      Indent(level, out);
+      *out += Concat(call.function->name, "(\n");
       for (size_t i = 0; i < call.args.size(); ++i) {
-        if (i > 0) out += ",\n";
-        out += Pretty(*call.args[i], level + 1);
+        if (i > 0) *out += ",\n";
+        AppendPretty(*call.args[i], level + 1, out);
       }
-      return Concat(out, "\n", Indent(level), ")");
+      *out += '\n';
+      Indent(level, out);
+      *out += ')';
+      return;
     }
     case ExprKind::kParen:
       if (!split) break;
-      return Concat(Indent(level), "(\n", Pretty(*As<ParenExpr>(expr)->expr, level + 1), "\n",
-                    Indent(level), ")");
+      Indent(level, out);
+      *out += "(\n";
+      AppendPretty(*As<ParenExpr>(expr)->expr, level + 1, out);
+      *out += '\n';
+      Indent(level, out);
+      *out += ')';
+      return;
     case ExprKind::kSubquery:
       // Prometheus does not indent a subquery that fits on its line.
-      if (!split) return line;
-      return Pretty(*As<SubqueryExpr>(expr)->expr, level) + SubqueryText(*As<SubqueryExpr>(expr));
+      if (!split) {
+        Append(expr, out);
+        return;
+      }
+      AppendPretty(*As<SubqueryExpr>(expr)->expr, level, out);
+      *out += SubqueryText(*As<SubqueryExpr>(expr));
+      return;
     case ExprKind::kUnary: {
       const auto& unary = *As<UnaryExpr>(expr);
-      std::string inner = Pretty(*unary.expr, level);
-      inner.erase(0, std::min(inner.find_first_not_of(' '), inner.size()));
-      return Concat(Indent(level), unary.negative ? '-' : '+', inner);
+      Indent(level, out);
+      *out += unary.negative ? '-' : '+';
+      // The operand indents itself, but it goes on this line.
+      const size_t begin = out->size();
+      AppendPretty(*unary.expr, level, out);
+      out->erase(begin, out->find_first_not_of(' ', begin) - begin);
+      return;
     }
     default:
       break;
   }
-  return Indent(level) + line;
+  Indent(level, out);
+  Append(expr, out);
 }
 
 // --- JSON ---
@@ -419,7 +458,11 @@ std::string Print(const Expr& expr) {
   return out;
 }
 
-std::string PrettyPrint(const Expr& expr) { return Pretty(expr, 0); }
+std::string PrettyPrint(const Expr& expr) {
+  std::string out;
+  AppendPretty(expr, 0, &out);
+  return out;
+}
 
 std::string ToJson(const Expr& expr) {
   switch (expr.kind) {
