@@ -9,11 +9,11 @@
 
 namespace varve::block {
 
-/// Which part of the engine a block, a WAL floor or a tombstone belongs to. The core only compares
-/// these; values live on disk: add, never renumber.
+/// Names the part of the engine that a block, a WAL floor or a tombstone belongs to. The core only
+/// compares these; values live on disk: add, never renumber.
 enum class Wing : uint8_t { kMetrics = 1, kLogs = 2, kTraces = 3 };
 
-/// What the manifest knows of a block. The same bytes stand in the block file, so that a lost
+/// Holds what the manifest knows of a block. The same bytes stand in the block file, so that a lost
 /// manifest can be rebuilt from blocks alone.
 struct BlockMeta {
   uint64_t id = 0;  // unique in a database, never reused for a committed block

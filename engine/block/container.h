@@ -14,7 +14,7 @@
 
 namespace varve::block {
 
-/// A section's meaning is the wing's; types from kOwnTypesMin on belong to the container.
+/// Names a section; its meaning is the wing's. Types from kOwnTypesMin on belong to the container.
 using SectionType = uint16_t;
 inline constexpr SectionType kOwnTypesMin = 0xff00;
 inline constexpr SectionType kMetaSection = 0xff00;
@@ -27,7 +27,7 @@ inline constexpr uint8_t kPaged = 0x02;
 inline constexpr uint64_t kPageBytes = 64 * 1024;
 inline constexpr uint32_t kSectionsMax = 4096;
 
-/// One line of the table of contents.
+/// Describes one section: a line of the table of contents.
 struct SectionInfo {
   SectionType type = 0;
   uint8_t flags = 0;
@@ -74,7 +74,8 @@ class BlockWriter {
   virtual uint64_t file_bytes() const = 0;
 };
 
-/// A section whose pages are verified when first touched. Thread-safe; owned by its BlockReader.
+/// Reads a section whose pages are verified when first touched. Thread-safe; owned by its
+/// BlockReader.
 class PagedSection {
  public:
   virtual ~PagedSection() = default;

@@ -23,7 +23,7 @@ struct Tombstone {
   friend bool operator==(const Tombstone&, const Tombstone&) = default;
 };
 
-/// The state of a database's blocks after some edits. Plain data.
+/// Holds what a database's blocks are after some edits. Plain data.
 struct ManifestState {
   uint64_t next_block_id = 1;
   std::map<uint64_t, BlockMeta> blocks;
@@ -37,7 +37,7 @@ struct ManifestState {
   friend bool operator==(const ManifestState&, const ManifestState&) = default;
 };
 
-/// One atomic change: all of it happens, or none, also across a crash.
+/// Describes one atomic change: all of it happens, or none, also across a crash.
 struct ManifestEdit {
   std::vector<BlockMeta> add_blocks;
   std::vector<uint64_t> remove_blocks;
@@ -59,7 +59,7 @@ struct ManifestOptions {
   uint64_t fixed_tag = 0;
 };
 
-/// What Open found.
+/// Tells what Open found.
 struct ManifestReport {
   uint64_t edits = 0;            // replayed
   uint64_t copies_repaired = 0;  // edits of which one of the two copies was bad
@@ -74,8 +74,8 @@ struct ManifestReport {
   bool clean() const { return damage.empty() && quarantined.empty() && !salvaged; }
 };
 
-/// The list of blocks of a database and the only commit point: a log of edits in MANIFEST-n, named
-/// by CURRENT. Thread-safe. Format: engine/docs/format/manifest.md.
+/// Keeps the list of blocks of a database; the only commit point: a log of edits in MANIFEST-n,
+/// named by CURRENT. Thread-safe. Format: engine/docs/format/manifest.md.
 ///
 /// Opening never fails because of damage: what cannot be read is reported, the damaged file is
 /// kept in quarantine/, and the state comes from the edits that still verify and from the block

@@ -15,6 +15,7 @@ namespace varve::block {
 namespace {
 
 constexpr uint64_t kCurrentBytesMax = 4096;
+constexpr uint64_t kManifestBytesMax = 4ull << 30;
 
 /// What one manifest file says.
 struct FileContent {
@@ -51,8 +52,9 @@ void ApplyLeniently(const ManifestEdit& edit, ManifestState* state) {
 /// Reads one manifest file. Errors: kUnavailable, kNotFound, kUnimplemented.
 Result<FileContent> ReadManifestFile(io::FileSystem& fs, const std::string& path, uint64_t number) {
   FileContent out;
-  VARVE_ASSIGN_OR_RETURN(const auto file, fs.Open(path));
-  VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, file->Read(0, file->size()));
+  // A copy, not a mapping: a writer beside this reader may cut the file after a full disk.
+  VARVE_ASSIGN_OR_RETURN(const std::string content, fs.ReadFile(path, kManifestBytesMax));
+  const std::string_view bytes = content;
   const Result<io::DecodedLogHeader> header =
       io::DecodeLogHeader(bytes, kManifestMagic, kManifestVersion, path);
   if (!header.ok()) {

@@ -10,7 +10,7 @@
 
 namespace varve::io {
 
-/// A file being written. Not thread-safe, with one exception: Sync may run on one thread while
+/// Writes one file. Not thread-safe, with one exception: Sync may run on one thread while
 /// another one writes; it then covers at least what was written before it began.
 ///
 /// Writes go to the operating system at once (they survive kill -9), unbuffered: callers gather
@@ -47,7 +47,7 @@ class WritableFile {
   virtual Status Close() = 0;
 };
 
-/// A file that is read at any place. Thread-safe. Shows the bytes that were there at Open; a file
+/// Reads one file at any place. Thread-safe. Shows the bytes that were there at Open; a file
 /// must not shrink while it is open.
 class RandomAccessFile {
  public:
@@ -64,7 +64,8 @@ class FileLock {
   virtual ~FileLock() = default;
 };
 
-/// What Varve needs from an operating system. Thread-safe; the files it hands out outlive it.
+/// Stands for what Varve needs from an operating system. Thread-safe; the files it hands out
+/// outlive it.
 ///
 /// Errors everywhere: kResourceExhausted when the disk, the quota or the file size limit is full,
 /// kNotFound when the path is missing, kUnavailable for anything else; messages name the path.

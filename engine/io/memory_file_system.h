@@ -11,8 +11,9 @@
 
 namespace varve::io {
 
-/// What a crash leaves of the writes and directory changes that were not synced. Synced ones are
-/// always kept, and so are old bytes beside a write (a torn sector spoils only bytes of the write).
+/// Says what a crash leaves of the writes and directory changes that were not synced. Synced ones
+/// are always kept, and so are old bytes beside a write (a torn sector spoils only bytes of the
+/// write).
 enum class CrashPolicy : uint8_t {
   kKeepAll,       // kill -9: everything written is there
   kDropUnsynced,  // the least that power loss may leave
@@ -27,7 +28,7 @@ inline constexpr CrashPolicy kAllCrashPolicies[] = {
     CrashPolicy::kReorder, CrashPolicy::kGarbageTail,  CrashPolicy::kZeroTail};
 const char* ToString(CrashPolicy policy);
 
-/// Calls that can be made to fail; combine with |.
+/// Names calls that can be made to fail; combine with |.
 enum OpKind : uint32_t {
   kOpCreate = 1u << 0,  // Create, OpenForWrite
   kOpWrite = 1u << 1,
@@ -60,7 +61,7 @@ struct Fault {
 };
 inline constexpr uint64_t kForever = UINT64_MAX;
 
-/// A file system in memory that knows which bytes and which names a power loss would keep. For
+/// Keeps files in memory and knows which bytes and which names a power loss would keep. For
 /// tests of durability: run a script on it, stop it anywhere, ask for the states that a crash there
 /// could leave, and open those. Thread-safe; a seed gives the same state every time.
 ///

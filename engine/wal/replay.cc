@@ -11,10 +11,16 @@ namespace {
 
 using io::RecordScanner;
 
+/// Bounds what a reader beside a writer loads of one segment.
+constexpr uint64_t kCopiedSegmentBytesMax = 4ull << 30;
+
 struct Segment {
   uint64_t number = 0;
   std::string path;
+  uint64_t size = 0;
+  // While the segment is read, and of the last one until the end: one of the two owns the bytes.
   std::unique_ptr<io::RandomAccessFile> file;
+  std::string copy;
   std::string_view bytes;
   std::optional<io::LogHeader> header;
 };
@@ -61,13 +67,30 @@ class Replayer {
                Concat("segments ", expected, " to ", number - 1, " before it are missing"), false);
       }
       expected = number + 1;
-      VARVE_ASSIGN_OR_RETURN(segment.file, fs_.Open(segment.path));
-      VARVE_ASSIGN_OR_RETURN(segment.bytes, segment.file->Read(0, segment.file->size()));
       segments_.push_back(std::move(segment));
     }
     report_.segments = segments_.size();
-    for (size_t i = 0; i < segments_.size(); ++i) VARVE_RETURN_IF_ERROR(ReadHeader(i));
     return {};
+  }
+
+  Status LoadBytes(Segment& segment) {
+    if (options_.read_only) {
+      // A writer may be at work in the directory and cut a file to its records: a mapping would
+      // then fault where a copy does not.
+      VARVE_ASSIGN_OR_RETURN(segment.copy, fs_.ReadFile(segment.path, kCopiedSegmentBytesMax));
+      segment.bytes = segment.copy;
+    } else {
+      VARVE_ASSIGN_OR_RETURN(segment.file, fs_.Open(segment.path));
+      VARVE_ASSIGN_OR_RETURN(segment.bytes, segment.file->Read(0, segment.file->size()));
+    }
+    segment.size = segment.bytes.size();
+    return {};
+  }
+
+  static void Release(Segment& segment) {
+    segment.bytes = {};
+    segment.file.reset();
+    segment.copy = std::string();
   }
 
   Status ReadHeader(size_t i) {
@@ -111,6 +134,15 @@ class Replayer {
 
   Status ReplaySegment(size_t i) {
     Segment& segment = segments_[i];
+    VARVE_RETURN_IF_ERROR(LoadBytes(segment));
+    VARVE_RETURN_IF_ERROR(ReadHeader(i));
+    VARVE_RETURN_IF_ERROR(ReplayRecords(i));
+    if (!IsLast(i)) Release(segment);
+    return {};
+  }
+
+  Status ReplayRecords(size_t i) {
+    Segment& segment = segments_[i];
     if (!segment.header) return {};
     const uint64_t first = segment.header->first_sequence;
     if (!started_) {
@@ -118,7 +150,7 @@ class Replayer {
       started_ = true;
     }
     if (first > next_) {
-      Damage(i > 0 ? segments_[i - 1] : segment, i > 0 ? segments_[i - 1].bytes.size() : 0,
+      Damage(i > 0 ? segments_[i - 1] : segment, i > 0 ? segments_[i - 1].size : 0,
              Concat("records ", next_, " to ", first - 1, " are missing"), i > 0);
       next_ = first;
     }
@@ -243,7 +275,7 @@ class Replayer {
     out.last_lsn = next_ - 1;
     out.next_segment = std::max<uint64_t>(1, options_.first_segment);
     for (const Segment& segment : segments_) {
-      out.segments.emplace_back(segment.number, segment.bytes.size());
+      out.segments.emplace_back(segment.number, segment.size);
     }
     if (!segments_.empty()) {
       Segment& last = segments_.back();
@@ -254,10 +286,8 @@ class Replayer {
       if (reuse) out.segments.pop_back();
       const std::string path = last.path;
       const bool cut = last.header.has_value() && !reuse;
-      for (Segment& segment : segments_) {
-        segment.bytes = {};
-        segment.file.reset();
-      }
+      // A file that is mapped must not be shortened.
+      Release(last);
       if (!options_.read_only && !reuse) {
         VARVE_ASSIGN_OR_RETURN(const auto file, fs_.OpenForWrite(path));
         // A later segment says of all records before it that they are durable, and that there is

@@ -39,7 +39,7 @@ struct WalOptions {
   uint64_t fixed_tag = 0;
 };
 
-/// What replay found.
+/// Tells what replay found.
 struct WalReplayReport {
   uint64_t segments = 0;
   uint64_t records = 0;          // handed to the replay function
@@ -61,8 +61,8 @@ struct WalReplayReport {
 /// and replay goes on; kUnimplemented means the type is not known; any other error ends Open.
 using ReplayFn = std::function<Status(uint8_t type, Lsn lsn, std::string_view payload)>;
 
-/// A write-ahead log: a directory of numbered segment files of checksummed records. Thread-safe.
-/// Format: engine/docs/format/wal.md. Invariants: engine/wal/README.md.
+/// Writes and replays a write-ahead log: a directory of numbered segment files of checksummed
+/// records. Thread-safe. Format: engine/docs/format/wal.md. Invariants: engine/wal/README.md.
 ///
 /// Order: records are replayed in the order of their Append calls. What is replayed after a crash
 /// is a prefix of it that holds at least every record for which WaitDurable returned success
