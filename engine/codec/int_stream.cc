@@ -195,8 +195,7 @@ void IntStreamEncoder::Residuals(std::span<const int64_t> values, StreamOrder or
   }
 }
 
-void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder order, bool codes,
-                                 Plan* best) {
+void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder order, Plan* best) {
   Residuals(values, order);
   // What every coder pays: the mode byte and the leading values of the blocks.
   uint64_t heads = 1;
@@ -256,7 +255,7 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
   }
   consider(blocks_bytes, StreamCoder::kPackedBlocks);
   const uint64_t fixed_bytes = std::min(packed_bytes, blocks_bytes);
-  if (!codes || width < 2 || count < 8) return;
+  if (width < 2 || count < 8) return;
   // Codes decode several times slower than packed bits, so they must earn it.
   const auto coded_bytes = [&](uint64_t bytes) { return bytes + bytes / 4 + 16; };
   // Each block's codes have a length in front and are padded to a byte.
@@ -343,11 +342,26 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
   try_codes(std::span(counts).first(distinct), table_bytes, false, 0);
 }
 
-void IntStreamEncoder::Encode(std::span<const int64_t> values, std::string* out, bool codes) {
+void IntStreamEncoder::Encode(std::span<const int64_t> values, std::string* out) {
+  // The bits of what each order leaves say which orders are worth a closer look.
+  uint64_t plain = 0;
+  uint64_t delta = 0;
+  uint64_t delta2 = 0;
+  int64_t before = values[0];
+  int64_t difference_before = 0;
+  for (const int64_t value : values) {
+    const int64_t difference = WrapSub(value, before);
+    plain += BitWidth(ZigZag(WrapSub(value, values[0])));
+    delta += BitWidth(ZigZag(difference));
+    delta2 += BitWidth(ZigZag(WrapSub(difference, difference_before)));
+    before = value;
+    difference_before = difference;
+  }
+  const uint64_t limit = std::min({plain, delta, delta2}) * 5 / 4 + 256;
   Plan plan;
-  PlanOrder(values, StreamOrder::kPlain, codes, &plan);
-  if (values.size() > 1) PlanOrder(values, StreamOrder::kDelta, codes, &plan);
-  if (values.size() > 2) PlanOrder(values, StreamOrder::kDelta2, codes, &plan);
+  if (plain <= limit) PlanOrder(values, StreamOrder::kPlain, &plan);
+  if (delta <= limit && values.size() > 1) PlanOrder(values, StreamOrder::kDelta, &plan);
+  if (delta2 <= limit && values.size() > 2) PlanOrder(values, StreamOrder::kDelta2, &plan);
   Emit(values, plan, out);
 }
 

@@ -34,14 +34,12 @@ enum class StreamCoder : uint8_t {
 /// reuse; not thread-safe. Format: engine/docs/format/metrics-block.md, "Integer streams".
 class IntStreamEncoder {
  public:
-  /// Appends the stream of `values`, which are at least one; prefix codes, which decode several
-  /// times slower than packed bits, only with `codes`, and only where they are much smaller. Cost:
-  /// about 15 ns a value.
-  void Encode(std::span<const int64_t> values, std::string* out, bool codes = true);
+  /// Appends the stream of `values`, which are at least one. Cost: about 15 ns a value.
+  void Encode(std::span<const int64_t> values, std::string* out);
 
  private:
   struct Plan;
-  void PlanOrder(std::span<const int64_t> values, StreamOrder order, bool codes, Plan* best);
+  void PlanOrder(std::span<const int64_t> values, StreamOrder order, Plan* best);
   void Emit(std::span<const int64_t> values, const Plan& plan, std::string* out);
   void Residuals(std::span<const int64_t> values, StreamOrder order);
 

@@ -23,8 +23,7 @@ void TimeAxisEncoder::Encode(std::span<const int64_t> times, std::string* out) {
     grid = WrapAdd(grid, interval);
     scratch_[i - 1] = WrapSub(times[i], grid);
   }
-  // Axes are few and read often.
-  streams_.Encode(scratch_, out, /*codes=*/false);
+  streams_.Encode(scratch_, out);
 }
 
 bool DecodeTimeAxis(std::string_view bytes, std::span<int64_t> out) {

@@ -244,7 +244,7 @@ void ValueColumnEncoder::Append(std::span<const double> values, const Mapping& m
   // All values, or only those that differ from the one before and where they stand.
   const size_t count = values.size();
   const bool try_dense = !constant && kept_.size() * 2 > count;
-  const bool try_sparse = kept_.size() < count && !constant;
+  const bool try_sparse = kept_.size() * 5 < count * 4 && !constant;
   if (constant || try_dense) {
     dense_ = prefix;
     dense_[0] = static_cast<char>(head | (constant ? kConstant : 0));

@@ -1,6 +1,8 @@
 #include "engine/metrics/block_reader.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <map>
 #include <utility>
 
@@ -21,6 +23,23 @@ namespace {
 /// Axis numbers of different blocks differ in their upper bits: the block's id, which no other
 /// block of a database has.
 constexpr uint32_t kAxisBits = 26;
+
+/// Numbers open blocks, so that what a thread keeps of one is not taken for another's.
+uint64_t NextSerial() {
+  static std::atomic<uint64_t> serial{0};
+  return ++serial;
+}
+
+/// The time axes that a thread decoded last: neighbouring series mostly have the same ones.
+struct RecentAxes {
+  struct Slot {
+    uint64_t block = 0;
+    uint32_t axis = 0;
+    std::vector<int64_t> times;
+  };
+  std::array<Slot, 16> slots;
+};
+thread_local RecentAxes recent_axes;
 
 class Block final : public MetricsBlock,
                     public Chunk::Impl,
@@ -80,12 +99,21 @@ class Block final : public MetricsBlock,
   }
 
   Status DecodeTimes(uint32_t token, std::span<int64_t> out) const override {
-    const BlockDirectory::Axis& axis = AxisOf(token);
+    const uint32_t index = directory_.chunks[token].axis;
+    const BlockDirectory::Axis& axis = directory_.axes[index];
+    RecentAxes::Slot& slot = recent_axes.slots[index % recent_axes.slots.size()];
+    if (slot.block == serial_ && slot.axis == index && slot.times.size() == out.size()) {
+      std::copy(slot.times.begin(), slot.times.end(), out.begin());
+      return absl::OkStatus();
+    }
     VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, bulk_->Read(axis.offset, axis.bytes));
     if (out.size() != axis.count || !codec::DecodeTimeAxis(bytes, out) ||
         out.front() != axis.min_time || out.back() != axis.max_time) {
       return Broken(axis.offset, "time axis");
     }
+    slot.block = serial_;
+    slot.axis = index;
+    slot.times.assign(out.begin(), out.end());
     return absl::OkStatus();
   }
   Status DecodeValues(uint32_t token, uint32_t begin, std::span<double> out) const override {
@@ -309,6 +337,7 @@ class Block final : public MetricsBlock,
     return out;
   }
 
+  const uint64_t serial_ = NextSerial();
   std::shared_ptr<const block::BlockReader> file_;
   std::unique_ptr<index::LabelIndexView> labels_;
   const block::PagedSection* bulk_ = nullptr;

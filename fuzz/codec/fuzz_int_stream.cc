@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::vector<int64_t> values(words.begin(), words.end());
   codec::IntStreamEncoder encoder;
   std::string bytes;
-  encoder.Encode(values, &bytes, input.count % 2 == 0);
+  encoder.Encode(values, &bytes);
   ByteReader in(bytes);
   codec::IntStreamReader stream;
   const auto count = static_cast<uint32_t>(values.size());
