@@ -71,7 +71,12 @@ struct ThreadPool::State {
         mutex.Unlock();
         return;
       }
+      // The callers' own threads may have taken the last of the work since the condition held.
       Entry* entry = FindWork();
+      if (entry == nullptr) {
+        mutex.Unlock();
+        continue;
+      }
       Loop* loop = entry->loop;
       const uint32_t worker = entry->joined++;
       ++entry->running;
