@@ -11,6 +11,7 @@
 #include "query/lang/promql/literals.h"
 #include "tools/ingest/import.h"
 #include "tools/server/api/context.h"
+#include "tools/server/api/remote_read.h"
 #include "tools/server/telemetry/registry.h"
 
 namespace varve::server {
@@ -159,6 +160,7 @@ class AppImpl final : public App {
     context_.retention_text = RetentionText();
     context_.write_metrics = [this](telemetry::Exposition* out) { WriteMetrics(out); };
     api::AddAllRoutes(&context_, &router_);
+    api::AddRemoteReadRoute(&context_, &router_);
   }
   ~AppImpl() override { Stop().IgnoreError(); }
 

@@ -11,6 +11,7 @@
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
+#include "tools/server/http/crc32c.h"
 #include "tools/server/http/message.h"
 
 namespace varve::http {
@@ -184,21 +185,9 @@ Result<std::string> DecodeSnappyBlock(std::string_view body, const DecodeLimits&
   return out;
 }
 
-// CRC-32C, reflected polynomial 0x82f63b78, masked as the snappy framing format says.
+// As the snappy framing format masks its checksums.
 uint32_t MaskedCrc32c(std::string_view bytes) {
-  static const std::array<uint32_t, 256> kTable = [] {
-    std::array<uint32_t, 256> table{};
-    for (uint32_t i = 0; i < 256; ++i) {
-      uint32_t crc = i;
-      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78u : 0u);
-      table[i] = crc;
-    }
-    return table;
-  }();
-  uint32_t crc = ~0u;
-  for (const char c : bytes)
-    crc = kTable[(crc ^ static_cast<unsigned char>(c)) & 0xff] ^ (crc >> 8);
-  crc = ~crc;
+  const uint32_t crc = Crc32c(bytes);
   return ((crc >> 15) | (crc << 17)) + 0xa282ead8u;
 }
 
@@ -356,6 +345,23 @@ std::string_view SplitParameters(std::string_view item, Visit visit) {
 }
 
 }  // namespace
+
+uint32_t Crc32c(std::string_view bytes) {
+  static const std::array<uint32_t, 256> kTable = [] {
+    std::array<uint32_t, 256> table{};
+    for (uint32_t i = 0; i < 256; ++i) {
+      uint32_t crc = i;
+      for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82f63b78u : 0u);
+      table[i] = crc;
+    }
+    return table;
+  }();
+  uint32_t crc = ~0u;
+  for (const char c : bytes) {
+    crc = kTable[(crc ^ static_cast<unsigned char>(c)) & 0xff] ^ (crc >> 8);
+  }
+  return ~crc;
+}
 
 std::optional<Coding> ParseCoding(std::string_view token) {
   token = Trim(token);
