@@ -95,7 +95,7 @@ void CompareContents(const Index& index, const ModelIndex& model, Draw* draw) {
 }
 
 TEST(LabelIndexView, AnswersAsTheModelDoes) {
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(seed);
     Draw draw(seed);
     std::set<std::string> seen;
@@ -122,7 +122,7 @@ TEST(LabelIndexView, AnswersAsTheModelDoes) {
 }
 
 TEST(MemoryIndex, AnswersAsTheModelDoesWhileSeriesComeAndGo) {
-  for (uint64_t seed = 1; seed <= 20; ++seed) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
     SCOPED_TRACE(seed);
     Draw draw(seed);
     ModelIndex model;

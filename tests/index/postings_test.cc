@@ -77,7 +77,7 @@ Postings Make(const Model& model, std::mt19937_64* random) {
 }
 
 TEST(Postings, BehavesAsASet) {
-  for (uint64_t seed = 1; seed <= 600; ++seed) {
+  for (uint64_t seed = 1; seed <= 250; ++seed) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
     const Model a = DrawModel(&random);
