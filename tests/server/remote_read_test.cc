@@ -287,7 +287,6 @@ TEST_F(RemoteReadTest, HistogramsTravelAsSamples) {
 TEST_F(RemoteReadTest, BadRequests) {
   EXPECT_EQ(Send(std::string("\x0a\x05x", 3)).status, 400);
   EXPECT_EQ(Send(Bytes(1, Bytes(3, std::string("\x08\x09", 2)))).status, 400);  // matcher type 9
-  EXPECT_EQ(Send(Bytes(1, Bytes(3, "\x08\x02" + Bytes(2, "a") + Bytes(3, "(")))).status, 400);
   http::Request raw;
   raw.body = "not snappy";
   EXPECT_EQ(Send(std::move(raw)).status, 400);
