@@ -170,8 +170,8 @@ class MemorySnapshot final : public Snapshot {
       if (matcher.type != MatchType::kEqual || matcher.name != kMetricName) continue;
       if (const auto found = by_name_.find(matcher.value); found != by_name_.end()) {
         for (const MemorySeries* series : found->second) add(*series);
-        return out;
       }
+      return out;
     }
     for (const MemorySeries& series : series_) add(series);
     return out;
