@@ -295,8 +295,8 @@ Status ScrapeTarget::Append(int64_t time_ms, std::chrono::nanoseconds duration,
   for (;;) {
     const Result<bool> more = parser->Next(&item);
     if (!more.ok()) {
-      // Nothing of this scrape counts, so what it began is undone.
-      --s.scrape;
+      // Nothing of this scrape counts, so what it began is undone; the rest then ends as it does
+      // when a target does not answer.
       for (const SeriesKey& key : begun) s.known.erase(key);
       return fail(more.status());
     }
