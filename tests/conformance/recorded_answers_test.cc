@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <string>
@@ -99,6 +101,12 @@ std::string Compare(const Json& record, const promql::Expr& expr, const query::V
   }
   const auto* vector = std::get_if<query::Vector>(&value);
   if (vector == nullptr) return "expected a vector";
+  if (record["result"].error() != simdjson::SUCCESS) {
+    // Of the largest answers only the size was kept.
+    const auto count = record["n"].get_uint64().value();
+    return count == vector->size() ? ""
+                                   : Concat("expected ", count, " samples, got ", vector->size());
+  }
   std::map<Labels, double> actual;
   for (const query::VectorSample& sample : *vector) actual[sample.labels] = sample.value;
   if (actual.size() != vector->size()) return "label sets repeat";
@@ -132,6 +140,26 @@ std::string Compare(const Json& record, const promql::Expr& expr, const query::V
   return "";
 }
 
+/// The answers that differ because Prometheus 3 does, by cause; each must differ.
+struct KnownDifference {
+  std::string_view cause;
+  std::string_view query;
+};
+// The time of the queries is a multiple of a minute, the default step: with both ends closed a
+// subquery of 5m has six points there, and five since its left end is open.
+constexpr std::string_view kOpenLeftEnd = "ranges and subqueries are open at the left end (3.0)";
+constexpr KnownDifference kKnownDifferences[] = {
+    {kOpenLeftEnd, "count_over_time(up[5m:])"},
+    {kOpenLeftEnd,
+     "increase(up{job=~\".*\",cluster=~\".*\",zone=~\".*\",script_name=~\".*\",instance=~\".*\"}["
+     "5m:] "
+     "offset -5m)"},
+    {kOpenLeftEnd,
+     "increase(go_gc_duration_seconds_sum{job=~\".*\",influxdb_cluster=~\".*\",instance=~\".*\"}["
+     "5m:] "
+     "offset -5m)"},
+};
+
 void AskAll(std::shared_ptr<const Snapshot> snapshot) {
   const auto path = testing::SharedPath("conformance/promql/recorded/instant.ndjson.zst");
   ASSERT_TRUE(path);
@@ -154,6 +182,12 @@ void AskAll(std::shared_ptr<const Snapshot> snapshot) {
       continue;
     }
     const std::string difference = Compare(record, **expr, result->value);
+    const auto* known = std::find_if(std::begin(kKnownDifferences), std::end(kKnownDifferences),
+                                     [&](const KnownDifference& d) { return d.query == query; });
+    if (known != std::end(kKnownDifferences)) {
+      EXPECT_NE(difference, "") << query << "\n  should differ: " << known->cause;
+      continue;
+    }
     if (!difference.empty()) {
       ADD_FAILURE() << query << "\n  " << difference;
       continue;
@@ -166,6 +200,7 @@ void AskAll(std::shared_ptr<const Snapshot> snapshot) {
   std::printf("%zu queries asked, %zu answers equal, %zu of them not empty\n", asked, equal,
               non_empty);
   EXPECT_EQ(asked, 16864u);
+  EXPECT_EQ(equal, asked - std::size(kKnownDifferences));
 }
 
 TEST(RecordedAnswers, OverPlainColumns) {
