@@ -263,8 +263,8 @@ server::AppOptions AppOptionsOf(const ServeFlags& flags, const CLI::App& serve) 
   for (const CLI::Option* option : serve.get_options()) {
     const std::string& name = option->get_lnames().front();
     if (name == "help") continue;
-    std::string value = option->count() > 0 ? CLI::detail::join(option->results(), ",")
-                                            : option->get_default_str();
+    std::string value =
+        option->count() > 0 ? CLI::detail::join(option->results(), ",") : option->get_default_str();
     if (option->get_expected_max() == 0 && value.empty()) value = "false";
     if (name == "web.enable-remote-write-receiver") value = flags.remote_write ? "true" : "false";
     out.flags.emplace_back(name, value);

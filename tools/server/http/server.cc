@@ -51,7 +51,7 @@ constexpr size_t kWriteSliceBytes = 256u << 10;
 // Grows a body with the bytes that really come: a declared length alone costs at most 1 MiB.
 struct GrowingBody {
   using value_type = std::string;
-  class reader {
+  class reader {  // NOLINT(readability-identifier-naming): Beast looks for this name
    public:
     template <bool kIsRequest, class Fields>
     reader(bhttp::header<kIsRequest, Fields>& header, value_type& body) : body_(body) {}
