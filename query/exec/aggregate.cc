@@ -210,17 +210,17 @@ class AggregateOperator final : public Operator {
       switch (aggregation_) {
         case Aggregation::kSum: {
           double* c = g.c.data() + base;
-          for (uint32_t i = 0; i < width; ++i) KahanAdd(values[i], value[i], c[i]);
+          for (uint32_t i = 0; i < width; ++i) KahanAddLoose(values[i], value[i], c[i]);
           return;
         }
         case Aggregation::kMax:
           for (uint32_t i = 0; i < width; ++i) {
-            if (value[i] < values[i] || std::isnan(value[i])) value[i] = values[i];
+            value[i] = value[i] < values[i] || value[i] != value[i] ? values[i] : value[i];
           }
           return;
         case Aggregation::kMin:
           for (uint32_t i = 0; i < width; ++i) {
-            if (value[i] > values[i] || std::isnan(value[i])) value[i] = values[i];
+            value[i] = value[i] > values[i] || value[i] != value[i] ? values[i] : value[i];
           }
           return;
         case Aggregation::kCount:
@@ -434,7 +434,7 @@ class AggregateOperator final : public Operator {
     for (uint32_t s = 0; s < grid_.count; ++s) {
       switch (aggregation_) {
         case Aggregation::kSum:
-          out[s] = g.value[s] + g.c[s];
+          out[s] = KahanTotal(g.value[s], g.c[s]);
           break;
         case Aggregation::kAvg:
           out[s] = g.value[s] / g.count[s] + g.c[s] / g.count[s];
@@ -486,7 +486,7 @@ class AggregateOperator final : public Operator {
         tile.histograms(row)[s] =
             std::make_shared<const FloatHistogram>(Compact(rare.histogram->Total(), 0));
       } else if (aggregation_ == Aggregation::kSum) {
-        tile.SetFloat(row, s, g.value[s] + g.c[s]);
+        tile.SetFloat(row, s, KahanTotal(g.value[s], g.c[s]));
       } else if (rare.incremental) {
         tile.SetFloat(row, s, rare.mean + g.c[s]);
       } else {

@@ -224,15 +224,37 @@ class VectorPairOperator final : public Operator {
         }
         variants_[m][it->second].ones.push_back(partner);
       }
-      if (group.manies < 2) continue;
-      for (Variant& variant : variants_[m]) variant.shared = true;
     }
+    MarkShared();
     if (!fill_many_) return;
     // Ones without partner get rows of their own.
     lone_begin_ = series_.size();
     for (uint32_t i = 0; i < ones.size(); ++i) {
       SignatureLabels(ones[i].labels, matching_.on, matching_.labels, &signature);
       series_.push_back({ResultLabels(signature, ones[i].labels), DropsName(ones[i])});
+    }
+  }
+
+  /// Finds the outputs that could be given twice at one step: any two of a group if it is one to
+  /// one, else those with equal labels.
+  void MarkShared() {
+    const bool one_to_one = matching_.cardinality == Matching::Cardinality::kOneToOne;
+    std::vector<absl::flat_hash_map<SeriesKey, uint32_t, SeriesKeyHash>> uses(
+        one_to_one ? 0 : groups_.size());
+    if (!one_to_one) {
+      for (size_t m = 0; m < variants_.size(); ++m) {
+        if (groups_[many_groups_[m]].manies < 2) continue;
+        for (const Variant& variant : variants_[m]) {
+          ++uses[many_groups_[m]][KeyOf(series_[variant.series].labels)];
+        }
+      }
+    }
+    for (size_t m = 0; m < variants_.size(); ++m) {
+      if (groups_[many_groups_[m]].manies < 2) continue;
+      for (Variant& variant : variants_[m]) {
+        variant.shared =
+            one_to_one || uses[many_groups_[m]][KeyOf(series_[variant.series].labels)] > 1;
+      }
     }
   }
 
@@ -416,6 +438,8 @@ class VectorPairOperator final : public Operator {
     std::vector<uint64_t>& taken = group.taken[key];
     if (taken.empty()) taken.assign(BitWords(grid_.count), 0);
     if (GetBit(taken.data(), s)) {
+      // Doubles on the one side are the error to tell first.
+      VARVE_RETURN_IF_ERROR(CheckDuplicates());
       return ExecutionError(
           one_to_one ? "multiple matches for labels: many-to-one matching must be explicit "
                        "(group_left/group_right)"

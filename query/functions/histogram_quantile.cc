@@ -336,4 +336,17 @@ double QuantileOfValues(double q, std::vector<double>& values) {
   return low_value * (1 - weight) + high_value * weight;
 }
 
+double QuantileOfSorted(double q, const double* values, size_t count) {
+  if (count == 0 || std::isnan(q)) return kNan;
+  if (q < 0) return -kInf;
+  if (q > 1) return kInf;
+  const double n = static_cast<double>(count);
+  const double rank = q * (n - 1);
+  const double lower = std::max(0.0, std::floor(rank));
+  const double upper = std::min(n - 1, lower + 1);
+  const double weight = rank - std::floor(rank);
+  return values[static_cast<size_t>(lower)] * (1 - weight) +
+         values[static_cast<size_t>(upper)] * weight;
+}
+
 }  // namespace varve::query

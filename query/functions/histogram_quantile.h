@@ -41,5 +41,7 @@ double VarianceOfHistogram(const FloatHistogram& h);
 
 /// Computes the q-quantile of plain values, which it sorts (NaN first). NaN if there are none.
 double QuantileOfValues(double q, std::vector<double>& values);
+/// The same of values that are sorted and not NaN.
+double QuantileOfSorted(double q, const double* values, size_t count);
 
 }  // namespace varve::query

@@ -23,6 +23,19 @@ inline void KahanAdd(double value, double& sum, double& c) {
   }
   sum = t;
 }
+/// Does the same without the test for infinity, so that loops of it become SIMD code. Where the
+/// result is taken by KahanTotal, the bits are the same: an infinite sum never becomes finite
+/// again.
+inline void KahanAddLoose(double value, double& sum, double& c) {
+  const double t = sum + value;
+  const bool sum_larger = std::fabs(sum) >= std::fabs(value);
+  const double large = sum_larger ? sum : value;
+  const double small = sum_larger ? value : sum;
+  c += (large - t) + small;
+  sum = t;
+}
+inline double KahanTotal(double sum, double c) { return std::isinf(sum) ? sum : sum + c; }
+
 inline void KahanAdd(double value, KahanSum& sum) { KahanAdd(value, sum.sum, sum.c); }
 
 }  // namespace varve::query

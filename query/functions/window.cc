@@ -476,8 +476,8 @@ Line LinearRegression(const int64_t* times, const double* values, size_t count,
 double SumFloats(const double* values, size_t count) {
   double sum = 0;
   double c = 0;
-  for (size_t i = 0; i < count; ++i) KahanAdd(values[i], sum, c);
-  return std::isinf(sum) ? sum : sum + c;
+  for (size_t i = 0; i < count; ++i) KahanAddLoose(values[i], sum, c);
+  return KahanTotal(sum, c);
 }
 
 double AverageFloats(const double* values, size_t n) {
@@ -1010,14 +1010,56 @@ void SumRow(const RowInput& in, double* out, uint64_t* valid) {
     const double* v[4];
     for (uint32_t k = 0; k < 4; ++k) v[k] = in.values + w.begin[i + k];
     for (uint32_t j = 0; j < n; ++j) {
-      for (uint32_t k = 0; k < 4; ++k) KahanAdd(v[k][j], sum[k], c[k]);
+      for (uint32_t k = 0; k < 4; ++k) KahanAddLoose(v[k][j], sum[k], c[k]);
     }
     for (uint32_t k = 0; k < 4; ++k) {
-      out[i + k] = std::isinf(sum[k]) ? sum[k] : sum[k] + c[k];
+      out[i + k] = KahanTotal(sum[k], c[k]);
       SetValid(valid, i + k);
     }
     i += 4;
   }
+}
+
+/// Quantiles over windows that overlap: the values stay sorted, and each step takes some out and
+/// puts some in. Windows with NaN, or that share little, are done one by one.
+void QuantileRow(const RowInput& in, double* out, uint64_t* valid) {
+  std::vector<double>& sorted = *in.scratch;
+  sorted.clear();
+  uint32_t have_begin = 0;  // sorted holds the values of [have_begin, have_end)
+  uint32_t have_end = 0;
+  std::vector<double> copy;
+  ForWindows<1>(in, out, valid, [&](uint32_t begin, uint32_t end, uint32_t i) {
+    const double q = in.parameter[i];
+    const uint32_t shared = have_end > begin ? have_end - begin : 0;
+    const uint32_t moved = (begin - have_begin) + (end - have_end);
+    if (shared == 0 || moved > shared || end < have_end) {
+      sorted.assign(in.values + begin, in.values + end);
+      if (std::any_of(sorted.begin(), sorted.end(), [](double v) { return std::isnan(v); })) {
+        copy = sorted;
+        sorted.clear();
+        have_begin = have_end = end;
+        return QuantileOfValues(q, copy);
+      }
+      std::sort(sorted.begin(), sorted.end());
+    } else {
+      for (uint32_t k = have_end; k < end; ++k) {
+        if (!std::isnan(in.values[k])) continue;
+        copy.assign(in.values + begin, in.values + end);
+        sorted.clear();
+        have_begin = have_end = end;
+        return QuantileOfValues(q, copy);
+      }
+      for (uint32_t k = have_begin; k < begin; ++k) {
+        sorted.erase(std::lower_bound(sorted.begin(), sorted.end(), in.values[k]));
+      }
+      for (uint32_t k = have_end; k < end; ++k) {
+        sorted.insert(std::upper_bound(sorted.begin(), sorted.end(), in.values[k]), in.values[k]);
+      }
+    }
+    have_begin = begin;
+    have_end = end;
+    return QuantileOfSorted(q, sorted.data(), sorted.size());
+  });
 }
 
 }  // namespace
@@ -1099,10 +1141,7 @@ void EvaluateRow(WindowFunction function, const RowInput& in, double* out, uint6
       ForWindows<1>(in, out, valid, [](uint32_t, uint32_t, uint32_t) { return 1.0; });
       break;
     case kQuantile:
-      ForWindows<1>(in, out, valid, [&](uint32_t begin, uint32_t end, uint32_t i) {
-        in.scratch->assign(in.values + begin, in.values + end);
-        return QuantileOfValues(in.parameter[i], *in.scratch);
-      });
+      QuantileRow(in, out, valid);
       break;
     default:
       break;

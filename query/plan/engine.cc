@@ -228,6 +228,8 @@ class EngineImpl final : public Engine {
     Tile tile;
     size_t at = 0;
     const StepGrid& grid = root.grid();
+    std::vector<int64_t> times(grid.count);
+    for (uint32_t i = 0; i < grid.count; ++i) times[i] = grid.At(i);
     for (;;) {
       VARVE_RETURN_IF_ERROR(root.Next(tile));
       if (tile.rows() == 0) return absl::OkStatus();
@@ -244,13 +246,20 @@ class EngineImpl final : public Engine {
         points += floats + histograms;
         Series series;
         series.labels = Labels(root.series()[at].labels);
-        series.times_ms.reserve(floats);
-        series.values.reserve(floats);
         const double* values = tile.values(r);
-        ForEachBit(tile.valid(r), tile.words(), [&](uint32_t s) {
-          series.times_ms.push_back(grid.At(s));
-          series.values.push_back(values[s]);
-        });
+        if (floats == grid.count) {
+          series.times_ms = times;
+          series.values.assign(values, values + grid.count);
+        } else {
+          series.times_ms.resize(floats);
+          series.values.resize(floats);
+          int64_t* time = series.times_ms.data();
+          double* value = series.values.data();
+          ForEachBit(tile.valid(r), tile.words(), [&](uint32_t s) {
+            *time++ = times[s];
+            *value++ = values[s];
+          });
+        }
         for (uint32_t s = 0; histograms > 0 && s < grid.count; ++s) {
           if (column[s] == nullptr) continue;
           series.histogram_times_ms.push_back(grid.At(s));

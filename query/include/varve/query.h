@@ -106,7 +106,7 @@ struct StringValue {
 /// function or topk/bottomk ordered an instant vector.
 using Value = std::variant<Scalar, StringValue, Vector, Matrix>;
 
-/// Notes of an evaluation, each once, in order of appearance, as the HTTP API shows them:
+/// Notes of an evaluation, each once, sorted, as the HTTP API shows them:
 /// "PromQL warning: ... (1:7)", "PromQL info: ... (1:1)".
 struct Annotations {
   std::vector<std::string> warnings;
