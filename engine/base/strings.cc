@@ -1,8 +1,7 @@
 #include "engine/base/strings.h"
 
-#include <cstring>
-
 #include <cstdio>
+#include <cstring>
 
 #include "engine/base/hash.h"
 
