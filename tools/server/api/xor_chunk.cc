@@ -18,8 +18,8 @@ class BitWriter {
         out_->push_back(0);
         free_ = 8;
       }
-      const unsigned take = count < free_ ? count : free_;
-      const uint64_t part = (value >> (count - take)) & ((uint64_t{1} << take) - 1);
+      const unsigned take = std::min(count, free_);  // 1 to 8
+      const uint64_t part = (value >> (count - take)) & (0xffu >> (8 - take));
       out_->back() =
           static_cast<char>(static_cast<unsigned char>(out_->back()) | (part << (free_ - take)));
       free_ -= take;

@@ -127,8 +127,8 @@ std::string Exposition::Finish() {
 
 size_t Counter::Shard() {
   static std::atomic<size_t> next{0};
-  thread_local const size_t shard = next.fetch_add(1, std::memory_order_relaxed) % kShards;
-  return shard;
+  thread_local const size_t kShard = next.fetch_add(1, std::memory_order_relaxed) % kShards;
+  return kShard;
 }
 
 uint64_t Counter::value() const {
