@@ -158,6 +158,12 @@ uint32_t Head::Find(const SeriesKey& key) const {
   return at == by_key_.end() ? kNoSeries : at->second;
 }
 
+uint32_t Head::FindOrCreate(LabelsView labels) {
+  const SeriesKey key = KeyOf(labels);
+  const uint32_t ordinal = Find(key);
+  return ordinal == kNoSeries ? Create(key, labels) : ordinal;
+}
+
 Status Head::CheckLabels(LabelsView labels) const {
   const auto invalid = [&](std::string_view what) {
     return MakeStatus(StatusCode::kInvalidArgument, Concat(what, ": ", ToString(labels)));
@@ -419,8 +425,8 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
     }
     bool good = valid.ok();
     if (good) {
-      // Comparing whole histograms is dear; the sum's bits tell repeats from conflicts, as equal
-      // sums at equal times come from equal histograms.
+      // Only the sum's bits are kept of the newest histogram: a conflicting one at the same time
+      // with the same sum counts as a repeat, and what was stored first stays.
       good = Judge(entry.newest, sample.time_ms, std::bit_cast<uint64_t>(h.sum),
                    ChunkKind::kHistogram, min_valid, &route, &rejection.reason);
     } else {
@@ -716,10 +722,7 @@ class Head::ReplaySink final : public WalBatchSink {
       return MakeStatus(StatusCode::kDataLoss, "metrics WAL batch: series number too large");
     }
     if (number >= map.size()) map.resize(number + 1 + number / 2, kNoSeries);
-    const SeriesKey key = KeyOf(labels);
-    uint32_t ordinal = head_->Find(key);
-    if (ordinal == kNoSeries) ordinal = head_->Create(key, labels);
-    map[number] = ordinal;
+    map[number] = head_->FindOrCreate(labels);
     return absl::OkStatus();
   }
   Status OnSample(uint32_t number, int64_t time_ms, double value, int64_t start_ms) override {
@@ -796,10 +799,7 @@ Status Head::ReplayBatch(std::string_view payload) {
 void Head::LoadSamples(LabelsView labels, std::span<const int64_t> times_ms,
                        std::span<const double> values) {
   VARVE_CHECK(times_ms.size() == values.size());
-  const SeriesKey key = KeyOf(labels);
-  uint32_t ordinal = Find(key);
-  if (ordinal == kNoSeries) ordinal = Create(key, labels);
-  Series& series = At(ordinal);
+  Series& series = At(FindOrCreate(labels));
   for (size_t i = 0; i < times_ms.size(); ++i) {
     const bool in_order = !series.newest.known || times_ms[i] > series.newest.time_ms;
     ApplyFloat(series, times_ms[i], values[i], kNoStartTime,
@@ -811,10 +811,7 @@ void Head::LoadSamples(LabelsView labels, std::span<const int64_t> times_ms,
 void Head::LoadHistograms(LabelsView labels, std::span<const int64_t> times_ms,
                           std::span<const Histogram> histograms) {
   VARVE_CHECK(times_ms.size() == histograms.size());
-  const SeriesKey key = KeyOf(labels);
-  uint32_t ordinal = Find(key);
-  if (ordinal == kNoSeries) ordinal = Create(key, labels);
-  Series& series = At(ordinal);
+  Series& series = At(FindOrCreate(labels));
   for (size_t i = 0; i < times_ms.size(); ++i) {
     const bool in_order = !series.newest.known || times_ms[i] > series.newest.time_ms;
     ApplyHistogram(series, times_ms[i], histograms[i], kNoStartTime,

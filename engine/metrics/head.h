@@ -178,6 +178,7 @@ class Head : public std::enable_shared_from_this<Head> {
   absl::Mutex& StripeOf(uint32_t ordinal) const { return stripes_[ordinal % kStripes]; }
   uint32_t Find(const SeriesKey& key) const;
   uint32_t Create(const SeriesKey& key, LabelsView labels);
+  uint32_t FindOrCreate(LabelsView labels);
 
   /// Judges one sample by Prometheus's rules (tsdb/head_append.go, memSeries.appendable).
   bool Judge(const NewestSample& newest, int64_t time_ms, uint64_t value_bits, ChunkKind kind,

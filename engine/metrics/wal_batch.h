@@ -41,7 +41,6 @@ class WalBatchEncoder {
   uint32_t last_series_ = 0;
   int64_t last_time_ = 0;
   bool has_starts_ = false;
-  std::vector<std::string> counts_;
   std::vector<std::string_view> pieces_;
 };
 
