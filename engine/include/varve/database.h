@@ -9,9 +9,13 @@
 #include <vector>
 
 #include "varve/labels.h"
+#include "varve/log_batch.h"
+#include "varve/log_scan.h"
 #include "varve/options.h"
 #include "varve/sample.h"
 #include "varve/scan.h"
+#include "varve/span_batch.h"
+#include "varve/span_scan.h"
 #include "varve/status.h"
 #include "varve/write_batch.h"
 
@@ -105,11 +109,28 @@ class Database {
   virtual Result<AppendResult> Append(const WriteBatch& batch, const WriteOptions& options) = 0;
   Result<AppendResult> Append(const WriteBatch& batch) { return Append(batch, WriteOptions()); }
 
+  /// Does the same for log entries: all of `batch` or none (with `partial`: all good entries or
+  /// none). Entries may be of any age and order. Errors, for a batch that must be whole:
+  /// kInvalidArgument with the first rejection in the message; kResourceExhausted,
+  /// kFailedPrecondition, kUnavailable as above.
+  virtual Result<LogAppendResult> AppendLogs(const LogBatch& batch, const WriteOptions& options);
+  Result<LogAppendResult> AppendLogs(const LogBatch& batch) {
+    return AppendLogs(batch, WriteOptions());
+  }
+  /// Does the same for spans.
+  virtual Result<SpanAppendResult> AppendSpans(const SpanBatch& batch, const WriteOptions& options);
+  Result<SpanAppendResult> AppendSpans(const SpanBatch& batch) {
+    return AppendSpans(batch, WriteOptions());
+  }
+
   /// Makes everything appended so far durable.
   virtual Status Sync() = 0;
 
   /// Returns a view of the metrics stored now.
   virtual Result<std::shared_ptr<const Snapshot>> TakeSnapshot() const = 0;
+  /// Return views of the logs and of the traces stored now.
+  virtual Result<std::shared_ptr<const LogSnapshot>> TakeLogSnapshot() const;
+  virtual Result<std::shared_ptr<const TraceSnapshot>> TakeTraceSnapshot() const;
 
   virtual Result<std::unique_ptr<BulkLoader>> StartBulkLoad() = 0;
 
@@ -118,7 +139,12 @@ class Database {
   /// matchers or a bad regular expression.
   virtual Status DeleteSeries(std::span<const Matcher> matchers, TimeRange range) = 0;
 
-  /// Seals the head into blocks and truncates the WAL.
+  /// Deletes the entries in `range` of all streams that match, if all of `filters` hold for their
+  /// lines and all of `metadata` for their metadata. Takes effect and is reclaimed likewise.
+  virtual Status DeleteLogs(std::span<const Matcher> matchers, NsRange range,
+                            std::span<const LineFilter> filters, std::span<const Matcher> metadata);
+
+  /// Seals the heads into blocks and truncates the WALs.
   virtual Status Flush() = 0;
   /// Flushes, then merges blocks until nothing is left to merge and no deleted byte is left.
   virtual Status Compact() = 0;

@@ -3,8 +3,11 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "varve/labels.h"
 #include "varve/write_batch.h"
 
 namespace varve {
@@ -23,6 +26,27 @@ struct Limits {
   uint64_t head_series_max = 50'000'000;
   uint32_t histogram_buckets_max = 65536;
   uint32_t exemplars_max = 100'000;  // in the head, all series together; the oldest go first
+
+  // --- Logs; labels of streams are bounded like those of series ---
+  uint64_t head_streams_max = 10'000'000;
+  uint32_t line_bytes_max = 32u << 20;
+  uint32_t metadata_pairs_max = 1024;        // of one entry
+  uint32_t metadata_bytes_max = 256 * 1024;  // of one entry
+
+  // --- Traces ---
+  uint32_t span_bytes_max = 16u << 20;  // all texts and attributes of one span together
+  uint32_t attributes_max = 65536;      // of one span, its events and links included
+  uint32_t attribute_depth_max = 64;    // arrays and maps in one another
+};
+
+/// Keeps the log streams or traces that match for another time than Options says. Of several that
+/// match, the one with the highest priority counts, then the one that keeps shorter.
+struct RetentionRule {
+  /// All must hold: for logs, on stream labels; for traces, on attributes of one span (its own or
+  /// its resource's, values printed) and on `status` and `name`, and the whole trace is kept.
+  std::vector<Matcher> matchers;
+  std::chrono::milliseconds keep{0};  // 0: for ever
+  int32_t priority = 0;
 };
 
 /// Says how a database is opened. Everything has a default that is safe.
@@ -45,6 +69,11 @@ struct Options {
   std::chrono::milliseconds retention_time{0};
   /// 0 is unbounded; counts blocks, WAL and manifest on disk. The oldest blocks go first.
   uint64_t retention_bytes = 0;
+  /// For logs and traces instead of `retention_time`; unset: the same.
+  std::optional<std::chrono::milliseconds> log_retention_time;
+  std::optional<std::chrono::milliseconds> trace_retention_time;
+  std::vector<RetentionRule> log_retention_rules;
+  std::vector<RetentionRule> trace_retention_rules;
   Limits limits;
 
   // --- Speed and space ---

@@ -1,0 +1,82 @@
+#include "engine/logs/log_scan.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+
+namespace varve {
+
+struct LogScan::Filter {
+  LineFilter::Op op;
+  std::vector<std::string> needles;
+  std::vector<std::unique_ptr<re2::RE2>> patterns;
+
+  bool Any(std::string_view line) const {
+    for (const std::string& needle : needles) {
+      if (line.find(needle) != std::string_view::npos) return true;
+    }
+    for (const auto& pattern : patterns) {
+      if (re2::RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), *pattern)) return true;
+    }
+    return false;
+  }
+};
+
+LogScan::LogScan() = default;
+LogScan::~LogScan() = default;
+
+Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
+  auto scan = std::shared_ptr<LogScan>(new LogScan());
+  scan->spec_ = spec;
+  for (const LineFilter& line_filter : spec.line_filters) {
+    Filter filter;
+    filter.op = line_filter.op;
+    const bool regex =
+        filter.op == LineFilter::Op::kMatches || filter.op == LineFilter::Op::kNotMatches;
+    for (const std::string& text : line_filter.texts) {
+      if (!regex) {
+        filter.needles.push_back(text);
+        continue;
+      }
+      re2::RE2::Options options(re2::RE2::Quiet);
+      options.set_max_mem(index::kRegexMemoryBytesMax);
+      auto pattern =
+          std::make_unique<re2::RE2>(re2::StringPiece(text.data(), text.size()), options);
+      if (pattern->ok()) {
+        filter.patterns.push_back(std::move(pattern));
+        continue;
+      }
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("line filter \"", text, "\": ", pattern->error()));
+    }
+    scan->filters_.push_back(std::move(filter));
+  }
+  VARVE_ASSIGN_OR_RETURN(scan->metadata_, index::CompileMatchers(spec.metadata));
+  return std::shared_ptr<const LogScan>(std::move(scan));
+}
+
+bool LogScan::MatchesLine(std::string_view line) const {
+  return std::all_of(filters_.begin(), filters_.end(), [line](const Filter& filter) {
+    const bool wanted =
+        filter.op == LineFilter::Op::kContains || filter.op == LineFilter::Op::kMatches;
+    return filter.Any(line) == wanted;
+  });
+}
+
+bool LogScan::MatchesMetadata(LabelsView metadata) const {
+  return std::all_of(metadata_.begin(), metadata_.end(), [&](const auto& matcher) {
+    return matcher.Matches(FindLabel(metadata, matcher.name()));
+  });
+}
+
+Result<std::shared_ptr<const LogScan>> CompileLogScan(const LogScanSpec& spec) {
+  return LogScan::Make(spec);
+}
+
+bool LineMatches(const LogScan& scan, std::string_view line) { return scan.MatchesLine(line); }
+
+}  // namespace varve
