@@ -57,15 +57,10 @@ class RunJoiner {
 
 }  // namespace
 
-uint64_t OrderOf(const block::BlockMeta& meta) {
-  ByteReader in(meta.opaque);
-  const uint64_t order = in.Varint();
-  return in.ok() ? order : meta.id;
-}
-
 Result<std::optional<block::BlockMeta>> WriteMerged(const std::vector<SourcePtr>& sources,
-                                                    TimeRange range, const SealMeta& meta,
-                                                    const SealTarget& target) {
+                                                    TimeRange range, const block::SealMeta& meta,
+                                                    const block::SealTarget& target,
+                                                    bool with_metadata) {
   std::vector<std::vector<uint32_t>> selected;
   for (const SourcePtr& source : sources) {
     VARVE_ASSIGN_OR_RETURN(std::vector<uint32_t> series, source->Select({}, range));
@@ -122,7 +117,7 @@ Result<std::optional<block::BlockMeta>> WriteMerged(const std::vector<SourcePtr>
     }
   }
   if (writer == nullptr) return std::optional<block::BlockMeta>();
-  if (meta.with_metadata) {
+  if (with_metadata) {
     std::map<std::string, std::vector<Metadata>> metadata;
     for (const SourcePtr& source : sources) VARVE_RETURN_IF_ERROR(source->AddMetadata(&metadata));
     for (const auto& [family, list] : metadata) {
@@ -130,19 +125,15 @@ Result<std::optional<block::BlockMeta>> WriteMerged(const std::vector<SourcePtr>
     }
   }
   block::BlockMeta block_meta;
-  block_meta.id = id;
   block_meta.wing = block::Wing::kMetrics;
-  block_meta.level = meta.level;
-  block_meta.sources = meta.sources;
-  block_meta.wal_floor = meta.wal_floor;
-  PutVarint(&block_meta.opaque, meta.order == 0 ? id : meta.order);
+  block::ApplySealMeta(meta, id, &block_meta);
   VARVE_ASSIGN_OR_RETURN(block_meta, writer->Finish(std::move(block_meta)));
   return std::optional<block::BlockMeta>(std::move(block_meta));
 }
 
-Result<std::vector<block::BlockMeta>> SealHead(const SourcePtr& head, const SealMeta& meta,
-                                               const PlanOptions& options,
-                                               const SealTarget& target) {
+Result<std::vector<block::BlockMeta>> SealHead(const SourcePtr& head, const block::SealMeta& meta,
+                                               const block::PlanOptions& options,
+                                               const block::SealTarget& target) {
   // Which windows hold samples? Chunks inside one window tell without decoding.
   std::set<int64_t> windows;
   VARVE_ASSIGN_OR_RETURN(const std::vector<uint32_t> series, head->Select({}, TimeRange{}));
@@ -151,27 +142,27 @@ Result<std::vector<block::BlockMeta>> SealHead(const SourcePtr& head, const Seal
     chunks.clear();
     VARVE_RETURN_IF_ERROR(head->GetChunks(one, TimeRange{}, &chunks));
     for (const Chunk& chunk : chunks) {
-      const int64_t first = WindowOf(chunk.min_time_ms, 0, options);
-      const int64_t last = WindowOf(chunk.max_time_ms, 0, options);
+      const int64_t first = block::WindowOf(chunk.min_time_ms, 0, options);
+      const int64_t last = block::WindowOf(chunk.max_time_ms, 0, options);
       windows.insert(first);
       windows.insert(last);
       if (last - first <= 1) continue;
       std::vector<int64_t> times(chunk.count);
       VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times));
-      for (const int64_t time : times) windows.insert(WindowOf(time, 0, options));
+      for (const int64_t time : times) windows.insert(block::WindowOf(time, 0, options));
     }
   }
   std::vector<block::BlockMeta> out;
-  const std::vector<TimeRange> ranges = PlanSeal(windows, options);
-  for (size_t i = 0; i < ranges.size(); ++i) {
-    SealMeta own = meta;
-    const bool last = i + 1 == ranges.size();
-    own.with_metadata = last;
+  const std::vector<block::TimeSpan> spans = block::PlanSeal(windows, options);
+  for (size_t i = 0; i < spans.size(); ++i) {
+    block::SealMeta own = meta;
+    const bool last = i + 1 == spans.size();
     if (!last) {
       own.sources.clear();
       own.wal_floor = 0;
     }
-    VARVE_ASSIGN_OR_RETURN(auto block, WriteMerged({head}, ranges[i], own, target));
+    VARVE_ASSIGN_OR_RETURN(
+        auto block, WriteMerged({head}, TimeRange{spans[i].min, spans[i].max}, own, target, last));
     if (block.has_value()) out.push_back(std::move(*block));
   }
   return out;

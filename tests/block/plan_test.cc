@@ -1,15 +1,15 @@
-#include "engine/metrics/plan.h"
+#include "engine/block/plan.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <random>
 
-namespace varve::metrics {
+namespace varve::block {
 namespace {
 
 constexpr int64_t kHour = 3600 * 1000;
-const PlanOptions kOptions{.block_range_ms = 2 * kHour, .levels = 3, .early_merge_blocks = 4};
+const PlanOptions kOptions{.block_range = 2 * kHour, .levels = 3, .early_merge_blocks = 4};
 
 PlanBlock Block(uint64_t id, int64_t begin_h, int64_t end_h, uint64_t order = 0) {
   PlanBlock block;
@@ -25,14 +25,14 @@ TEST(Windows, AreAlignedAlsoBeforeTheEpoch) {
   EXPECT_EQ(WindowOf(-1, 0, kOptions), -1);
   EXPECT_EQ(WindowOf(2 * kHour, 0, kOptions), 1);
   EXPECT_EQ(WindowOf(5 * kHour, 1, kOptions), 0);
-  EXPECT_EQ(WindowRange(-1, 0, kOptions), (TimeRange{-2 * kHour, -1}));
+  EXPECT_EQ(WindowRange(-1, 0, kOptions), (TimeSpan{-2 * kHour, -1}));
 }
 
 TEST(Windows, HoldTheEndsOfTime) {
   for (const int64_t time :
-       {kMinTime, kMinTime + 1, int64_t{-1}, int64_t{0}, kMaxTime - 1, kMaxTime}) {
+       {INT64_MIN, INT64_MIN + 1, int64_t{-1}, int64_t{0}, INT64_MAX - 1, INT64_MAX}) {
     for (uint32_t level = 0; level < 3; ++level) {
-      const TimeRange range = WindowRange(WindowOf(time, level, kOptions), level, kOptions);
+      const TimeSpan range = WindowRange(WindowOf(time, level, kOptions), level, kOptions);
       EXPECT_TRUE(range.Contains(time)) << time << " level " << level;
     }
   }
@@ -41,21 +41,21 @@ TEST(Windows, HoldTheEndsOfTime) {
 TEST(PlanSeal, OneBlockAWindow) {
   const auto ranges = PlanSeal({0, 1, 7}, kOptions);
   ASSERT_EQ(ranges.size(), 3u);
-  EXPECT_EQ(ranges[0], (TimeRange{0, 2 * kHour - 1}));
-  EXPECT_EQ(ranges[2], (TimeRange{14 * kHour, 16 * kHour - 1}));
+  EXPECT_EQ(ranges[0], (TimeSpan{0, 2 * kHour - 1}));
+  EXPECT_EQ(ranges[2], (TimeSpan{14 * kHour, 16 * kHour - 1}));
 }
 
 TEST(PlanSeal, CoarsensWhenSamplesAreStrewn) {
   std::set<int64_t> windows;
   for (int64_t i = -5000; i < 5000; ++i) windows.insert(i * 977);
-  windows.insert(WindowOf(kMaxTime, 0, kOptions));
-  windows.insert(WindowOf(kMinTime, 0, kOptions));
+  windows.insert(WindowOf(INT64_MAX, 0, kOptions));
+  windows.insert(WindowOf(INT64_MIN, 0, kOptions));
   const auto ranges = PlanSeal(windows, kOptions, 16);
   ASSERT_LE(ranges.size(), 16u);
-  for (size_t i = 1; i < ranges.size(); ++i) EXPECT_LT(ranges[i - 1].max_ms, ranges[i].min_ms);
+  for (size_t i = 1; i < ranges.size(); ++i) EXPECT_LT(ranges[i - 1].max, ranges[i].min);
   for (const int64_t window : windows) {
-    const int64_t time = WindowRange(window, 0, kOptions).max_ms;
-    EXPECT_TRUE(std::any_of(ranges.begin(), ranges.end(), [time](const TimeRange& r) {
+    const int64_t time = WindowRange(window, 0, kOptions).max;
+    EXPECT_TRUE(std::any_of(ranges.begin(), ranges.end(), [time](const TimeSpan& r) {
       return r.Contains(time);
     })) << window;
   }
@@ -112,15 +112,15 @@ TEST(PlanCompaction, AlwaysEnds) {
       blocks.push_back(Block(id++, begin, begin + 1 + static_cast<int64_t>(random() % 8)));
     }
     int steps = 0;
-    while (const auto plan = PlanCompaction(blocks, kMaxTime, kOptions, true)) {
+    while (const auto plan = PlanCompaction(blocks, INT64_MAX, kOptions, true)) {
       ASSERT_LT(++steps, 100);
       PlanBlock merged = Block(id++, 0, 1);
-      merged.range = {kMaxTime, kMinTime};
+      merged.range = {INT64_MAX, INT64_MIN};
       merged.order = UINT64_MAX;
       std::erase_if(blocks, [&](const PlanBlock& block) {
         if (std::find(plan->begin(), plan->end(), block.id) == plan->end()) return false;
-        merged.range.min_ms = std::min(merged.range.min_ms, block.range.min_ms);
-        merged.range.max_ms = std::max(merged.range.max_ms, block.range.max_ms);
+        merged.range.min = std::min(merged.range.min, block.range.min);
+        merged.range.max = std::max(merged.range.max, block.range.max);
         merged.order = std::min(merged.order, block.order);
         return true;
       });
@@ -131,12 +131,12 @@ TEST(PlanCompaction, AlwaysEnds) {
 
 TEST(PlanRetention, ByTimeAndBySize) {
   const std::vector<PlanBlock> blocks = {Block(3, 4, 6), Block(1, 0, 2), Block(2, 2, 4)};
-  EXPECT_TRUE(PlanRetention(blocks, kMinTime, 0, 0).empty());
+  EXPECT_TRUE(PlanRetention(blocks, INT64_MIN, 0, 0).empty());
   EXPECT_EQ(PlanRetention(blocks, 3 * kHour, 0, 0), (std::vector<uint64_t>{1}));
-  EXPECT_EQ(PlanRetention(blocks, kMinTime, 250, 0), (std::vector<uint64_t>{1}));
-  EXPECT_EQ(PlanRetention(blocks, kMinTime, 250, 100), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(PlanRetention(blocks, INT64_MIN, 250, 0), (std::vector<uint64_t>{1}));
+  EXPECT_EQ(PlanRetention(blocks, INT64_MIN, 250, 100), (std::vector<uint64_t>{1, 2}));
   EXPECT_EQ(PlanRetention(blocks, 100 * kHour, 0, 0).size(), 3u);
 }
 
 }  // namespace
-}  // namespace varve::metrics
+}  // namespace varve::block
