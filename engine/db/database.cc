@@ -14,9 +14,11 @@
 #include "engine/block/container.h"
 #include "engine/block/manifest.h"
 #include "engine/db/metrics_wing.h"
+#include "engine/db/traces_wing.h"
 #include "engine/io/file_system.h"
 #include "engine/metrics/snapshot.h"
 #include "engine/metrics/tombstone.h"
+#include "engine/traces/snapshot.h"
 
 namespace varve {
 namespace {
@@ -43,8 +45,12 @@ class DatabaseImpl final : public Database {
 
   using Database::Append;
   Result<AppendResult> Append(const WriteBatch& batch, const WriteOptions& options) override;
+  using Database::AppendSpans;
+  Result<SpanAppendResult> AppendSpans(const SpanBatch& batch,
+                                       const WriteOptions& options) override;
   Status Sync() override;
   Result<std::shared_ptr<const Snapshot>> TakeSnapshot() const override;
+  Result<std::shared_ptr<const TraceSnapshot>> TakeTraceSnapshot() const override;
   Result<std::unique_ptr<BulkLoader>> StartBulkLoad() override;
   Status DeleteSeries(std::span<const Matcher> matchers, TimeRange range) override;
   Status Flush() override;
@@ -62,6 +68,7 @@ class DatabaseImpl final : public Database {
   template <typename F>
   Status ForEachWing(F&& use) const {
     VARVE_RETURN_IF_ERROR(use(*metrics_));
+    VARVE_RETURN_IF_ERROR(use(*traces_));
     return absl::OkStatus();
   }
 
@@ -83,6 +90,7 @@ class DatabaseImpl final : public Database {
   std::unique_ptr<Manifest> manifest_;
   db::WingHost host_;
   std::unique_ptr<db::MetricsStore> metrics_;
+  std::unique_ptr<db::TracesStore> traces_;
   std::unique_ptr<Scheduler> scheduler_;
   std::atomic<bool> closed_{false};
   bool opened_ = false;
@@ -91,6 +99,7 @@ class DatabaseImpl final : public Database {
   Status background_error_ ABSL_GUARDED_BY(error_mutex_);
 
   std::atomic<uint64_t> samples_appended_{0}, samples_rejected_{0}, series_created_{0};
+  std::atomic<uint64_t> spans_appended_{0}, spans_rejected_{0};
   std::atomic<uint64_t> expired_{0};
 };
 
@@ -132,6 +141,7 @@ Status DatabaseImpl::Init() {
     };
   }
   metrics_ = db::MakeMetricsStore(host_);
+  traces_ = db::MakeTracesStore(host_);
   VARVE_RETURN_IF_ERROR(OpenWings(report));
   opened_ = true;
   recovery_.elapsed = clock_->Monotonic() - started;
@@ -159,6 +169,7 @@ Status DatabaseImpl::OpenWings(const block::ManifestReport& report) {
   if (!options_.read_only && report.clean()) VARVE_RETURN_IF_ERROR(RemoveLeftovers(report));
   VARVE_RETURN_IF_ERROR(ForEachWing([&](auto& wing) { return wing.OpenWal(&recovery_); }));
   for (const auto& head : metrics_->heads()) recovery_.wal_samples += head->replayed_samples();
+  for (const auto& head : traces_->heads()) recovery_.wal_spans += head->rows();
   return absl::OkStatus();
 }
 
@@ -202,6 +213,24 @@ Result<AppendResult> DatabaseImpl::Append(const WriteBatch& batch, const WriteOp
   return result;
 }
 
+Result<SpanAppendResult> DatabaseImpl::AppendSpans(const SpanBatch& batch,
+                                                   const WriteOptions& options) {
+  SpanAppendResult result;
+  VARVE_RETURN_IF_ERROR(traces_->Append(
+      options.durability, [&](traces::Head& head, const db::LogFn& log) -> Result<bool> {
+        auto appended = head.Append(batch, options, log);
+        if (!appended.ok()) {
+          spans_rejected_ += batch.spans().size();
+          return appended.status();
+        }
+        result = std::move(*appended);
+        return true;
+      }));
+  spans_appended_ += result.spans;
+  spans_rejected_ += result.rejected;
+  return result;
+}
+
 Status DatabaseImpl::Sync() {
   if (closed_) return Closed();
   return ForEachWing([](auto& wing) { return wing.Sync(); });
@@ -212,6 +241,11 @@ Status DatabaseImpl::Sync() {
 Result<std::shared_ptr<const Snapshot>> DatabaseImpl::TakeSnapshot() const {
   if (closed_) return Closed();
   return metrics::MakeSnapshot(metrics_->TakeSources());
+}
+
+Result<std::shared_ptr<const TraceSnapshot>> DatabaseImpl::TakeTraceSnapshot() const {
+  if (closed_) return Closed();
+  return traces::MakeSnapshot(traces_->TakeSources());
 }
 
 // --- Sealing, merging, expiring ---
@@ -314,7 +348,9 @@ Status DatabaseImpl::Backup(const std::string& dir) {
   if (exists) return MakeStatus(StatusCode::kAlreadyExists, Concat(dir, ": exists already"));
   // No block may go while files are linked.
   absl::MutexLock metrics_lock(&metrics_->maintenance_mutex());
+  absl::MutexLock traces_lock(&traces_->maintenance_mutex());
   VARVE_RETURN_IF_ERROR(metrics_->SealAll());
+  VARVE_RETURN_IF_ERROR(traces_->SealAll());
   const Status status = BackupLocked(dir);
   if (!status.ok()) fs_->RemoveAll(dir).IgnoreError();
   return status;
@@ -374,12 +410,22 @@ DatabaseStats DatabaseImpl::Stats() const {
     out.head_range.min_ms = std::min(out.head_range.min_ms, head->range().min_ms);
     out.head_range.max_ms = std::max(out.head_range.max_ms, head->range().max_ms);
   }
+  for (const auto& head : traces_->heads()) {
+    out.head_spans += head->rows();
+    out.head_traces += head->trace_count();
+    out.head_bytes += head->approximate_bytes();
+  }
   for (const auto& entry : metrics_->blocks()->entries()) {
+    out.blocks.push_back(entry.block->Stats());
+  }
+  for (const auto& entry : traces_->blocks()->entries()) {
     out.blocks.push_back(entry.block->Stats());
   }
   out.samples_appended = samples_appended_;
   out.samples_rejected = samples_rejected_;
   out.series_created = series_created_;
+  out.spans_appended = spans_appended_;
+  out.spans_rejected = spans_rejected_;
   out.blocks_expired = expired_;
   out.tombstones = manifest_->state().tombstones.size();
   out.disk_bytes = DiskBytes();

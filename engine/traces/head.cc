@@ -57,8 +57,11 @@ SpanStatus KnownStatus(SpanStatus status) {
 
 size_t Head::TraceIdHash::operator()(const TraceId& id) const { return HashOf(id); }
 
-Head::Head(const Limits& limits, int64_t newest_time_ns)
-    : limits_(limits), newest_time_ns_(newest_time_ns), arena_(64 * 1024) {
+Head::Head(const Limits& limits, int64_t newest_time_ns, std::shared_ptr<Clock> clock)
+    : limits_(limits),
+      clock_(std::move(clock)),
+      newest_time_ns_(newest_time_ns),
+      arena_(64 * 1024) {
   absl::MutexLock lock(&index_mutex_);
   Intern("");
 }
@@ -378,6 +381,11 @@ void Head::RollBack(uint32_t rows) {
 }
 
 void Head::Publish() {
+  if (clock_ != nullptr) {
+    const int64_t now = clock_->NowMs() * 1'000'000;
+    if (rows() == 0) first_arrival_ns_.store(now, std::memory_order_relaxed);
+    last_arrival_ns_.store(now, std::memory_order_relaxed);
+  }
   absl::MutexLock lock(&index_mutex_);
   for (uint32_t i = rows_published_.load(std::memory_order_relaxed); i < rows_staged_; ++i) {
     const int64_t start = row_store_[i].start_ns;

@@ -16,7 +16,9 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/base/arena.h"
+#include "engine/base/clock.h"
 #include "engine/base/strings.h"
+#include "engine/block/plan.h"
 #include "engine/index/stable_vector.h"
 #include "engine/traces/source.h"
 #include "engine/traces/wal_batch.h"
@@ -103,8 +105,9 @@ struct HeadRow {
 /// they point to, never change and never move. Tables are under index_mutex_; no I/O under it.
 class Head : public std::enable_shared_from_this<Head> {
  public:
-  /// `newest_time_ns` is the newest start of all spans ever stored, INT64_MIN for none.
-  Head(const Limits& limits, int64_t newest_time_ns);
+  /// `newest_time_ns` is the newest start of all spans ever stored, INT64_MIN for none. `clock`
+  /// tells when spans come; null: it does not matter.
+  Head(const Limits& limits, int64_t newest_time_ns, std::shared_ptr<Clock> clock = nullptr);
   ~Head();
   Head(const Head&) = delete;
   Head& operator=(const Head&) = delete;
@@ -120,6 +123,11 @@ class Head : public std::enable_shared_from_this<Head> {
   int64_t newest_time_ns() const { return newest_time_ns_.load(std::memory_order_relaxed); }
   /// The starts of this head's own spans; empty when there are none.
   NsRange range() const;
+  /// When the first and the last of its spans came, in Unix ns.
+  block::TimeSpan arrivals() const {
+    return {first_arrival_ns_.load(std::memory_order_relaxed),
+            last_arrival_ns_.load(std::memory_order_relaxed)};
+  }
   /// Memory in use, estimated from what was allocated.
   uint64_t approximate_bytes() const { return bytes_.load(std::memory_order_relaxed); }
   uint64_t trace_count() const;
@@ -201,6 +209,8 @@ class Head : public std::enable_shared_from_this<Head> {
   }
 
   const Limits limits_;
+  const std::shared_ptr<Clock> clock_;
+  std::atomic<int64_t> first_arrival_ns_{0}, last_arrival_ns_{0};
   std::atomic<uint32_t> rows_published_{0};
   std::atomic<int64_t> newest_time_ns_;
   std::atomic<int64_t> min_start_ns_{INT64_MAX};

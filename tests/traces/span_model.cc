@@ -590,6 +590,7 @@ void SpanModel::Check(const TraceSnapshot& snapshot, Random* random) const {
   }
 
   // Scans.
+  if (traces_.empty()) return;
   for (int round = 0; round < 30; ++round) {
     SpanScanSpec spec;
     const size_t predicates = Below(random, 3);

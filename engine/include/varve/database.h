@@ -25,6 +25,7 @@ namespace varve {
 struct RecoveryReport {
   uint64_t wal_records = 0;
   uint64_t wal_samples = 0;
+  uint64_t wal_spans = 0;
   uint64_t wal_tail_bytes_cut = 0;  // a torn tail: bytes that no Append had acknowledged
   std::vector<Status> damage;       // each kDataLoss, with file and offset
   std::vector<std::string> quarantined;
@@ -43,9 +44,10 @@ struct BlockStats {
   uint64_t id = 0;
   std::string file;
   uint32_t level = 0;
+  std::string wing = "metrics";  // or "logs", "traces"
   TimeRange range;
-  uint64_t series = 0;
-  uint64_t samples = 0;
+  uint64_t series = 0;   // or streams, traces
+  uint64_t samples = 0;  // or entries, spans
   uint64_t bytes = 0;
   std::vector<SectionStats> sections;
   std::vector<SectionStats> codecs;  // items are samples
@@ -63,6 +65,10 @@ struct DatabaseStats {
   uint64_t samples_rejected = 0;
   uint64_t series_created = 0;
   uint64_t exemplars = 0;
+  uint64_t head_spans = 0;
+  uint64_t head_traces = 0;
+  uint64_t spans_appended = 0;
+  uint64_t spans_rejected = 0;
   uint64_t seals = 0;
   uint64_t compactions = 0;
   uint64_t compaction_failures = 0;
