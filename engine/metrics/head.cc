@@ -904,33 +904,10 @@ TimeRange Head::SeriesRange(uint32_t ordinal) const {
 std::vector<uint32_t> Head::Select(std::span<const index::CompiledMatcher> matchers,
                                    TimeRange range) const {
   std::vector<uint32_t> found;
-  std::vector<uint32_t> ranks;
   {
     absl::MutexLock lock(&index_mutex_);
     index_.Select(matchers).ToVector(&found);
-    const uint32_t slots = index_.slots();
-    if (label_order_.size() != slots) {
-      // New series are sorted among themselves and merged in.
-      const size_t known = label_order_.size();
-      std::vector<LabelView> a;
-      std::vector<LabelView> b;
-      const auto less = [&](uint32_t x, uint32_t y) {
-        index_mutex_.AssertReaderHeld();
-        index_.GetLabels(x, &a);
-        index_.GetLabels(y, &b);
-        return CompareLabels(a, b) < 0;
-      };
-      for (uint32_t i = static_cast<uint32_t>(known); i < slots; ++i) label_order_.push_back(i);
-      std::sort(label_order_.begin() + known, label_order_.end(), less);
-      std::inplace_merge(label_order_.begin(), label_order_.begin() + known, label_order_.end(),
-                         less);
-      label_rank_.resize(slots);
-      for (uint32_t rank = 0; rank < slots; ++rank) label_rank_[label_order_[rank]] = rank;
-    }
-    ranks.reserve(found.size());
-    for (const uint32_t ordinal : found) ranks.push_back(label_rank_[ordinal]);
-    std::sort(ranks.begin(), ranks.end());
-    for (size_t i = 0; i < ranks.size(); ++i) found[i] = label_order_[ranks[i]];
+    label_order_.Sort(index_, &found);
   }
   std::erase_if(found, [&](uint32_t ordinal) {
     const TimeRange own = SeriesRange(ordinal);

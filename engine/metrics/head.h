@@ -19,6 +19,7 @@
 #include "engine/base/hash.h"
 #include "engine/codec/gorilla.h"
 #include "engine/codec/histogram_codec.h"
+#include "engine/index/label_order.h"
 #include "engine/index/matchers.h"
 #include "engine/index/memory_index.h"
 #include "engine/metrics/wal_batch.h"
@@ -223,9 +224,7 @@ class Head : public std::enable_shared_from_this<Head> {
 
   mutable absl::Mutex index_mutex_;
   index::MemoryIndex index_ ABSL_GUARDED_BY(index_mutex_);
-  // Ordinals in label order, and how many of them were there when it was made.
-  mutable std::vector<uint32_t> label_rank_ ABSL_GUARDED_BY(index_mutex_);
-  mutable std::vector<uint32_t> label_order_ ABSL_GUARDED_BY(index_mutex_);
+  mutable index::LabelOrder label_order_ ABSL_GUARDED_BY(index_mutex_);
 
   struct StoredExemplar {
     uint64_t sequence;

@@ -209,83 +209,13 @@ SourcePtr MakeBlockSource(std::shared_ptr<const MetricsBlock> block,
   return std::make_shared<const BlockSource>(std::move(block), std::move(hidden));
 }
 
-MergedSeries MergedSeries::Merge(std::vector<SourcePtr> sources,
-                                 const std::vector<std::vector<uint32_t>>& selected) {
-  MergedSeries out;
-  out.sources_ = std::move(sources);
-  const auto add = [&out](Member member) { out.members_.push_back(member); };
-  const auto end_entry = [&out] { out.begins_.push_back(out.members_.size()); };
-  size_t used = 0;
-  uint32_t only = 0;
-  for (uint32_t s = 0; s < selected.size(); ++s) {
-    if (selected[s].empty()) continue;
-    ++used;
-    only = s;
-  }
-  if (used == 0) return out;
-  if (used == 1) {
-    out.members_.reserve(selected[only].size());
-    for (const uint32_t series : selected[only]) {
-      add({only, series});
-      end_entry();
-    }
-    return out;
-  }
-  // Neighbouring blocks hold mostly the same series, so most steps take one from every source:
-  // the cursors that equal the smallest are found by one comparison each.
-  struct Cursor {
-    uint32_t source;
-    size_t at = 0;
-    std::vector<LabelView> labels;
-  };
-  std::vector<Cursor> cursors;
-  for (uint32_t s = 0; s < selected.size(); ++s) {
-    if (selected[s].empty()) continue;
-    cursors.push_back({s, 0, {}});
-    out.sources_[s]->GetLabels(selected[s][0], &cursors.back().labels);
-  }
-  std::vector<size_t> smallest;
-  while (!cursors.empty()) {
-    smallest.assign(1, 0);
-    for (size_t c = 1; c < cursors.size(); ++c) {
-      const auto order = CompareLabels(cursors[c].labels, cursors[smallest[0]].labels);
-      if (order < 0) {
-        smallest.assign(1, c);
-      } else if (order == 0) {
-        smallest.push_back(c);
-      }
-    }
-    for (const size_t c : smallest) {
-      Cursor& cursor = cursors[c];
-      add({cursor.source, selected[cursor.source][cursor.at]});
-      if (++cursor.at < selected[cursor.source].size()) {
-        out.sources_[cursor.source]->GetLabels(selected[cursor.source][cursor.at], &cursor.labels);
-      }
-    }
-    end_entry();
-    std::erase_if(
-        cursors, [&](const Cursor& cursor) { return cursor.at >= selected[cursor.source].size(); });
-  }
-  return out;
-}
-
-void MergedSeries::GetLabels(size_t i, std::vector<LabelView>* out) const {
-  const Member& first = members(i)[0];
-  sources_[first.source]->GetLabels(first.series, out);
-}
-
-std::string_view MergedSeries::GetLabel(size_t i, std::string_view name) const {
-  const Member& first = members(i)[0];
-  return sources_[first.source]->GetLabel(first.series, name);
-}
-
 Status MergedSeries::GetChunks(size_t i, TimeRange range, std::vector<Chunk>* out) const {
   const std::span<const Member> all = members(i);
-  if (all.size() == 1) return sources_[all[0].source]->GetChunks(all[0].series, range, out);
+  if (all.size() == 1) return sources()[all[0].source]->GetChunks(all[0].series, range, out);
   std::vector<std::vector<Chunk>> chunks;
   for (const Member& member : all) {
     std::vector<Chunk> part;
-    VARVE_RETURN_IF_ERROR(sources_[member.source]->GetChunks(member.series, range, &part));
+    VARVE_RETURN_IF_ERROR(sources()[member.source]->GetChunks(member.series, range, &part));
     if (!part.empty()) chunks.push_back(std::move(part));
   }
   return MergeChunks(std::move(chunks), out);

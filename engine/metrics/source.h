@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/index/matchers.h"
+#include "engine/index/merged_selection.h"
 #include "engine/index/postings.h"
 #include "engine/metrics/block_reader.h"
 #include "engine/metrics/head.h"
@@ -59,31 +60,14 @@ SourcePtr MakeBlockSource(std::shared_ptr<const MetricsBlock> block,
                           std::vector<HiddenRange> hidden);
 
 /// Several sources seen as one, earlier ones winning where samples coincide.
-///
-/// The series of all sources merged by labels: entry i is a list of (source, ordinal).
-class MergedSeries {
+class MergedSeries : public index::MergedSelection<SourcePtr> {
  public:
-  /// `selected[s]` are ordinals of `sources[s]` in label order.
+  using MergedSelection::MergedSelection;
   static MergedSeries Merge(std::vector<SourcePtr> sources,
-                            const std::vector<std::vector<uint32_t>>& selected);
-
-  struct Member {
-    uint32_t source;
-    uint32_t series;
-  };
-  size_t size() const { return begins_.size() - 1; }
-  std::span<const Member> members(size_t i) const {
-    return std::span(members_).subspan(begins_[i], begins_[i + 1] - begins_[i]);
+                            const std::vector<std::vector<uint32_t>>& selected) {
+    return MergedSeries(std::move(sources), selected);
   }
-  void GetLabels(size_t i, std::vector<LabelView>* out) const;
-  std::string_view GetLabel(size_t i, std::string_view name) const;
   Status GetChunks(size_t i, TimeRange range, std::vector<Chunk>* out) const;
-  const std::vector<SourcePtr>& sources() const { return sources_; }
-
- private:
-  std::vector<SourcePtr> sources_;
-  std::vector<Member> members_;
-  std::vector<size_t> begins_{0};  // into members_, one more than there are entries
 };
 
 }  // namespace varve::metrics
