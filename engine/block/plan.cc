@@ -24,11 +24,23 @@ bool FitsWindow(const TimeSpan& range, uint32_t level, const PlanOptions& option
   return WindowOf(range.min, level, options) == WindowOf(range.max, level, options);
 }
 
-std::vector<uint64_t> IdsByOrder(std::vector<const PlanBlock*> blocks) {
+/// Returns the first neighbours in order of precedence that are together small enough: all, if
+/// there is no bound; fewer than two, if none are.
+std::vector<uint64_t> IdsByOrder(std::vector<const PlanBlock*> blocks, uint64_t bytes_max) {
   std::sort(blocks.begin(), blocks.end(),
             [](const PlanBlock* a, const PlanBlock* b) { return a->order < b->order; });
   std::vector<uint64_t> ids;
-  for (const PlanBlock* block : blocks) ids.push_back(block->id);
+  uint64_t bytes = 0;
+  for (const PlanBlock* block : blocks) {
+    if (block->bytes > bytes_max - std::min(bytes, bytes_max)) {
+      if (ids.size() >= 2) break;
+      ids.clear();
+      bytes = 0;
+      if (block->bytes > bytes_max) continue;
+    }
+    ids.push_back(block->id);
+    bytes += block->bytes;
+  }
   return ids;
 }
 
@@ -117,7 +129,9 @@ std::optional<std::vector<uint64_t>> PlanCompaction(const std::vector<PlanBlock>
       if (entangled || damaged) continue;
       const bool closed = range.max < closed_before;
       const bool many = level == 0 && members.size() >= options.early_merge_blocks;
-      if (closed || many || everything) return IdsByOrder(members);
+      if (!closed && !many && !everything) continue;
+      std::vector<uint64_t> ids = IdsByOrder(members, options.merge_bytes_max);
+      if (ids.size() >= 2) return ids;
     }
   }
   for (const PlanBlock& block : blocks) {

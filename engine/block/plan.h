@@ -57,6 +57,8 @@ struct PlanOptions {
   uint32_t levels = 5;                       // windows of 1, 3, 9 ... block ranges
   /// Blocks of the smallest window are merged early once there are this many.
   uint32_t early_merge_blocks = 4;
+  /// Merges that would exceed this are cut into smaller ones; a block that is larger is left alone.
+  uint64_t merge_bytes_max = UINT64_MAX;
 };
 
 /// Returns the index of the window of `level` that holds `time`: windows are aligned to
@@ -70,8 +72,8 @@ TimeSpan WindowRange(int64_t window, uint32_t level, const PlanOptions& options)
 std::vector<TimeSpan> PlanSeal(const std::set<int64_t>& base_windows, const PlanOptions& options,
                                size_t blocks_max = 32);
 
-/// Returns the ids of blocks to merge into one, in order of precedence, or nothing. `closed_before`:
-/// windows that end before it get no more samples.
+/// Returns the ids of blocks to merge into one, in order of precedence, or nothing.
+/// `closed_before`: windows that end before it get no more samples.
 ///
 /// Smallest windows first. All blocks of a window are taken together, since blocks of one window
 /// may overlap and precedence must stay an order. A window of level 0 is merged when it is closed

@@ -13,9 +13,12 @@
 #include "engine/base/strings.h"
 #include "engine/block/container.h"
 #include "engine/block/manifest.h"
+#include "engine/db/logs_wing.h"
 #include "engine/db/metrics_wing.h"
 #include "engine/db/traces_wing.h"
 #include "engine/io/file_system.h"
+#include "engine/logs/snapshot.h"
+#include "engine/logs/tombstone.h"
 #include "engine/metrics/snapshot.h"
 #include "engine/metrics/tombstone.h"
 #include "engine/traces/snapshot.h"
@@ -45,14 +48,20 @@ class DatabaseImpl final : public Database {
 
   using Database::Append;
   Result<AppendResult> Append(const WriteBatch& batch, const WriteOptions& options) override;
+  using Database::AppendLogs;
+  Result<LogAppendResult> AppendLogs(const LogBatch& batch, const WriteOptions& options) override;
   using Database::AppendSpans;
   Result<SpanAppendResult> AppendSpans(const SpanBatch& batch,
                                        const WriteOptions& options) override;
   Status Sync() override;
   Result<std::shared_ptr<const Snapshot>> TakeSnapshot() const override;
+  Result<std::shared_ptr<const LogSnapshot>> TakeLogSnapshot() const override;
   Result<std::shared_ptr<const TraceSnapshot>> TakeTraceSnapshot() const override;
   Result<std::unique_ptr<BulkLoader>> StartBulkLoad() override;
   Status DeleteSeries(std::span<const Matcher> matchers, TimeRange range) override;
+  Status DeleteLogs(std::span<const Matcher> matchers, NsRange range,
+                    std::span<const LineFilter> filters,
+                    std::span<const Matcher> metadata) override;
   Status Flush() override;
   Status Compact() override;
   Status Maintain() override;
@@ -68,6 +77,7 @@ class DatabaseImpl final : public Database {
   template <typename F>
   Status ForEachWing(F&& use) const {
     VARVE_RETURN_IF_ERROR(use(*metrics_));
+    VARVE_RETURN_IF_ERROR(use(*logs_));
     VARVE_RETURN_IF_ERROR(use(*traces_));
     return absl::OkStatus();
   }
@@ -90,6 +100,7 @@ class DatabaseImpl final : public Database {
   std::unique_ptr<Manifest> manifest_;
   db::WingHost host_;
   std::unique_ptr<db::MetricsStore> metrics_;
+  std::unique_ptr<db::LogsStore> logs_;
   std::unique_ptr<db::TracesStore> traces_;
   std::unique_ptr<Scheduler> scheduler_;
   std::atomic<bool> closed_{false};
@@ -99,6 +110,7 @@ class DatabaseImpl final : public Database {
   Status background_error_ ABSL_GUARDED_BY(error_mutex_);
 
   std::atomic<uint64_t> samples_appended_{0}, samples_rejected_{0}, series_created_{0};
+  std::atomic<uint64_t> entries_appended_{0}, entries_rejected_{0};
   std::atomic<uint64_t> spans_appended_{0}, spans_rejected_{0};
   std::atomic<uint64_t> expired_{0};
 };
@@ -141,6 +153,7 @@ Status DatabaseImpl::Init() {
     };
   }
   metrics_ = db::MakeMetricsStore(host_);
+  logs_ = db::MakeLogsStore(host_);
   traces_ = db::MakeTracesStore(host_);
   VARVE_RETURN_IF_ERROR(OpenWings(report));
   opened_ = true;
@@ -169,6 +182,7 @@ Status DatabaseImpl::OpenWings(const block::ManifestReport& report) {
   if (!options_.read_only && report.clean()) VARVE_RETURN_IF_ERROR(RemoveLeftovers(report));
   VARVE_RETURN_IF_ERROR(ForEachWing([&](auto& wing) { return wing.OpenWal(&recovery_); }));
   for (const auto& head : metrics_->heads()) recovery_.wal_samples += head->replayed_samples();
+  for (const auto& head : logs_->heads()) recovery_.wal_log_entries += head->replayed_entries();
   for (const auto& head : traces_->heads()) recovery_.wal_spans += head->rows();
   return absl::OkStatus();
 }
@@ -213,6 +227,25 @@ Result<AppendResult> DatabaseImpl::Append(const WriteBatch& batch, const WriteOp
   return result;
 }
 
+Result<LogAppendResult> DatabaseImpl::AppendLogs(const LogBatch& batch,
+                                                 const WriteOptions& options) {
+  VARVE_RETURN_IF_ERROR(logs_->CheckWritable());
+  auto prepared = logs::PreparedBatch::Make(batch, options_.limits, options);
+  if (!prepared.ok()) {
+    entries_rejected_ += batch.entries().size();
+    return prepared.status();
+  }
+  LogAppendResult result;
+  VARVE_RETURN_IF_ERROR(logs_->Append(
+      options.durability, [&](logs::Head& head, const db::LogFn& log) -> Result<bool> {
+        VARVE_ASSIGN_OR_RETURN(result, head.Append(&*prepared, log));
+        return !result.stale_refs;
+      }));
+  entries_appended_ += result.entries;
+  entries_rejected_ += result.rejected;
+  return result;
+}
+
 Result<SpanAppendResult> DatabaseImpl::AppendSpans(const SpanBatch& batch,
                                                    const WriteOptions& options) {
   SpanAppendResult result;
@@ -241,6 +274,11 @@ Status DatabaseImpl::Sync() {
 Result<std::shared_ptr<const Snapshot>> DatabaseImpl::TakeSnapshot() const {
   if (closed_) return Closed();
   return metrics::MakeSnapshot(metrics_->TakeSources());
+}
+
+Result<std::shared_ptr<const LogSnapshot>> DatabaseImpl::TakeLogSnapshot() const {
+  if (closed_) return Closed();
+  return logs::MakeSnapshot(logs_->TakeSources());
 }
 
 Result<std::shared_ptr<const TraceSnapshot>> DatabaseImpl::TakeTraceSnapshot() const {
@@ -337,6 +375,26 @@ Status DatabaseImpl::DeleteSeries(std::span<const Matcher> matchers, TimeRange r
       metrics::EncodeDeletion({std::vector<Matcher>(matchers.begin(), matchers.end()), range}));
 }
 
+Status DatabaseImpl::DeleteLogs(std::span<const Matcher> matchers, NsRange range,
+                                std::span<const LineFilter> filters,
+                                std::span<const Matcher> metadata) {
+  VARVE_RETURN_IF_ERROR(CheckWritable());
+  if (matchers.empty()) {
+    return MakeStatus(StatusCode::kInvalidArgument, "deleting needs at least one matcher");
+  }
+  VARVE_RETURN_IF_ERROR(index::CompileMatchers(matchers).status());
+  logs::Deletion deletion{{matchers.begin(), matchers.end()},
+                          range,
+                          {filters.begin(), filters.end()},
+                          {metadata.begin(), metadata.end()}};
+  LogScanSpec spec;
+  spec.line_filters = deletion.filters;
+  spec.metadata = deletion.metadata;
+  VARVE_RETURN_IF_ERROR(CompileLogScan(spec).status());
+  if (range.empty()) return absl::OkStatus();
+  return logs_->Delete(logs::EncodeDeletion(deletion));
+}
+
 Result<std::unique_ptr<BulkLoader>> DatabaseImpl::StartBulkLoad() {
   VARVE_RETURN_IF_ERROR(CheckWritable());
   return db::MakeBulkLoader(metrics_.get(), host_);
@@ -348,8 +406,10 @@ Status DatabaseImpl::Backup(const std::string& dir) {
   if (exists) return MakeStatus(StatusCode::kAlreadyExists, Concat(dir, ": exists already"));
   // No block may go while files are linked.
   absl::MutexLock metrics_lock(&metrics_->maintenance_mutex());
+  absl::MutexLock logs_lock(&logs_->maintenance_mutex());
   absl::MutexLock traces_lock(&traces_->maintenance_mutex());
   VARVE_RETURN_IF_ERROR(metrics_->SealAll());
+  VARVE_RETURN_IF_ERROR(logs_->SealAll());
   VARVE_RETURN_IF_ERROR(traces_->SealAll());
   const Status status = BackupLocked(dir);
   if (!status.ok()) fs_->RemoveAll(dir).IgnoreError();
@@ -417,6 +477,21 @@ DatabaseStats DatabaseImpl::Stats() const {
   }
   for (const auto& entry : metrics_->blocks()->entries()) {
     out.blocks.push_back(entry.block->Stats());
+  }
+  for (const auto& head : logs_->heads()) {
+    out.logs.head_streams = std::max(out.logs.head_streams, head->stream_count());
+    out.logs.head_entries += head->entries();
+    out.logs.head_line_bytes += head->line_bytes();
+    out.logs.head_bytes += head->approximate_bytes();
+    if (head->entries() == 0) continue;
+    out.logs.head_range.min_ns = std::min(out.logs.head_range.min_ns, head->range().min_ns);
+    out.logs.head_range.max_ns = std::max(out.logs.head_range.max_ns, head->range().max_ns);
+  }
+  out.logs.wal_bytes = logs_->log()->bytes();
+  out.logs.entries_appended = entries_appended_;
+  out.logs.entries_rejected = entries_rejected_;
+  for (const auto& entry : logs_->blocks()->entries()) {
+    out.logs.blocks.push_back(entry.block->Stats());
   }
   for (const auto& entry : traces_->blocks()->entries()) {
     out.blocks.push_back(entry.block->Stats());

@@ -7,6 +7,7 @@
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
+#include "engine/index/value_scan.h"
 
 namespace varve {
 
@@ -14,6 +15,8 @@ struct LogScan::Filter {
   LineFilter::Op op;
   std::vector<std::string> needles;
   std::vector<std::unique_ptr<re2::RE2>> patterns;
+
+  bool wanted() const { return op == LineFilter::Op::kContains || op == LineFilter::Op::kMatches; }
 
   bool Any(std::string_view line) const {
     for (const std::string& needle : needles) {
@@ -56,15 +59,54 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
     scan->filters_.push_back(std::move(filter));
   }
   VARVE_ASSIGN_OR_RETURN(scan->metadata_, index::CompileMatchers(spec.metadata));
+  if (spec.lines != LogScanSpec::Lines::kBytes || !spec.with_metadata ||
+      !spec.metadata_names.empty()) {
+    LogScanSpec whole = spec;
+    whole.lines = LogScanSpec::Lines::kBytes;
+    whole.with_metadata = true;
+    whole.metadata_names.clear();
+    VARVE_ASSIGN_OR_RETURN(scan->whole_, Make(whole));
+  }
   return std::shared_ptr<const LogScan>(std::move(scan));
 }
 
 bool LogScan::MatchesLine(std::string_view line) const {
-  return std::all_of(filters_.begin(), filters_.end(), [line](const Filter& filter) {
-    const bool wanted =
-        filter.op == LineFilter::Op::kContains || filter.op == LineFilter::Op::kMatches;
-    return filter.Any(line) == wanted;
-  });
+  return std::all_of(filters_.begin(), filters_.end(),
+                     [line](const Filter& filter) { return filter.Any(line) == filter.wanted(); });
+}
+
+void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
+                                std::vector<uint32_t>* selected) const {
+  std::vector<uint32_t> hits;
+  for (const Filter& filter : filters_) {
+    if (selected->empty()) return;
+    const uint32_t first = selected->front();
+    const uint32_t last = selected->back();
+    const bool dense = last - first + 1 == selected->size();
+    if (dense && filter.patterns.empty() && filter.needles.size() == 1 &&
+        !filter.needles[0].empty()) {
+      // One search over all lines at once.
+      hits.clear();
+      index::FindStringsWith(text.data(), line_begin.subspan(first, last - first + 2),
+                             filter.needles[0], [&](uint32_t i) { hits.push_back(first + i); });
+      if (filter.wanted()) {
+        selected->swap(hits);
+      } else {
+        size_t at = 0;
+        std::erase_if(*selected, [&](uint32_t row) {
+          if (at == hits.size() || hits[at] != row) return false;
+          ++at;
+          return true;
+        });
+      }
+      continue;
+    }
+    std::erase_if(*selected, [&](uint32_t row) {
+      const std::string_view line =
+          text.substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
+      return filter.Any(line) != filter.wanted();
+    });
+  }
 }
 
 bool LogScan::MatchesMetadata(LabelsView metadata) const {

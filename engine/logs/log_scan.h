@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +22,17 @@ class LogScan {
   ~LogScan();
 
   const LogScanSpec& spec() const { return spec_; }
+  /// The same filters and range, returning whole lines and all metadata: what merging needs.
+  const LogScan& whole() const { return whole_ == nullptr ? *this : *whole_; }
+  bool tests_lines() const { return !filters_.empty(); }
+  bool tests_metadata() const { return !metadata_.empty(); }
+  const std::vector<index::CompiledMatcher>& metadata() const { return metadata_; }
+
+  /// Keeps those of the rows in `selected` (ascending) whose lines match. Line i is
+  /// text[line_begin[i], line_begin[i + 1]); index::kScanPadding bytes behind the last are
+  /// readable.
+  void KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
+                         std::vector<uint32_t>* selected) const;
   /// Tests a line against all line filters.
   bool MatchesLine(std::string_view line) const;
   /// Tests an entry's structured metadata against all of spec().metadata.
@@ -30,6 +43,7 @@ class LogScan {
   LogScan();
 
   LogScanSpec spec_;
+  std::shared_ptr<const LogScan> whole_;
   std::vector<Filter> filters_;
   std::vector<index::CompiledMatcher> metadata_;
 };

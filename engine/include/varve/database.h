@@ -25,6 +25,7 @@ namespace varve {
 struct RecoveryReport {
   uint64_t wal_records = 0;
   uint64_t wal_samples = 0;
+  uint64_t wal_log_entries = 0;
   uint64_t wal_spans = 0;
   uint64_t wal_tail_bytes_cut = 0;  // a torn tail: bytes that no Append had acknowledged
   std::vector<Status> damage;       // each kDataLoss, with file and offset
@@ -52,6 +53,30 @@ struct BlockStats {
   std::vector<SectionStats> sections;
   std::vector<SectionStats> codecs;  // items are samples
 };
+struct LogBlockStats {
+  uint64_t id = 0;
+  std::string file;
+  uint32_t level = 0;
+  NsRange range;
+  uint64_t streams = 0;
+  uint64_t entries = 0;
+  uint64_t line_bytes = 0;  // raw
+  uint64_t bytes = 0;
+  std::vector<SectionStats> sections;
+  std::vector<SectionStats> columns;  // what row groups are made of; items are entries
+};
+/// What is stored of logs.
+struct LogStats {
+  uint64_t head_streams = 0;
+  uint64_t head_entries = 0;
+  uint64_t head_line_bytes = 0;  // raw
+  uint64_t head_bytes = 0;       // memory
+  NsRange head_range{kMaxTime, kMinTime};
+  uint64_t wal_bytes = 0;
+  uint64_t entries_appended = 0;
+  uint64_t entries_rejected = 0;
+  std::vector<LogBlockStats> blocks;
+};
 struct DatabaseStats {
   uint64_t head_series = 0;
   uint64_t head_samples = 0;
@@ -78,6 +103,7 @@ struct DatabaseStats {
   bool read_only = false;  // since a failed sync, or opened so
   Status background_error;
   std::vector<BlockStats> blocks;
+  LogStats logs;
 };
 
 /// Appends whole series to blocks without WAL or head: for imports. Rows become visible and

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+
+#include "engine/block/container.h"
+
+namespace varve::logs {
+
+/// Section types of a logs block. Spec: engine/docs/format/logs-block.md. These values live on
+/// disk: add, never renumber.
+inline constexpr block::SectionType kLabelsSection = 1;
+inline constexpr block::SectionType kDirectorySection = 2;
+inline constexpr block::SectionType kGroupsSection = 3;
+inline constexpr block::SectionType kFiltersSection = 4;
+
+/// A row group is closed when its lines reach this, or its rows the other; a single longer line
+/// makes a group of its own.
+inline constexpr uint64_t kGroupLineBytes = 1u << 20;
+inline constexpr uint32_t kGroupRows = 64 * 1024;
+
+/// Bounds that readers check before they allocate.
+inline constexpr uint64_t kGroupRawBytesMax = uint64_t{1} << 30;
+inline constexpr uint32_t kGroupRowsMax = 1u << 20;
+
+}  // namespace varve::logs

@@ -1,0 +1,285 @@
+#include "engine/logs/block_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "engine/block/container.h"
+#include "engine/logs/block_format.h"
+#include "engine/logs/columns.h"
+#include "engine/logs/line_codec.h"
+#include "engine/logs/line_filter.h"
+#include "engine/logs/rows.h"
+
+namespace varve::logs {
+namespace {
+
+constexpr std::array<block::SectionType, 4> kKnownSections = {kLabelsSection, kDirectorySection,
+                                                              kGroupsSection, kFiltersSection};
+
+class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_this<LogsBlockImpl> {
+ public:
+  explicit LogsBlockImpl(std::shared_ptr<const block::BlockReader> file) : file_(std::move(file)) {}
+
+  Status Init() {
+    if (file_->meta().wing != block::Wing::kLogs) {
+      return DataLossError(file_->path(), 0, "not a block of logs");
+    }
+    VARVE_RETURN_IF_ERROR(file_->CheckKnown(kKnownSections));
+    VARVE_ASSIGN_OR_RETURN(groups_, file_->Paged(kGroupsSection));
+    VARVE_ASSIGN_OR_RETURN(filters_, file_->Paged(kFiltersSection));
+    VARVE_ASSIGN_OR_RETURN(const std::string_view labels, file_->Section(kLabelsSection));
+    VARVE_ASSIGN_OR_RETURN(
+        labels_,
+        index::LabelIndexView::Open(labels, file_->path(), file_->Find(kLabelsSection)->offset));
+    VARVE_ASSIGN_OR_RETURN(const std::string_view directory, file_->Section(kDirectorySection));
+    VARVE_RETURN_IF_ERROR(DecodeDirectory(directory, labels_->size(), groups_->size(),
+                                          filters_->size(), file_->path(),
+                                          file_->Find(kDirectorySection)->offset, &directory_));
+    uint64_t rows = 0;
+    for (const LogsPart& part : directory_.parts) {
+      range_.min_ns = std::min(range_.min_ns, part.min_time_ns);
+      range_.max_ns = std::max(range_.max_ns, part.max_time_ns);
+      rows += part.rows;
+    }
+    const block::BlockMeta& meta = file_->meta();
+    if (rows != meta.rows || meta.series != labels_->size() || meta.min_time != range_.min_ns ||
+        meta.max_time != range_.max_ns) {
+      return DataLossError(file_->path(), file_->Find(kDirectorySection)->offset,
+                           "directory and meta disagree");
+    }
+    return absl::OkStatus();
+  }
+
+  const block::BlockMeta& meta() const override { return file_->meta(); }
+  NsRange range() const override { return range_; }
+  NsRange StreamRange(uint32_t stream) const override {
+    const std::span<const LogsPart> parts = parts_of(stream);
+    return {parts.front().min_time_ns, parts.back().max_time_ns};
+  }
+  const index::LabelIndexView& labels() const override { return *labels_; }
+  std::span<const LogsPart> parts_of(uint32_t stream) const override {
+    const uint32_t begin = directory_.stream_part[stream];
+    return std::span(directory_.parts).subspan(begin, directory_.stream_part[stream + 1] - begin);
+  }
+  uint32_t index_of(const LogsPart& part) const override {
+    return static_cast<uint32_t>(&part - directory_.parts.data());
+  }
+  const BlockDirectory& directory() const override { return directory_; }
+
+  Status ReadPart(uint32_t index, const LogScan& scan,
+                  std::span<const std::shared_ptr<const LogScan>> hidden, LogRows* out,
+                  LogScanStats* stats) const override {
+    const LogsPart& part = directory_.parts[index];
+    const LogsGroup& group = directory_.groups[part.group];
+    const LogScanSpec& spec = scan.spec();
+    ++stats->groups;
+    RowStorage* storage = StorageOf(out);
+    const auto nothing = [&] {
+      EmitRows(scan, Rows(), {}, out);
+      return absl::OkStatus();
+    };
+    if (!spec.range.Overlaps({part.min_time_ns, part.max_time_ns})) {
+      stats->bytes_skipped_time += part.line_bytes;
+      return nothing();
+    }
+    if (group.filter_bytes > 0 && (scan.tests_lines() || scan.tests_metadata())) {
+      VARVE_ASSIGN_OR_RETURN(const std::string_view filter,
+                             filters_->Read(group.filter_offset, group.filter_bytes));
+      VARVE_ASSIGN_OR_RETURN(const bool may, FilterMayMatch(filter, scan));
+      if (!may) {
+        stats->bytes_skipped_filter += part.line_bytes;
+        return nothing();
+      }
+    }
+    bool lines = scan.tests_lines() || spec.lines != LogScanSpec::Lines::kNone;
+    bool metadata = scan.tests_metadata() || spec.with_metadata;
+    for (const auto& one : hidden) {
+      lines = lines || one->tests_lines();
+      metadata = metadata || one->tests_metadata();
+    }
+    VARVE_RETURN_IF_ERROR(Load(part.group, lines, metadata, storage, stats));
+    const Rows& rows = storage->rows;
+    // Rows of the part ascend; those of a group shared by streams do not.
+    SelectRows(scan, rows, part.row, part.row + part.rows, &storage->selected);
+    for (const auto& one : hidden) {
+      if (storage->selected.empty()) break;
+      std::vector<uint32_t> gone;
+      SelectRows(*one, rows, part.row, part.row + part.rows, &gone);
+      std::erase_if(storage->selected, [&, at = size_t{0}](uint32_t row) mutable {
+        while (at < gone.size() && gone[at] < row) ++at;
+        return at < gone.size() && gone[at] == row;
+      });
+    }
+    stats->entries += part.rows;
+    stats->line_bytes += part.line_bytes;
+    stats->entries_matched += storage->selected.size();
+    EmitRows(scan, rows, storage->selected, out);
+    return absl::OkStatus();
+  }
+
+  bool MayContain(const LogScan& scan) const override { return true; }
+
+  void MetadataNames(const std::vector<uint32_t>& streams, NsRange range,
+                     std::vector<std::string>* out) const override {
+    std::vector<bool> seen(directory_.metadata_names.size());
+    for (const uint32_t stream : streams) {
+      for (const LogsPart& part : parts_of(stream)) {
+        if (!range.Overlaps({part.min_time_ns, part.max_time_ns})) continue;
+        for (const uint32_t name : directory_.groups[part.group].metadata_names) seen[name] = true;
+      }
+    }
+    for (size_t i = 0; i < seen.size(); ++i) {
+      if (seen[i]) out->push_back(directory_.metadata_names[i]);
+    }
+  }
+
+  LogBlockStats Stats() const override {
+    LogBlockStats out;
+    out.id = meta().id;
+    out.file = file_->path();
+    out.level = meta().level;
+    out.range = range_;
+    out.streams = meta().series;
+    out.entries = meta().rows;
+    out.bytes = meta().bytes;
+    SectionStats times{"times"}, lines{"lines"}, metadata{"metadata"}, filters{"filters"};
+    for (const LogsGroup& group : directory_.groups) {
+      out.line_bytes += group.line_bytes;
+      times.bytes += group.time_bytes;
+      lines.bytes += group.text_bytes;
+      metadata.bytes += group.metadata_bytes;
+      filters.bytes += group.filter_bytes;
+    }
+    times.items = lines.items = meta().rows;
+    lines.raw_bytes = out.line_bytes;
+    out.columns = {times, lines, metadata, filters};
+    for (const block::SectionInfo& section : file_->sections()) {
+      SectionStats stats;
+      switch (section.type) {
+        case kLabelsSection:
+          stats.name = "labels";
+          break;
+        case kDirectorySection:
+          stats.name = "directory";
+          break;
+        case kGroupsSection:
+          stats.name = "groups";
+          break;
+        case kFiltersSection:
+          stats.name = "filters";
+          break;
+        default:
+          stats.name = "meta";
+          break;
+      }
+      stats.bytes = section.stored_bytes();
+      stats.raw_bytes = section.raw_bytes;
+      stats.items = section.items;
+      out.sections.push_back(std::move(stats));
+    }
+    return out;
+  }
+
+  std::vector<Status> VerifyAll() const override {
+    std::vector<Status> damage = file_->VerifyAll();
+    if (!damage.empty()) return damage;
+    RowStorage storage;
+    LogScanStats stats;
+    for (uint32_t g = 0; g < directory_.groups.size(); ++g) {
+      const Status status = Load(g, true, true, &storage, &stats);
+      if (!status.ok()) damage.push_back(status);
+    }
+    return damage;
+  }
+
+ private:
+  /// Decodes what is not decoded yet of a row group.
+  Status Load(uint32_t index, bool lines, bool metadata, RowStorage* storage,
+              LogScanStats* stats) const {
+    const LogsGroup& group = directory_.groups[index];
+    Rows& rows = storage->rows;
+    if (storage->owner.get() != this || storage->group != index) {
+      storage->owner = nullptr;
+      rows.Clear();
+      storage->has_lines = storage->has_metadata = false;
+      VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
+                             groups_->Read(group.offset, group.time_bytes));
+      VARVE_RETURN_IF_ERROR(At(group.offset, DecodeTimes(bytes, group.rows, &rows.times)));
+      VARVE_RETURN_IF_ERROR(CheckTimes(index, rows.times));
+      storage->owner = shared_from_this();
+      storage->group = index;
+      ++stats->groups_read;
+    }
+    if (lines && !storage->has_lines) {
+      const uint64_t offset = group.offset + group.time_bytes;
+      VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, groups_->Read(offset, group.text_bytes));
+      const Status status = DecodeLines(bytes, group.rows, group.line_bytes, &rows);
+      if (!status.ok()) storage->owner = nullptr;
+      VARVE_RETURN_IF_ERROR(At(offset, status));
+      storage->has_lines = true;
+      stats->bytes_decompressed += group.line_bytes;
+      stats->bytes_compressed += group.text_bytes;
+    }
+    if (metadata && !storage->has_metadata) {
+      if (group.metadata_bytes > 0) {
+        const uint64_t offset = group.offset + group.time_bytes + group.text_bytes;
+        VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
+                               groups_->Read(offset, group.metadata_bytes));
+        std::vector<std::string_view> names;
+        for (const uint32_t name : group.metadata_names) {
+          names.push_back(directory_.metadata_names[name]);
+        }
+        const Status status = DecodeMetadata(bytes, group.rows, names, &rows);
+        if (!status.ok()) storage->owner = nullptr;
+        VARVE_RETURN_IF_ERROR(At(offset, status));
+        stats->bytes_compressed += group.metadata_bytes;
+      }
+      storage->has_metadata = true;
+    }
+    return absl::OkStatus();
+  }
+
+  /// What the directory says of the times must hold: chunks are merged by it.
+  Status CheckTimes(uint32_t index, const std::vector<int64_t>& times) const {
+    const LogsGroup& group = directory_.groups[index];
+    for (size_t p = group.first_part;
+         p < directory_.parts.size() && directory_.parts[p].group == index; ++p) {
+      const LogsPart& part = directory_.parts[p];
+      const auto begin = times.begin() + part.row;
+      if (*begin != part.min_time_ns || *(begin + part.rows - 1) != part.max_time_ns ||
+          !std::is_sorted(begin, begin + part.rows)) {
+        return At(group.offset, DataLossError("times", 0, "directory and times disagree"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  /// Puts file and offset into an error of a decoder.
+  Status At(uint64_t offset, const Status& status) const {
+    if (status.ok()) return status;
+    return DataLossError(file_->path(), file_->Find(kGroupsSection)->offset + offset,
+                         ToStd(status.message()));
+  }
+
+  const std::shared_ptr<const block::BlockReader> file_;
+  const block::PagedSection* groups_ = nullptr;
+  const block::PagedSection* filters_ = nullptr;
+  std::unique_ptr<index::LabelIndexView> labels_;
+  BlockDirectory directory_;
+  NsRange range_{kMaxTime, kMinTime};
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const LogsBlock>> LogsBlock::Open(io::FileSystem& fs,
+                                                         const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(auto file, block::BlockReader::Open(fs, path));
+  auto block = std::make_shared<LogsBlockImpl>(std::move(file));
+  VARVE_RETURN_IF_ERROR(block->Init());
+  return std::shared_ptr<const LogsBlock>(std::move(block));
+}
+
+}  // namespace varve::logs

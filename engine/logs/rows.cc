@@ -1,0 +1,120 @@
+#include "engine/logs/rows.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/base/hash.h"
+
+namespace varve::logs {
+
+void Rows::Clear() {
+  times.clear();
+  text.clear();
+  line_begin.clear();
+  metadata_begin.clear();
+  metadata.clear();
+  metadata_text.clear();
+  ascending = true;
+}
+
+RowStorage* StorageOf(LogRows* out) {
+  if (out->storage == nullptr) out->storage = std::make_shared<RowStorage>();
+  return static_cast<RowStorage*>(out->storage.get());
+}
+
+void SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
+                std::vector<uint32_t>* selected) {
+  selected->clear();
+  const NsRange range = scan.spec().range;
+  if (rows.ascending) {
+    const auto first = rows.times.begin();
+    begin =
+        static_cast<uint32_t>(std::lower_bound(first + begin, first + end, range.min_ns) - first);
+    end = static_cast<uint32_t>(std::upper_bound(first + begin, first + end, range.max_ns) - first);
+    selected->resize(end - begin);
+    std::iota(selected->begin(), selected->end(), begin);
+  } else {
+    for (uint32_t row = begin; row < end; ++row) {
+      if (range.Contains(rows.times[row])) selected->push_back(row);
+    }
+  }
+  if (scan.tests_metadata()) {
+    std::erase_if(*selected,
+                  [&](uint32_t row) { return !scan.MatchesMetadata(rows.metadata_of(row)); });
+  }
+  if (scan.tests_lines()) scan.KeepMatchingLines(rows.text, rows.line_begin, selected);
+}
+
+void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected) {
+  if (!rows.ascending) {
+    std::stable_sort(selected->begin(), selected->end(),
+                     [&](uint32_t a, uint32_t b) { return rows.times[a] < rows.times[b]; });
+  }
+  // Runs of one time are short, or hashed where they are not.
+  constexpr size_t kHashedRun = 16;
+  size_t kept = 0;
+  absl::flat_hash_map<uint64_t, std::vector<uint32_t>> seen;
+  const auto same = [&](uint32_t a, uint32_t b) {
+    return rows.line(a) == rows.line(b) && SameMetadata(rows.metadata_of(a), rows.metadata_of(b));
+  };
+  for (size_t i = 0; i < selected->size();) {
+    size_t end = i + 1;
+    const int64_t time = rows.times[(*selected)[i]];
+    while (end < selected->size() && rows.times[(*selected)[end]] == time) ++end;
+    const size_t run = kept;
+    const bool hashed = end - i > kHashedRun;
+    if (hashed) seen.clear();
+    for (; i < end; ++i) {
+      const uint32_t row = (*selected)[i];
+      bool repeated = false;
+      if (hashed) {
+        std::vector<uint32_t>& others = seen[Hash64(rows.line(row))];
+        repeated = std::any_of(others.begin(), others.end(),
+                               [&](uint32_t other) { return same(other, row); });
+        if (!repeated) others.push_back(row);
+      } else {
+        for (size_t k = run; k < kept && !repeated; ++k) repeated = same((*selected)[k], row);
+      }
+      if (!repeated) (*selected)[kept++] = row;
+    }
+  }
+  selected->resize(kept);
+}
+
+void EmitRows(const LogScan& scan, const Rows& rows, const std::vector<uint32_t>& selected,
+              LogRows* out) {
+  const LogScanSpec& spec = scan.spec();
+  out->times_ns.clear();
+  out->lines.clear();
+  out->line_lengths.clear();
+  out->metadata_begin.clear();
+  out->metadata.clear();
+  out->times_ns.reserve(selected.size());
+  for (const uint32_t row : selected) out->times_ns.push_back(rows.times[row]);
+  if (spec.lines == LogScanSpec::Lines::kBytes) {
+    out->lines.reserve(selected.size());
+    for (const uint32_t row : selected) out->lines.push_back(rows.line(row));
+  } else if (spec.lines == LogScanSpec::Lines::kLengths) {
+    out->line_lengths.reserve(selected.size());
+    for (const uint32_t row : selected) {
+      out->line_lengths.push_back(rows.line_begin[row + 1] - rows.line_begin[row]);
+    }
+  }
+  if (!spec.with_metadata) return;
+  out->metadata_begin.reserve(selected.size() + 1);
+  out->metadata_begin.push_back(0);
+  for (const uint32_t row : selected) {
+    for (const LabelView& label : rows.metadata_of(row)) {
+      if (!spec.metadata_names.empty() &&
+          std::find(spec.metadata_names.begin(), spec.metadata_names.end(), label.name) ==
+              spec.metadata_names.end()) {
+        continue;
+      }
+      out->metadata.push_back(label);
+    }
+    out->metadata_begin.push_back(static_cast<uint32_t>(out->metadata.size()));
+  }
+}
+
+}  // namespace varve::logs

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/logs/log_scan.h"
+#include "varve/log_scan.h"
+
+namespace varve::logs {
+
+/// One entry on its way in.
+struct EntryView {
+  int64_t time_ns = 0;
+  std::string_view line;
+  LabelsView metadata;
+  uint32_t stream = 0;  // of the batch
+};
+
+/// Decoded entries of a page or a row group as columns. Lines lie one after the other in `text`,
+/// with index::kScanPadding readable bytes behind them, so that one search covers all.
+struct Rows {
+  std::vector<int64_t> times;
+  std::string text;
+  std::vector<uint32_t> line_begin;      // rows + 1
+  std::vector<uint32_t> metadata_begin;  // rows + 1; empty: no entry has metadata
+  std::vector<LabelView> metadata;       // into metadata_text, or into what outlives the rows
+  std::string metadata_text;
+  bool ascending = true;  // in time
+
+  uint32_t size() const { return static_cast<uint32_t>(times.size()); }
+  std::string_view line(uint32_t row) const {
+    return std::string_view(text).substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
+  }
+  LabelsView metadata_of(uint32_t row) const {
+    if (metadata_begin.empty()) return {};
+    return LabelsView(metadata).subspan(metadata_begin[row],
+                                        metadata_begin[row + 1] - metadata_begin[row]);
+  }
+  void Clear();
+};
+
+/// What LogRows::storage holds for every chunk of this wing: the page or row group decoded last,
+/// and the parts of a merge.
+struct RowStorage {
+  std::shared_ptr<const void> owner;  // of what is decoded; null: nothing
+  uint64_t group = 0;                 // which one of the owner's
+  Rows rows;
+  bool has_lines = false;
+  bool has_metadata = false;
+  std::vector<uint32_t> selected;
+  std::vector<LogRows> parts;
+  std::string scratch;
+};
+/// Returns the storage of `out`, made if missing.
+RowStorage* StorageOf(LogRows* out);
+
+/// Replaces `selected` by the rows in [begin, end) that `scan` asks for, in order. Lines and
+/// metadata must be decoded where the scan tests them.
+void SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
+                std::vector<uint32_t>* selected);
+/// Sorts `selected` by time, ties as they are, and drops all but the first of equal entries.
+/// Precondition: lines and metadata are decoded.
+void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected);
+/// Fills the columns of `out` that `scan` asks for with the selected rows.
+void EmitRows(const LogScan& scan, const Rows& rows, const std::vector<uint32_t>& selected,
+              LogRows* out);
+
+/// Tells that two entries are the same but for their place.
+inline bool SameMetadata(LabelsView a, LabelsView b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
+}
+
+}  // namespace varve::logs
