@@ -9,6 +9,7 @@
 #include "engine/base/coding.h"
 #include "engine/base/hash.h"
 #include "engine/base/macros.h"
+#include "engine/traces/block_format.h"
 
 namespace varve::traces {
 namespace {
@@ -264,9 +265,10 @@ std::string Head::CheckAttributes(AttributesView attributes, uint64_t* count, ui
                     " is malformed or nested deeper than ", limits_.attribute_depth_max);
     }
   }
-  if (*count > limits_.attributes_max) {
+  const uint64_t count_max = std::min(limits_.attributes_max, kSpanPartsMax);
+  if (*count > count_max) {
     *reason = SpanRejectReason::kTooLarge;
-    return Concat(*count, " attributes; at most ", limits_.attributes_max, " are allowed");
+    return Concat(*count, " attributes; at most ", count_max, " are allowed");
   }
   if (*bytes > limits_.span_bytes_max) {
     *reason = SpanRejectReason::kTooLarge;
@@ -280,6 +282,11 @@ std::string Head::CheckSpan(const SpanBatch& batch, const SpanBatch::Span& span,
   *reason = SpanRejectReason::kInvalidId;
   if (span.trace_id.empty()) return "trace id is zero";
   if (span.span_id.empty()) return "span id is zero";
+  if (uint64_t{span.events.count} + span.links.count > kSpanPartsMax) {
+    *reason = SpanRejectReason::kTooLarge;
+    return Concat(uint64_t{span.events.count} + span.links.count, " events and links; at most ",
+                  kSpanPartsMax, " are allowed");
+  }
   uint64_t count = 0;
   uint64_t bytes = span.name.size() + span.trace_state.size() + span.status_message.size();
   std::string fault = CheckAttributes(batch.attributes(span.attributes), &count, &bytes, reason);

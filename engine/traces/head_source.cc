@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "engine/base/macros.h"
 #include "engine/traces/head.h"
 
@@ -260,6 +262,75 @@ class HeadSource final : public Source {
   Result<bool> AddTagValues(const SpanField&, size_t,
                             std::set<TraceSnapshot::TagValue>*) const override {
     return false;
+  }
+
+  Status AddSurvey(NsRange range, Survey* out) const override {
+    struct Facts {
+      uint64_t count = 0;
+      uint32_t last = Head::kNone;
+      bool plain = false;
+      absl::flat_hash_set<uint32_t> values;
+      void AddText(uint32_t text) {
+        ++count;
+        if (plain || text == last) return;
+        last = text;
+        values.insert(text);
+        if (values.size() > kDictionaryValuesMax) {
+          plain = true;
+          values.clear();
+        }
+      }
+    };
+    Facts texts[kAttributeChunks];
+    absl::flat_hash_map<uint64_t, Facts> columns;
+    const auto add = [&](Family family, const HeadAttributes& attributes) {
+      for (const HeadAttribute& attribute : attributes.view()) {
+        Facts& facts = columns[uint64_t{attribute.key} << 8 | static_cast<uint64_t>(family) << 4 |
+                               static_cast<uint64_t>(attribute.type)];
+        if (IsTextType(attribute.type)) {
+          facts.AddText(static_cast<uint32_t>(attribute.bits));
+        } else {
+          ++facts.count;
+        }
+      }
+    };
+    for (uint32_t r = 0; r < rows_; ++r) {
+      const HeadRow& row = head_->row(r);
+      if (!range.Contains(row.start_ns)) continue;
+      ++out->spans;
+      texts[kNamesChunk].AddText(row.name);
+      texts[kTraceStatesChunk].AddText(row.trace_state);
+      texts[kStatusMessagesChunk].AddText(row.status_message);
+      add(Family::kSpan, row.attributes);
+      for (const HeadEvent& event : std::span(row.events, row.event_count)) {
+        texts[kEventNamesChunk].AddText(event.name);
+        add(Family::kEvent, event.attributes);
+      }
+      for (const HeadLink& link : std::span(row.links, row.link_count)) {
+        texts[kLinkStatesChunk].AddText(link.trace_state);
+        add(Family::kLink, link.attributes);
+      }
+    }
+    const auto give = [&](const ColumnName& name, const Facts& facts) {
+      ColumnFacts& to = out->columns()[name];
+      to.count += facts.count;
+      to.plain = to.plain || facts.plain;
+      if (to.plain) return;
+      for (const uint32_t text : facts.values) to.values.insert(head_->string(text));
+    };
+    for (const uint32_t chunk : kTextChunks) {
+      ColumnName name;
+      name.text_chunk = chunk;
+      give(name, texts[chunk]);
+    }
+    for (const auto& [code, facts] : columns) {
+      ColumnName name;
+      name.family = static_cast<Family>(code >> 4 & 15);
+      name.type = static_cast<ValueType>(code & 15);
+      name.key = head_->key(static_cast<uint32_t>(code >> 8));
+      give(name, facts);
+    }
+    return absl::OkStatus();
   }
 
   Result<std::vector<TracePiece>> ListTraces(NsRange range) const override {

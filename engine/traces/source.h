@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/traces/scan.h"
+#include "engine/traces/survey.h"
 #include "varve/span_batch.h"
 #include "varve/span_scan.h"
 
@@ -101,6 +102,8 @@ class Source {
   virtual Result<bool> AddTagValues(const SpanField& field, size_t limit,
                                     std::set<TraceSnapshot::TagValue>* out) const = 0;
 
+  /// Adds what is known of the values of columns, of spans that start in `range` or of more.
+  virtual Status AddSurvey(NsRange range, Survey* out) const = 0;
   /// Lists the traces with spans that start in `range`, ordered by start, then id.
   virtual Result<std::vector<TracePiece>> ListTraces(NsRange range) const = 0;
   /// Appends the spans of a piece that start in `range`. Neighbours are cheap to read in order.

@@ -1,0 +1,250 @@
+#include <gtest/gtest.h>
+
+#include "engine/base/strings.h"
+#include "engine/io/memory_file_system.h"
+#include "engine/traces/block_reader.h"
+#include "engine/traces/head.h"
+#include "engine/traces/seal.h"
+#include "engine/traces/snapshot.h"
+#include "tests/traces/span_model.h"
+
+namespace varve::traces {
+namespace {
+
+const LogFn kNoLog = [](std::span<const std::string_view>) { return absl::OkStatus(); };
+
+class TracesBlock : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_TRUE(fs_->MakeDirs("blocks").ok()); }
+  block::SealTarget Target() {
+    return {fs_, "blocks", [this] { return ++last_id_; }};
+  }
+  std::shared_ptr<Head> HeadOf(const std::vector<const SpanBatch*>& batches) {
+    auto head = std::make_shared<Head>(Limits(), INT64_MIN);
+    for (const SpanBatch* batch : batches) {
+      const auto result = head->Append(*batch, {}, kNoLog);
+      EXPECT_TRUE(result.ok()) << result.status().ToString();
+    }
+    return head;
+  }
+  std::shared_ptr<const TraceBlock> Open(uint64_t id) {
+    auto block = TraceBlock::Open(*fs_, io::JoinPath("blocks", block::BlockFileName(id)));
+    EXPECT_TRUE(block.ok()) << block.status().ToString();
+    return block.ok() ? *block : nullptr;
+  }
+  std::vector<SourcePtr> Seal(const SourcePtr& head, const block::PlanOptions& plan) {
+    const auto metas = SealHead(head, {}, plan, Target());
+    EXPECT_TRUE(metas.ok()) << metas.status().ToString();
+    std::vector<SourcePtr> out;
+    if (!metas.ok()) return out;
+    for (const block::BlockMeta& meta : *metas) {
+      auto block = Open(meta.id);
+      EXPECT_TRUE(block->VerifyAll().empty());
+      out.push_back(block);
+    }
+    return out;
+  }
+  SourcePtr Merge(const std::vector<SourcePtr>& sources) {
+    const auto meta = WriteMerged(sources, NsRange{}, {}, Target());
+    EXPECT_TRUE(meta.ok()) << meta.status().ToString();
+    if (!meta.ok() || !meta->has_value()) return nullptr;
+    auto block = Open((*meta)->id);
+    for (const Status& status : block->VerifyAll()) ADD_FAILURE() << status.ToString();
+    return block;
+  }
+
+  std::shared_ptr<io::MemoryFileSystem> fs_ = std::make_shared<io::MemoryFileSystem>();
+  uint64_t last_id_ = 0;
+};
+
+TEST_F(TracesBlock, EqualsTheModelSealedMergedAndMergedAgain) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    SCOPED_TRACE(Concat("seed ", seed));
+    std::mt19937_64 random(seed);
+    RandomSpanOptions options;
+    options.rare_things = seed % 2 == 1;
+    SpanModel model;
+    std::vector<SpanBatch> batches(6);
+    for (SpanBatch& batch : batches) {
+      AddRandomSpans(&random, 600, options, &batch);
+      model.Add(batch);
+    }
+    const auto first = HeadOf({&batches[0], &batches[1], &batches[2]});
+    const auto second = HeadOf({&batches[3], &batches[4], &batches[5]});
+    block::PlanOptions plan;
+    plan.block_range = int64_t{2} * 3600 * 1'000'000'000;
+    std::vector<SourcePtr> blocks = Seal(MakeHeadSource(first), plan);
+    std::vector<SourcePtr> with_head = blocks;
+    with_head.push_back(MakeHeadSource(second));
+    {
+      SCOPED_TRACE("blocks and a head");
+      model.Check(*MakeSnapshot(with_head), &random);
+    }
+    const std::vector<SourcePtr> more = Seal(MakeHeadSource(second), plan);
+    blocks.insert(blocks.end(), more.begin(), more.end());
+    {
+      SCOPED_TRACE("blocks");
+      model.Check(*MakeSnapshot(blocks), &random);
+    }
+    const SourcePtr merged = Merge(blocks);
+    ASSERT_NE(merged, nullptr);
+    EXPECT_EQ(merged->spans(), model.spans());
+    {
+      SCOPED_TRACE("merged");
+      model.Check(*MakeSnapshot({merged}), &random);
+    }
+    const SourcePtr again = Merge({merged});
+    {
+      SCOPED_TRACE("merged again");
+      model.Check(*MakeSnapshot({again}), &random);
+    }
+  }
+}
+
+TEST_F(TracesBlock, ManyGroups) {
+  std::mt19937_64 random(5);
+  RandomSpanOptions options;
+  options.traces = 4000;
+  options.rare_things = false;
+  SpanModel model;
+  SpanBatch batch;
+  AddRandomSpans(&random, 9'000, options, &batch);
+  model.Add(batch);
+  const SourcePtr block = Merge({MakeHeadSource(HeadOf({&batch}))});
+  ASSERT_NE(block, nullptr);
+  model.Check(*MakeSnapshot({block}), &random);
+}
+
+TEST_F(TracesBlock, HugeTraceIsCutAndComesBackWhole) {
+  SpanBatch batch;
+  batch.AddResource({});
+  batch.AddScope(0, "", "");
+  constexpr uint32_t kSpans = 30'000;
+  for (uint32_t i = 0; i < kSpans; ++i) {
+    SpanBatch::Span span;
+    span.trace_id = TraceIdOf(1);
+    span.span_id = SpanIdOf(i);
+    if (i > 0) span.parent_id = SpanIdOf(i - 1);  // as deep as it is long
+    span.start_ns = i;
+    span.end_ns = i + 1;
+    span.name = "step";
+    batch.AddSpan(span, {});
+  }
+  SpanModel model;
+  model.Add(batch);
+  const SourcePtr head = MakeHeadSource(HeadOf({&batch}));
+  const SourcePtr block = Merge({head});
+  ASSERT_NE(block, nullptr);
+  std::mt19937_64 random(1);
+  SpanBatch out;
+  ASSERT_TRUE(MakeSnapshot({block})->GetTrace(TraceIdOf(1), &out).ok());
+  ASSERT_EQ(out.spans().size(), kSpans);
+  for (uint32_t i = 1; i < kSpans; ++i) ASSERT_EQ(out.spans()[i].parent_id, SpanIdOf(i - 1));
+  const SourcePtr again = Merge({block});
+  SpanBatch second;
+  ASSERT_TRUE(MakeSnapshot({again})->GetTrace(TraceIdOf(1), &second).ok());
+  EXPECT_EQ(Print(second), Print(out));
+}
+
+TEST_F(TracesBlock, LargeAttributesCloseGroups) {
+  SpanBatch batch;
+  batch.AddResource({});
+  batch.AddScope(0, "", "");
+  std::mt19937_64 random(1);
+  for (uint32_t i = 0; i < 60; ++i) {
+    SpanBatch::Span span;
+    span.trace_id = TraceIdOf(i / 30);
+    span.span_id = SpanIdOf(i);
+    span.start_ns = i;
+    std::string text(700'000, ' ');
+    for (char& c : text) c = static_cast<char>(random());
+    const AttributeView attribute{"body", ValueView::String(batch.Copy(text))};
+    batch.AddSpan(span, {&attribute, 1});
+  }
+  const SourcePtr block = Merge({MakeHeadSource(HeadOf({&batch}))});
+  for (uint64_t t = 0; t < 2; ++t) {
+    SpanBatch out;
+    ASSERT_TRUE(MakeSnapshot({block})->GetTrace(TraceIdOf(t), &out).ok());
+    ASSERT_EQ(out.spans().size(), 30u);
+    for (size_t i = 0; i < 30; ++i) {
+      EXPECT_EQ(out.attributes(out.spans()[i].attributes)[0].value,
+                batch.attributes(batch.spans()[t * 30 + i].attributes)[0].value);
+    }
+  }
+}
+
+TEST_F(TracesBlock, ManyKeysShareAChunk) {
+  SpanBatch batch;
+  batch.AddResource({});
+  batch.AddScope(0, "", "");
+  std::vector<AttributeView> attributes;
+  for (uint32_t i = 0; i < 3000; ++i) {
+    SpanBatch::Span span;
+    span.trace_id = TraceIdOf(i / 10);
+    span.span_id = SpanIdOf(i);
+    span.start_ns = i;
+    attributes.clear();
+    for (uint32_t k = 0; k < (i == 7 ? 400u : 4u); ++k) {
+      attributes.push_back({batch.Copy(Concat("key", i * 3 + k)), ValueView::Int(i)});
+    }
+    batch.AddSpan(span, attributes);
+  }
+  SpanModel model;
+  model.Add(batch);
+  const SourcePtr block = Merge({MakeHeadSource(HeadOf({&batch}))});
+  std::mt19937_64 random(1);
+  model.Check(*MakeSnapshot({block}), &random);
+  const auto names = MakeSnapshot({block})->TagNames(AttributeScope::kSpan, NsRange{});
+  ASSERT_TRUE(names.ok());
+  EXPECT_GT(names->size(), 9000u);
+  SpanScanSpec spec;
+  spec.predicates.push_back(
+      {{Intrinsic::kNone, AttributeScope::kSpan, "key22"}, SpanPredicate::Op::kEqual, int64_t{7}});
+  auto cursor = MakeSnapshot({block})->Scan(spec);
+  ASSERT_TRUE(cursor.ok());
+  SpanColumns columns;
+  ASSERT_TRUE(*(*cursor)->Next(&columns));
+  EXPECT_EQ(columns.span_ids[0], SpanIdOf(7));
+}
+
+TEST_F(TracesBlock, KeepChoosesTraces) {
+  std::mt19937_64 random(2);
+  SpanBatch batch;
+  AddRandomSpans(&random, 500, {}, &batch);
+  const SourcePtr head = MakeHeadSource(HeadOf({&batch}));
+  const auto meta = WriteMerged({head}, NsRange{}, {}, Target(),
+                                [](const TraceId& id) { return id == TraceIdOf(3); });
+  ASSERT_TRUE(meta.ok() && meta->has_value());
+  EXPECT_EQ((*meta)->series, 1u);
+  const auto none =
+      WriteMerged({head}, NsRange{}, {}, Target(), [](const TraceId&) { return false; });
+  ASSERT_TRUE(none.ok());
+  EXPECT_FALSE(none->has_value());
+}
+
+TEST_F(TracesBlock, DamageIsFoundAndNamed) {
+  std::mt19937_64 random(4);
+  SpanBatch batch;
+  AddRandomSpans(&random, 400, {}, &batch);
+  ASSERT_NE(Merge({MakeHeadSource(HeadOf({&batch}))}), nullptr);
+  const std::string path = io::JoinPath("blocks", block::BlockFileName(last_id_));
+  const auto bytes = fs_->ReadFile(path, 1u << 30);
+  ASSERT_TRUE(bytes.ok());
+  for (size_t at = 0; at < bytes->size(); at += 1 + bytes->size() / 300) {
+    std::string changed = *bytes;
+    changed[at] = static_cast<char>(changed[at] ^ 0x10);
+    ASSERT_TRUE(io::WriteFileAtomically(*fs_, "blocks/changed", changed).ok());
+    const auto block = TraceBlock::Open(*fs_, "blocks/changed");
+    if (!block.ok()) {
+      EXPECT_EQ(block.status().code(), StatusCode::kDataLoss) << at;
+      continue;
+    }
+    const std::vector<Status> damage = (*block)->VerifyAll();
+    ASSERT_FALSE(damage.empty()) << at;
+    EXPECT_EQ(damage[0].code(), StatusCode::kDataLoss);
+    EXPECT_TRUE(FilePlaceOf(damage[0]).has_value());
+  }
+}
+
+}  // namespace
+}  // namespace varve::traces
