@@ -37,7 +37,10 @@ bool ValueMatches(const ValueView& value, const SpanPredicate& predicate, const 
   }
   int order = 2;  // neither equal nor ordered
   const auto compare = [&](auto a, auto b) { order = a < b ? -1 : a > b ? 1 : a == b ? 0 : 2; };
-  const bool text_like = value.type == ValueType::kString || value.type == ValueType::kBytes;
+  // Ids are bytes; bytes of attributes never equal a string.
+  const bool text_like =
+      value.type == ValueType::kString ||
+      (value.type == ValueType::kBytes && predicate.field.intrinsic != Intrinsic::kNone);
   if (const auto* b = std::get_if<bool>(&predicate.value)) {
     if (value.type == ValueType::kBool) compare(value.boolean, *b);
   } else if (const auto* i = std::get_if<int64_t>(&predicate.value)) {
@@ -85,7 +88,14 @@ bool Matches(const SpanBatch& batch, const Span& span, const SpanPredicate& pred
   return false;
 }
 
-int64_t DurationOf(const Span& span) { return std::max<int64_t>(0, span.end_ns - span.start_ns); }
+int64_t Difference(int64_t a, int64_t b) {
+  int64_t out = 0;
+  if (__builtin_sub_overflow(a, b, &out)) return a < b ? INT64_MIN : INT64_MAX;
+  return out;
+}
+int64_t DurationOf(const Span& span) {
+  return std::max<int64_t>(0, Difference(span.end_ns, span.start_ns));
+}
 
 /// What snapshots share.
 struct Data {
@@ -341,7 +351,7 @@ void FieldValues(const SpanBatch& batch, const Span& span, const SpanField& fiel
       for (const auto& event : batch.events(span)) {
         out->push_back(field.intrinsic == Intrinsic::kEventName
                            ? ValueView::String(event.name)
-                           : ValueView::Int(event.time_ns - span.start_ns));
+                           : ValueView::Int(Difference(event.time_ns, span.start_ns)));
       }
       return;
     case Intrinsic::kLinkTraceId:

@@ -1,0 +1,423 @@
+#include "query/traces/search.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "query/traces/pipeline.h"
+
+namespace varve::query {
+namespace {
+
+using traceql::Expr;
+using traceql::FieldKind;
+
+// What a table entry for one trace takes, its share of empty slots included.
+constexpr uint64_t kBytesPerTrace = 64;
+// A span with its attributes in a SpanBatch takes about this much at least.
+constexpr uint64_t kBytesPerSpan = 256;
+
+struct TraceIdHash {
+  size_t operator()(const TraceId& id) const {
+    uint64_t a = 0;
+    uint64_t b = 0;
+    std::memcpy(&a, id.bytes.data(), 8);
+    std::memcpy(&b, id.bytes.data() + 8, 8);
+    return static_cast<size_t>((a ^ (b * 0x9e3779b97f4a7c15ull)) * 0xff51afd7ed558ccdull >> 7);
+  }
+};
+using TraceTimes = absl::flat_hash_map<TraceId, int64_t, TraceIdHash>;
+using TraceSet = absl::flat_hash_set<TraceId, TraceIdHash>;
+
+/// Where a page ends: order is newest first, then by id.
+struct Position {
+  int64_t time_ns = 0;
+  TraceId id;
+  friend bool operator<(const Position& a, const Position& b) {
+    return a.time_ns != b.time_ns ? a.time_ns > b.time_ns : a.id < b.id;
+  }
+};
+
+std::string EncodeCursor(const Position& position) {
+  char time[32];
+  std::snprintf(time, sizeof time, "%016llx", static_cast<unsigned long long>(position.time_ns));
+  return Concat("v1-", std::string_view(time), "-", varve::ToString(position.id));
+}
+
+Result<Position> DecodeCursor(std::string_view text) {
+  const auto bad = [&] {
+    return MakeStatus(StatusCode::kInvalidArgument, Concat("bad cursor ", GoQuote(text)));
+  };
+  if (text.size() != 3 + 16 + 1 + 32 || !text.starts_with("v1-") || text[19] != '-') return bad();
+  // An identifier of a trace is 16 bytes, a time 8: both are hex here.
+  const auto time = ParseSpanId(text.substr(3, 16));
+  const auto id = ParseTraceId(text.substr(20));
+  if (!time || !id) return bad();
+  uint64_t bits = 0;
+  for (const uint8_t byte : time->bytes) bits = bits << 8 | byte;
+  return Position{static_cast<int64_t>(bits), *id};
+}
+
+/// Finds out which fields of matched spans are shown: all that the query names, but not what
+/// MatchedSpan has anyway and not what is the same for the whole trace.
+std::vector<std::pair<uint32_t, std::string>> ShownFields(const Program& program) {
+  std::vector<std::pair<uint32_t, std::string>> out;
+  for (uint32_t s = 0; s < program.fields().size(); ++s) {
+    const traceql::Field& field = program.fields()[s];
+    switch (field.of_parent ? FieldKind::kAttribute : field.kind) {
+      case FieldKind::kDuration:
+      case FieldKind::kName:
+      case FieldKind::kTraceId:
+      case FieldKind::kStart:
+      case FieldKind::kRootName:
+      case FieldKind::kRootServiceName:
+      case FieldKind::kTraceDuration:
+        continue;
+      default:
+        out.emplace_back(s, traceql::ToString(field));
+    }
+  }
+  return out;
+}
+
+class Searcher {
+ public:
+  Searcher(const TraceSnapshot& snapshot, const Expr& expr, const TraceSearch& search,
+           QueryContext& context)
+      : snapshot_(snapshot),
+        expr_(expr),
+        search_(search),
+        context_(context),
+        kept_(context),
+        loader_(snapshot, program_, context) {}
+
+  Result<SearchResult> Run() {
+    if (search_.limit == 0 || search_.limit > context_.options().traces_max) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("limit must be between 1 and ", context_.options().traces_max));
+    }
+    if (search_.spans_per_spanset > context_.options().spans_per_spanset_max) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("at most ", context_.options().spans_per_spanset_max,
+                               " spans per spanset may be asked for"));
+    }
+    NsRange range = search_.range;
+    if (!search_.cursor.empty()) {
+      VARVE_ASSIGN_OR_RETURN(after_, DecodeCursor(search_.cursor));
+      paged_ = true;
+      range.max_ns = std::min(range.max_ns, after_.time_ns);
+    }
+    VARVE_RETURN_IF_ERROR(AddExpressions(expr_, &program_));
+    shown_ = ShownFields(program_);
+    drive_ = PlanDrive(expr_);
+    VARVE_RETURN_IF_ERROR(AddResiduals(drive_, &residuals_));
+    if (!range.empty()) VARVE_RETURN_IF_ERROR(Collect(range));
+    result_.stats.scan = context_.scan;
+    result_.stats.traces_inspected = context_.traces_inspected;
+    result_.stats.spans_inspected = context_.spans_inspected;
+    result_.stats.peak_bytes = context_.budget().peak_bytes();
+    result_.stats.total_time = context_.elapsed();
+    return std::move(result_);
+  }
+
+ private:
+  Status Collect(NsRange range) {
+    DriveReader reader(drive_, residuals_, context_);
+    VARVE_RETURN_IF_ERROR(reader.Open(snapshot_, range));
+    TraceTimes pending;  // newest row seen so far
+    TraceSet done;
+    std::vector<Position> ready;
+    bool more = true;
+    while (more) {
+      uint64_t added = 0;
+      VARVE_ASSIGN_OR_RETURN(more,
+                             reader.Next([&](const TraceId& id, const SpanId&, int64_t start_ns) {
+                               if (done.contains(id)) return;
+                               const auto [found, fresh] = pending.emplace(id, start_ns);
+                               if (fresh) {
+                                 ++added;
+                               } else {
+                                 found->second = std::max(found->second, start_ns);
+                               }
+                             }));
+      VARVE_RETURN_IF_ERROR(kept_.Add(added * kBytesPerTrace));
+      // A row that is still to come starts at the bound at the latest, so what lies above it is
+      // settled. Looking costs a pass over all that wait: done only where the bound has moved.
+      const int64_t bound = more ? reader.bound_ns() : kMinTime;
+      if (more && bound >= last_bound_) continue;
+      last_bound_ = bound;
+      ready.clear();
+      for (auto it = pending.begin(); it != pending.end();) {
+        if (more && it->second <= bound) {
+          ++it;
+          continue;
+        }
+        ready.push_back({it->second, it->first});
+        done.insert(it->first);
+        pending.erase(it++);
+      }
+      std::sort(ready.begin(), ready.end());
+      for (const Position& position : ready) {
+        VARVE_ASSIGN_OR_RETURN(const bool full, Inspect(position));
+        if (full) {
+          result_.next = EncodeCursor(position);
+          return absl::OkStatus();
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  /// Evaluates the query on one trace; true when the page is full.
+  Result<bool> Inspect(const Position& position) {
+    if (paged_) {
+      if (!(after_ < position)) return false;
+      VARVE_ASSIGN_OR_RETURN(const bool shown, ShownBefore(position.id));
+      if (shown) return false;
+    }
+    VARVE_RETURN_IF_ERROR(context_.Poll());
+    VARVE_RETURN_IF_ERROR(loader_.Load(position.id));
+    const TraceTable& table = loader_.table();
+    const RowSets sets = EvaluateSpansets(expr_, table, AllRows(table));
+    if (sets.empty()) return false;
+    TraceSummary summary = Summarize(table);
+    uint64_t bytes = sizeof(TraceSummary) + 64 * summary.services.size();
+    for (const RowSet& set : sets) summary.spansets.push_back(MakeSpanset(table, set, &bytes));
+    VARVE_RETURN_IF_ERROR(kept_.Add(bytes));
+    result_.traces.push_back(std::move(summary));
+    return result_.traces.size() == search_.limit;
+  }
+
+  /// A trace whose newest matching span lies above the cursor was on a page before.
+  Result<bool> ShownBefore(const TraceId& id) {
+    if (after_.time_ns >= search_.range.max_ns) return false;
+    DriveReader reader(drive_, residuals_, context_);
+    SpanPredicate same;
+    same.field.intrinsic = Intrinsic::kTraceId;
+    same.op = SpanPredicate::Op::kEqual;
+    same.value = std::string(id.bytes.begin(), id.bytes.end());
+    VARVE_RETURN_IF_ERROR(
+        reader.Open(snapshot_, {after_.time_ns + 1, search_.range.max_ns}, {same}));
+    bool found = false;
+    for (bool more = true; more && !found;) {
+      VARVE_ASSIGN_OR_RETURN(
+          more, reader.Next([&](const TraceId&, const SpanId&, int64_t) { found = true; }));
+    }
+    return found;
+  }
+
+  Spanset MakeSpanset(const TraceTable& table, const RowSet& set, uint64_t* bytes) {
+    Spanset out;
+    out.values = set.values;
+    out.matched = set.rows.size();
+    size_t listed = set.rows.size();
+    if (search_.spans_per_spanset != 0) {
+      listed = std::min<size_t>(listed, search_.spans_per_spanset);
+    }
+    out.spans.reserve(listed);
+    Vals values;
+    for (size_t i = 0; i < listed; ++i) {
+      const uint32_t row = set.rows[i];
+      const TraceTable::Row& span = table.row(row);
+      MatchedSpan matched;
+      matched.id = span.id;
+      matched.parent_id = span.parent_id;
+      matched.name = span.name;
+      matched.service = span.service;
+      matched.start_ns = span.start_ns;
+      matched.duration_ns = span.duration_ns;
+      *bytes += sizeof(MatchedSpan) + span.name.size() + span.service.size();
+      for (const auto& [slot, name] : shown_) {
+        table.Get(slot, row, &values);
+        if (values.empty()) continue;
+        matched.values.push_back({name, ToTraceValue(values[0])});
+        *bytes += sizeof(NamedTraceValue) + values[0].text.size();
+      }
+      out.spans.push_back(std::move(matched));
+    }
+    return out;
+  }
+
+  const TraceSnapshot& snapshot_;
+  const Expr& expr_;
+  const TraceSearch& search_;
+  QueryContext& context_;
+  Charge kept_;
+  Program program_;
+  Program residuals_;
+  std::vector<std::pair<uint32_t, std::string>> shown_;
+  Drive drive_;
+  TraceLoader loader_;
+  bool paged_ = false;
+  Position after_;
+  int64_t last_bound_ = kMaxTime;
+  SearchResult result_;
+};
+
+}  // namespace
+
+struct DriveReader::Scan {
+  const DriveScan* plan = nullptr;
+  std::unique_ptr<SpanCursor> cursor;
+  SpanColumns columns;
+  int64_t bound_ns = kMaxTime;
+  bool done = false;
+};
+
+DriveReader::DriveReader(const Drive& drive, const Program& residuals, QueryContext& context)
+    : drive_(drive), residuals_(residuals), context_(context) {}
+
+DriveReader::~DriveReader() {
+  for (const auto& scan : scans_) context_.scan.Add(scan->cursor->stats());
+}
+
+Status AddResiduals(const Drive& drive, Program* program) {
+  for (const DriveScan& scan : drive.scans) {
+    if (scan.residual != nullptr) VARVE_RETURN_IF_ERROR(program->Add(*scan.residual));
+  }
+  return absl::OkStatus();
+}
+
+Status DriveReader::Open(const TraceSnapshot& snapshot, NsRange range,
+                         const std::vector<SpanPredicate>& extra) {
+  for (const DriveScan& plan : drive_.scans) {
+    SpanScanSpec spec;
+    spec.range = range;
+    spec.predicates = plan.predicates;
+    spec.predicates.insert(spec.predicates.end(), extra.begin(), extra.end());
+    if (plan.residual != nullptr) {
+      for (const auto& field : residuals_.fields()) {
+        spec.columns.push_back(traceql::ToSpanField(field));
+      }
+    }
+    auto scan = std::make_unique<Scan>();
+    scan->plan = &plan;
+    VARVE_ASSIGN_OR_RETURN(scan->cursor, snapshot.Scan(spec));
+    scans_.push_back(std::move(scan));
+  }
+  return absl::OkStatus();
+}
+
+Result<bool> DriveReader::Next(
+    const std::function<void(const TraceId& id, const SpanId& span, int64_t start_ns)>& row) {
+  VARVE_RETURN_IF_ERROR(context_.Poll());
+  Scan* newest = nullptr;
+  for (const auto& scan : scans_) {
+    if (!scan->done && (newest == nullptr || scan->bound_ns > newest->bound_ns)) {
+      newest = scan.get();
+    }
+  }
+  if (newest == nullptr) return false;
+  VARVE_ASSIGN_OR_RETURN(const bool more, newest->cursor->Next(&newest->columns));
+  if (!more) {
+    newest->done = true;
+    return std::any_of(scans_.begin(), scans_.end(), [](const auto& scan) { return !scan->done; });
+  }
+  const SpanColumns& columns = newest->columns;
+  newest->bound_ns = columns.bound_ns;
+  ColumnRows rows(residuals_, 0);
+  rows.Bind(&columns);
+  for (size_t r = 0; r < columns.size(); ++r) {
+    if (newest->plan->residual != nullptr &&
+        !residuals_.Test(*newest->plan->residual, rows, static_cast<uint32_t>(r))) {
+      continue;
+    }
+    row(columns.trace_ids[r], columns.span_ids[r], columns.starts_ns[r]);
+  }
+  return true;
+}
+
+int64_t DriveReader::bound_ns() const {
+  int64_t bound = kMinTime;
+  for (const auto& scan : scans_) {
+    if (!scan->done) bound = std::max(bound, scan->bound_ns);
+  }
+  return bound;
+}
+
+void ColumnRows::Get(uint32_t slot, uint32_t row, Vals* out) const {
+  out->clear();
+  const traceql::Field& field = program_.fields()[slot];
+  const ValueView& value = columns_->columns[first_column_ + slot][row];
+  switch (field.kind) {
+    case FieldKind::kParentId:
+      if (value.text.empty()) return;
+      [[fallthrough]];
+    case FieldKind::kSpanId:
+    case FieldKind::kTraceId:
+    case FieldKind::kLinkTraceId:
+    case FieldKind::kLinkSpanId: {
+      if (value.type == ValueType::kEmpty) return;
+      char* text = bytes_.Allocate(2 * value.text.size());
+      static constexpr char kHex[] = "0123456789abcdef";
+      for (size_t i = 0; i < value.text.size(); ++i) {
+        text[2 * i] = kHex[static_cast<uint8_t>(value.text[i]) >> 4];
+        text[2 * i + 1] = kHex[static_cast<uint8_t>(value.text[i]) & 15];
+      }
+      return out->push_back(Val::String({text, 2 * value.text.size()}));
+    }
+    default: {
+      const Val typed = Val::Of(field.kind, value);
+      if (!typed.is_nil()) out->push_back(typed);
+    }
+  }
+}
+
+Status TraceLoader::Load(const TraceId& id) {
+  if (!table_.program().has_multiple()) {
+    VARVE_RETURN_IF_ERROR(table_.FromScan(snapshot_, id, context_));
+  } else {
+    batch_.Clear();
+    // What would not fit is not read at all.
+    const uint64_t bytes_max = context_.options().memory_bytes_max;
+    const size_t spans_max = bytes_max == 0 ? 0 : std::max<size_t>(1, bytes_max / kBytesPerSpan);
+    VARVE_RETURN_IF_ERROR(snapshot_.GetTraces({&id, 1}, spans_max, &batch_));
+    if (spans_max != 0 && batch_.spans().size() >= spans_max) {
+      return MakeStatus(StatusCode::kResourceExhausted,
+                        Concat("trace ", varve::ToString(id), " has ", spans_max,
+                               " spans or more: too many for the query's memory"));
+    }
+    Charge charge(context_);
+    VARVE_RETURN_IF_ERROR(charge.Add(batch_.spans().size() * kBytesPerSpan));
+    VARVE_RETURN_IF_ERROR(table_.FromBatch(id, batch_, context_));
+  }
+  ++context_.traces_inspected;
+  context_.spans_inspected += table_.size();
+  return absl::OkStatus();
+}
+
+Result<SearchResult> RunSearch(const TraceSnapshot& snapshot, const Expr& expr,
+                               const TraceSearch& search, QueryContext& context) {
+  return Searcher(snapshot, expr, search, context).Run();
+}
+
+std::string ExplainSearch(const Expr& expr) {
+  Program program;
+  if (!AddExpressions(expr, &program).ok()) return {};
+  const Drive drive = PlanDrive(expr);
+  std::string out = Concat("search ", traceql::ToString(expr), "\n");
+  out.append(Concat("  traces by ",
+                    program.has_multiple() ? "whole spans" : "columns of their spans", ": "));
+  for (size_t s = 0; s < program.fields().size(); ++s) {
+    out.append(Concat(s == 0 ? "" : ", ", traceql::ToString(program.fields()[s])));
+  }
+  out.append(Concat("\n  driven by ", drive.text, ", newest first\n"));
+  for (const DriveScan& scan : drive.scans) {
+    out.append("    scan");
+    for (size_t i = 0; i < scan.predicates.size(); ++i) {
+      out.append(Concat(i == 0 ? " where " : " and ", ToString(scan.predicates[i])));
+    }
+    if (scan.residual != nullptr) {
+      out.append(Concat(", then ", traceql::ToString(*scan.residual)));
+    }
+    out.push_back('\n');
+  }
+  return out;
+}
+
+}  // namespace varve::query
