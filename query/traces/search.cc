@@ -1,12 +1,16 @@
 #include "query/traces/search.h"
 
+#include <re2/re2.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "engine/base/any_value.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "query/traces/pipeline.h"
@@ -21,6 +25,8 @@ using traceql::FieldKind;
 constexpr uint64_t kBytesPerTrace = 64;
 // A span with its attributes in a SpanBatch takes about this much at least.
 constexpr uint64_t kBytesPerSpan = 256;
+// Larger traces are read column by column where that is possible.
+constexpr size_t kWholeSpansMax = 50'000;
 
 struct TraceIdHash {
   size_t operator()(const TraceId& id) const {
@@ -85,6 +91,136 @@ std::vector<std::pair<uint32_t, std::string>> ShownFields(const Program& program
   return out;
 }
 
+/// Tests rows of a trace as the scans of a drive test spans: the store's own semantics of
+/// predicates, on values that are at hand.
+class DriveTest {
+ public:
+  DriveTest(const Drive& drive, Program* program) : program_(*program) {
+    for (const DriveScan& scan : drive.scans) {
+      Alternative alternative;
+      alternative.residual = scan.residual;
+      for (const SpanPredicate& predicate : scan.predicates) {
+        Test test;
+        test.predicate = &predicate;
+        const traceql::Field field = traceql::FromSpanField(predicate.field);
+        test.slot = program->AddField(field);
+        const auto* text = std::get_if<std::string>(&predicate.value);
+        if (predicate.op == SpanPredicate::Op::kRegex ||
+            predicate.op == SpanPredicate::Op::kNotRegex) {
+          re2::RE2::Options options;
+          options.set_log_errors(false);
+          options.set_dot_nl(true);
+          test.regex = std::make_unique<re2::RE2>(*text, options);
+        } else if (text != nullptr) {
+          test.text = *text;
+          if (IsId(field.kind)) test.text = HexOf(*text);
+          test.literal = Val::String(test.text);
+        } else if (const auto* b = std::get_if<bool>(&predicate.value)) {
+          test.literal = Val::Bool(*b);
+        } else if (const auto* i = std::get_if<int64_t>(&predicate.value)) {
+          test.literal = Val::Int(*i);
+        } else if (const auto* d = std::get_if<double>(&predicate.value)) {
+          test.literal = Val::Double(*d);
+        }
+        alternative.tests.push_back(std::move(test));
+      }
+      alternatives_.push_back(std::move(alternative));
+    }
+    // Texts of short strings moved with their tests.
+    for (Alternative& alternative : alternatives_) {
+      for (Test& test : alternative.tests) {
+        if (test.literal.type == Val::Type::kString) test.literal.text = test.text;
+      }
+    }
+  }
+
+  bool Holds(const TraceTable& table, uint32_t row) const {
+    return std::any_of(alternatives_.begin(), alternatives_.end(), [&](const Alternative& one) {
+      return std::all_of(one.tests.begin(), one.tests.end(),
+                         [&](const Test& test) { return Holds(test, table, row); }) &&
+             (one.residual == nullptr || program_.Test(*one.residual, table, row));
+    });
+  }
+
+ private:
+  struct Test {
+    const SpanPredicate* predicate = nullptr;
+    uint32_t slot = 0;
+    Val literal;
+    std::string text;
+    std::unique_ptr<re2::RE2> regex;
+  };
+  struct Alternative {
+    std::vector<Test> tests;
+    const traceql::FieldExpr* residual = nullptr;
+  };
+
+  static bool IsId(FieldKind kind) {
+    return kind == FieldKind::kTraceId || kind == FieldKind::kSpanId ||
+           kind == FieldKind::kParentId || kind == FieldKind::kLinkTraceId ||
+           kind == FieldKind::kLinkSpanId;
+  }
+  static std::string HexOf(std::string_view bytes) {
+    static constexpr char kHex[] = "0123456789abcdef";
+    std::string out;
+    for (const char c : bytes) {
+      out.push_back(kHex[static_cast<uint8_t>(c) >> 4]);
+      out.push_back(kHex[static_cast<uint8_t>(c) & 15]);
+    }
+    return out;
+  }
+
+  static bool Holds(const Test& test, const TraceTable& table, uint32_t row) {
+    using Op = SpanPredicate::Op;
+    const Op op = test.predicate->op;
+    Vals values;
+    table.Get(test.slot, row, &values);
+    if (op == Op::kNotExists) return values.empty();
+    if (op == Op::kExists) return !values.empty();
+    // A root has no parent here, but the empty one in stores.
+    if (values.empty() && test.predicate->field.intrinsic == Intrinsic::kParentId) {
+      values.push_back(Val::String(""));
+    }
+    for (const Val& value : values) {
+      if (value.type != Val::Type::kArray || op == Op::kTextEqual) {
+        if (HoldsScalar(test, value)) return true;
+      }
+      if (value.type != Val::Type::kArray) continue;
+      std::string_view wire = value.text;
+      ValueView element;
+      bool malformed = false;
+      while (NextElement(&wire, &element, &malformed)) {
+        if (HoldsScalar(test, Val::Of(FieldKind::kAttribute, element))) return true;
+      }
+    }
+    return false;
+  }
+
+  static bool HoldsScalar(const Test& test, Val value) {
+    using Op = SpanPredicate::Op;
+    const Op op = test.predicate->op;
+    if (test.regex != nullptr) {
+      return value.type == Val::Type::kString &&
+             re2::RE2::FullMatch(re2::StringPiece(value.text.data(), value.text.size()),
+                                 *test.regex) == (op == Op::kRegex);
+    }
+    if (op == Op::kTextEqual) return PrintVal(value) == test.text;
+    if (value.type == Val::Type::kStatus || value.type == Val::Type::kKind) {
+      value.type = Val::Type::kInt;
+    }
+    if (op == Op::kNotEqual) return !CompareVals(traceql::Op::kEqual, value, test.literal);
+    const traceql::Op compare = op == Op::kEqual       ? traceql::Op::kEqual
+                                : op == Op::kLess      ? traceql::Op::kLess
+                                : op == Op::kLessEqual ? traceql::Op::kLessEqual
+                                : op == Op::kGreater   ? traceql::Op::kGreater
+                                                       : traceql::Op::kGreaterEqual;
+    return CompareVals(compare, value, test.literal);
+  }
+
+  const Program& program_;
+  std::vector<Alternative> alternatives_;
+};
+
 class Searcher {
  public:
   Searcher(const TraceSnapshot& snapshot, const Expr& expr, const TraceSearch& search,
@@ -116,6 +252,7 @@ class Searcher {
     shown_ = ShownFields(program_);
     drive_ = PlanDrive(expr_);
     VARVE_RETURN_IF_ERROR(AddResiduals(drive_, &residuals_));
+    if (paged_) drive_test_.emplace(drive_, &program_);
     if (!range.empty()) VARVE_RETURN_IF_ERROR(Collect(range));
     result_.stats.scan = context_.scan;
     result_.stats.traces_inspected = context_.traces_inspected;
@@ -177,12 +314,11 @@ class Searcher {
   Result<bool> Inspect(const Position& position) {
     if (paged_) {
       if (!(after_ < position)) return false;
-      VARVE_ASSIGN_OR_RETURN(const bool shown, ShownBefore(position.id));
-      if (shown) return false;
     }
     VARVE_RETURN_IF_ERROR(context_.Poll());
     VARVE_RETURN_IF_ERROR(loader_.Load(position.id));
     const TraceTable& table = loader_.table();
+    if (paged_ && ShownBefore(table)) return false;
     const RowSets sets = EvaluateSpansets(expr_, table, AllRows(table));
     if (sets.empty()) return false;
     TraceSummary summary = Summarize(table);
@@ -193,22 +329,14 @@ class Searcher {
     return result_.traces.size() == search_.limit;
   }
 
-  /// A trace whose newest matching span lies above the cursor was on a page before.
-  Result<bool> ShownBefore(const TraceId& id) {
-    if (after_.time_ns >= search_.range.max_ns) return false;
-    DriveReader reader(drive_, residuals_, context_);
-    SpanPredicate same;
-    same.field.intrinsic = Intrinsic::kTraceId;
-    same.op = SpanPredicate::Op::kEqual;
-    same.value = std::string(id.bytes.begin(), id.bytes.end());
-    VARVE_RETURN_IF_ERROR(
-        reader.Open(snapshot_, {after_.time_ns + 1, search_.range.max_ns}, {same}));
-    bool found = false;
-    for (bool more = true; more && !found;) {
-      VARVE_ASSIGN_OR_RETURN(
-          more, reader.Next([&](const TraceId&, const SpanId&, int64_t) { found = true; }));
+  /// A trace whose newest driving span lies above the cursor was on a page before.
+  bool ShownBefore(const TraceTable& table) {
+    for (uint32_t row = table.size(); row-- > 0;) {
+      const int64_t start_ns = table.row(row).start_ns;
+      if (start_ns <= after_.time_ns) return false;
+      if (start_ns <= search_.range.max_ns && drive_test_->Holds(table, row)) return true;
     }
-    return found;
+    return false;
   }
 
   Spanset MakeSpanset(const TraceTable& table, const RowSet& set, uint64_t* bytes) {
@@ -252,6 +380,7 @@ class Searcher {
   Program residuals_;
   std::vector<std::pair<uint32_t, std::string>> shown_;
   Drive drive_;
+  std::optional<DriveTest> drive_test_;  // of later pages
   TraceLoader loader_;
   bool paged_ = false;
   Position after_;
@@ -369,19 +498,24 @@ void ColumnRows::Get(uint32_t slot, uint32_t row, Vals* out) const {
 }
 
 Status TraceLoader::Load(const TraceId& id) {
-  if (!table_.program().has_multiple()) {
-    VARVE_RETURN_IF_ERROR(table_.FromScan(snapshot_, id, context_));
-  } else {
-    batch_.Clear();
-    // What would not fit is not read at all.
-    const uint64_t bytes_max = context_.options().memory_bytes_max;
-    const size_t spans_max = bytes_max == 0 ? 0 : std::max<size_t>(1, bytes_max / kBytesPerSpan);
-    VARVE_RETURN_IF_ERROR(snapshot_.GetTraces({&id, 1}, spans_max, &batch_));
-    if (spans_max != 0 && batch_.spans().size() >= spans_max) {
+  // The whole spans of a usual trace are one lookup. Of a huge one only the columns are read that
+  // the query names, unless it needs all values of events and links.
+  batch_.Clear();
+  const uint64_t bytes_max = context_.options().memory_bytes_max;
+  const size_t spans_fit = bytes_max == 0 ? 0 : std::max<size_t>(1, bytes_max / kBytesPerSpan);
+  const bool by_columns = !table_.program().has_multiple();
+  size_t spans_max = spans_fit;
+  if (by_columns && (spans_fit == 0 || spans_fit > kWholeSpansMax)) spans_max = kWholeSpansMax;
+  VARVE_RETURN_IF_ERROR(snapshot_.GetTraces({&id, 1}, spans_max, &batch_));
+  if (spans_max != 0 && batch_.spans().size() >= spans_max) {
+    if (!by_columns) {
       return MakeStatus(StatusCode::kResourceExhausted,
                         Concat("trace ", varve::ToString(id), " has ", spans_max,
                                " spans or more: too many for the query's memory"));
     }
+    batch_.Clear();
+    VARVE_RETURN_IF_ERROR(table_.FromScan(snapshot_, id, context_));
+  } else {
     Charge charge(context_);
     VARVE_RETURN_IF_ERROR(charge.Add(batch_.spans().size() * kBytesPerSpan));
     VARVE_RETURN_IF_ERROR(table_.FromBatch(id, batch_, context_));
@@ -401,8 +535,7 @@ std::string ExplainSearch(const Expr& expr) {
   if (!AddExpressions(expr, &program).ok()) return {};
   const Drive drive = PlanDrive(expr);
   std::string out = Concat("search ", traceql::ToString(expr), "\n");
-  out.append(Concat("  traces by ",
-                    program.has_multiple() ? "whole spans" : "columns of their spans", ": "));
+  out.append(program.has_multiple() ? "  whole spans of traces, for " : "  traces, for ");
   for (size_t s = 0; s < program.fields().size(); ++s) {
     out.append(Concat(s == 0 ? "" : ", ", traceql::ToString(program.fields()[s])));
   }

@@ -161,7 +161,8 @@ Status SpanSeries::Add(const std::vector<Val>& by, const Val& argument, uint32_t
         function_ == Function::kMinOverTime || function_ == Function::kMaxOverTime;
     VARVE_RETURN_IF_ERROR(charge_.Add(
         2 * key_.size() + sizeof(Series) +
-        steps_ * (sizeof(uint64_t) + (sums ? sizeof(ExactSum) : 0) + (extremes ? 8 : 0))));
+        // The cells, and the row that Finish makes of them.
+        steps_ * (sizeof(uint64_t) + 9 + (sums ? sizeof(ExactSum) : 0) + (extremes ? 8 : 0))));
     Series series;
     for (const Val& value : by) series.by.push_back(LabelText(value));
     series.bucket = bucket;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -266,8 +267,9 @@ void TraceTable::Finish() {
   source_.resize(rows_.size());
   std::iota(source_.begin(), source_.end(), 0);
   const auto before = [&](uint32_t a, uint32_t b) {
-    return rows_[a].start_ns != rows_[b].start_ns ? rows_[a].start_ns < rows_[b].start_ns
-                                                  : rows_[a].id < rows_[b].id;
+    // Client and server may share an id (Zipkin).
+    return std::tie(rows_[a].start_ns, rows_[a].id, rows_[a].kind) <
+           std::tie(rows_[b].start_ns, rows_[b].id, rows_[b].kind);
   };
   if (!std::is_sorted(source_.begin(), source_.end(), before)) {
     std::stable_sort(source_.begin(), source_.end(), before);

@@ -76,7 +76,10 @@ bool Matches(const SpanBatch& batch, const Span& span, const SpanPredicate& pred
   FieldValues(batch, span, predicate.field, &values);
   if (predicate.op == SpanPredicate::Op::kNotExists) return values.empty();
   for (const ValueView& value : values) {
-    if (ValueMatches(value, predicate, regex)) return true;
+    const bool whole = value.type != ValueType::kArray ||
+                       predicate.op == SpanPredicate::Op::kExists ||
+                       predicate.op == SpanPredicate::Op::kTextEqual;
+    if (whole && ValueMatches(value, predicate, regex)) return true;
     if (value.type != ValueType::kArray) continue;
     std::string_view wire = value.text;
     ValueView element;

@@ -2,36 +2,16 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <cstdio>
+#include <string>
+#include <vector>
 
 #include "engine/base/strings.h"
 #include "tests/support/memory_trace_snapshot.h"
+#include "tests/traceql/script_files.h"
 
 namespace varve::testing {
 namespace {
-
-std::string Read(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream out;
-  out << file.rdbuf();
-  return out.str();
-}
-
-std::vector<std::filesystem::path> Scripts() {
-  const char* source = std::getenv("VARVE_SOURCE");
-  std::vector<std::filesystem::path> out;
-  const std::filesystem::path folder =
-      std::filesystem::path(source != nullptr ? source : ".") / "tests/traceql/scripts";
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().extension() == ".script") out.push_back(entry.path());
-  }
-  std::sort(out.begin(), out.end());
-  return out;
-}
 
 std::string Join(const std::vector<std::string>& lines) {
   std::string out;
@@ -43,8 +23,8 @@ std::string Join(const std::vector<std::string>& lines) {
 size_t RunAll(const MemoryTraceStore::Options& layout) {
   const auto engine = query::TraceEngine::Make({});
   size_t cases = 0;
-  for (const auto& path : Scripts()) {
-    Script script = ParseScript(Read(path));
+  for (const auto& path : ScriptFiles()) {
+    Script script = ParseScript(ReadFile(path));
     EXPECT_EQ(script.error, "") << path;
     MemoryTraceStore store(layout);
     store.Append(script.spans);
