@@ -68,6 +68,15 @@ bool TestValue(const Val& value, bool negative, const TestScalar& test) {
   return any && negative;
 }
 
+/// Tests for a boolean, in arrays too: a field alone means that it equals true.
+bool AnyBool(const Vals& values, bool wanted) {
+  return std::any_of(values.begin(), values.end(), [&](const Val& value) {
+    return TestValue(value, false, [&](const Val& one) {
+      return one.type == Val::Type::kBool && one.boolean == wanted;
+    });
+  });
+}
+
 }  // namespace
 
 Program::Program() = default;
@@ -168,9 +177,7 @@ bool Program::TestNode(const Node& node, const Rows& rows, uint32_t row) {
     case FieldExpr::Kind::kField: {
       Vals values;
       rows.Get(node.slot, row, &values);
-      return std::any_of(values.begin(), values.end(), [](const Val& value) {
-        return value.type == Val::Type::kBool && value.boolean;
-      });
+      return AnyBool(values, true);
     }
     case FieldExpr::Kind::kUnary: {
       if (node.op != Op::kNot) return false;
@@ -178,9 +185,7 @@ bool Program::TestNode(const Node& node, const Rows& rows, uint32_t row) {
       if (node.left->kind == FieldExpr::Kind::kField) {
         Vals values;
         rows.Get(node.left->slot, row, &values);
-        return std::any_of(values.begin(), values.end(), [](const Val& value) {
-          return value.type == Val::Type::kBool && !value.boolean;
-        });
+        return AnyBool(values, false);
       }
       return !TestNode(*node.left, rows, row);
     }

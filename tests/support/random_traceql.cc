@@ -454,6 +454,9 @@ class PlainEvaluator {
     const auto is_bool = [&](const FieldExpr& field, bool wanted) {
       for (const Worth& worth : Evaluate(field, row)) {
         if (worth.kind == Worth::Kind::kBool && worth.boolean == wanted) return true;
+        for (const Worth& element : worth.elements) {
+          if (element.kind == Worth::Kind::kBool && element.boolean == wanted) return true;
+        }
       }
       return false;
     };
