@@ -3,7 +3,8 @@
 
 set(varve_layers varve_base varve_io varve_codec varve_wal varve_index varve_block varve_metrics
     varve_db)
-set(varve_query_layers varve_grammar_PromQL varve_promql varve_query_functions varve_query_exec varve_query)
+set(varve_query_layers varve_grammar_PromQL varve_promql varve_query_functions varve_query_exec
+    varve_query varve_grammar_LogQL varve_logql varve_query_logs)
 set(varve_objects)
 foreach(layer ${varve_layers} ${varve_query_layers})
   if(TARGET ${layer})
@@ -18,7 +19,7 @@ target_include_directories(varve_library INTERFACE $<INSTALL_INTERFACE:${CMAKE_I
 target_compile_features(varve_library INTERFACE cxx_std_20)
 target_link_libraries(varve_library INTERFACE
   absl::status absl::statusor absl::strings absl::synchronization absl::flat_hash_map
-  absl::flat_hash_set absl::cord Threads::Threads
+  absl::flat_hash_set absl::cord absl::time absl::inlined_vector Threads::Threads
   re2 roaring lz4 zstd xxhash hwy antlr4-runtime)
 
 install(TARGETS varve_library EXPORT varve ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})

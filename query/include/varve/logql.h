@@ -147,7 +147,7 @@ struct LogQueryRange {
   int64_t end_ns = 0;
   /// Of metric queries. 0: Loki's default, max(floor(seconds / 250), 1) seconds.
   int64_t step_ns = 0;
-  /// Thins log queries: of each stream, entries at least this far apart. 0: all.
+  /// Thins log queries: entries at least this far apart, over all streams. 0: all.
   int64_t interval_ns = 0;
   uint32_t limit = 100;  // entries of a log query, over all streams
   LogDirection direction = LogDirection::kBackward;

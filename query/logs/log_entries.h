@@ -1,0 +1,18 @@
+#pragma once
+
+#include "query/lang/logql/ast.h"
+#include "query/logs/log_scan_units.h"
+
+namespace varve::query {
+
+/// Answers a log query: the `limit` newest or oldest entries that pass the pipeline, in the
+/// direction's order. Chunks are read in that order too, and none any more once no chunk left can
+/// hold a better entry. Entries with equal times are ordered by the labels of their streams,
+/// those of one stream by arrival; backward is the exact reverse of forward.
+Result<Streams> RunLogQuery(LogContext& context, const logql::Expr& log, const Pipeline& pipeline,
+                            const LogQueryRange& range);
+
+/// Fills a stream from the labels and the line of an entry that passed a pipeline.
+void TakeEntry(const EntryContext& entry, LogStream* out);
+
+}  // namespace varve::query
