@@ -106,7 +106,8 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     bytes_.clear();
     EncodeTimes(times_, &bytes_);
     group.time_bytes = bytes_.size();
-    EncodeLines(lines, &bytes_);
+    keys_.clear();
+    EncodeLines(lines, &bytes_, &keys_);
     group.text_bytes = bytes_.size() - group.time_bytes;
     if (!metadata_.empty()) {
       for (const std::string_view name : metadata_.names()) {
@@ -126,7 +127,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
       group.metadata_bytes = bytes_.size() - group.time_bytes - group.text_bytes;
     }
     const size_t filters_before = filters_.size();
-    VARVE_RETURN_IF_ERROR(EncodeGroupFilter(lines, metadata_, &filters_));
+    VARVE_RETURN_IF_ERROR(EncodeGroupFilter(std::move(keys_), metadata_, &filters_));
     group.filter_bytes = filters_.size() - filters_before;
     VARVE_RETURN_IF_ERROR(out_->Append(bytes_));
     entries_ += times_.size();
@@ -155,6 +156,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
   std::vector<size_t> line_end_;
   MetadataColumns metadata_;
   std::string bytes_;
+  std::vector<uint64_t> keys_;
 };
 
 }  // namespace

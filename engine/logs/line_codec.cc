@@ -1,7 +1,19 @@
 #include "engine/logs/line_codec.h"
 
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "engine/base/coding.h"
+#include "engine/base/hash.h"
 #include "engine/base/macros.h"
+#include "engine/base/strings.h"
+#include "engine/codec/int_stream.h"
 #include "engine/index/value_scan.h"
 #include "engine/logs/block_format.h"
 #include "engine/logs/zstd_page.h"
@@ -9,16 +21,738 @@
 namespace varve::logs {
 namespace {
 
-// These values live on disk: add, never renumber.
+constexpr std::array<uint8_t, 256> MakeClasses() {
+  std::array<uint8_t, 256> out{};
+  for (int c = 0; c < 256; ++c) {
+    if (c >= '0' && c <= '9') {
+      out[c] = kDigit;
+    } else if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80) {
+      out[c] = kLetter;
+    }
+  }
+  return out;
+}
+constexpr std::array<uint8_t, 256> kClasses = MakeClasses();
+
+// --- Format: these values live on disk: add, never renumber ---
+
 constexpr uint8_t kPlain = 0;
+constexpr uint8_t kTemplates = 1;
+
+enum class ColumnType : uint8_t {
+  kConstant = 0,    // one value
+  kNumbers = 1,     // decimal without leading zeros
+  kPadded = 2,      // decimal of one width
+  kHex = 3,         // lower-case hexadecimal of one even width
+  kDictionary = 4,  // few distinct values
+  kText = 5,
+  kTable = 6,  // templates and columns again; not inside another
+};
+constexpr char kPlace = '\0';  // of a variable in a template
 
 constexpr int kPlainLevel = 3;
+constexpr int kTextLevel = 3;
+/// Templates of fewer lines are not worth their columns.
+constexpr uint32_t kTemplateRowsMin = 4;
+/// Longer lines stay whole.
+constexpr size_t kTemplateLineBytesMax = 16 * 1024;
+constexpr size_t kDictionaryMax = 255;
+constexpr uint32_t kStreamRowsMin = 16;
+constexpr size_t kNestedRowsMin = 32;
+constexpr size_t kDigitsMax = 18;
 
 Status Malformed(std::string_view what) { return DataLossError("lines", 0, what); }
 
-}  // namespace
+struct Word {
+  uint32_t begin;  // in the text
+  uint32_t bytes;
+};
 
-void EncodeLines(std::span<const std::string_view> lines, std::string* out) {
+bool IsHex(std::string_view text) {
+  for (const char c : text) {
+    if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
+  }
+  return true;
+}
+
+int HexDigit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
+/// How a line is cut into its template and variables.
+enum class Cut : uint8_t {
+  kWords,   // words with a digit are variables
+  kFields,  // what stands between quotes, behind = or :, or has more than letters between spaces
+};
+
+/// Marks the bytes that end a field outside of quotes.
+constexpr std::array<bool, 256> MakeFieldEnds() {
+  std::array<bool, 256> out{};
+  for (const char c : std::string_view(" \t\"',;=:{}[]()<>|\0", 18))
+    out[static_cast<uint8_t>(c)] = true;
+  return out;
+}
+constexpr std::array<bool, 256> kFieldEnds = MakeFieldEnds();
+
+/// The pages that columns are written to.
+struct Pages {
+  std::string head, numbers, text, hex;
+  void Clear() {
+    head.clear();
+    numbers.clear();
+    text.clear();
+    hex.clear();
+  }
+};
+
+/// Cuts values into templates and columns; one for whole lines, one for the columns of those.
+class TableEncoder {
+ public:
+  /// Cuts `values`. Returns false where too few share a template.
+  bool Split(std::span<const std::string_view> values, Cut cut) {
+    templates_.clear();
+    by_hash_.clear();
+    words_.clear();
+    row_template_.clear();
+    row_words_.clear();
+    for (size_t row = 0; row < values.size(); ++row) {
+      // Where templates are as many as rows there is no use in going on.
+      if ((row & 255) == 255 && templates_.size() * 3 > row) return false;
+      const std::string_view value = values[row];
+      row_words_.push_back(words_.size());
+      if (value.size() > kTemplateLineBytesMax || value.find(kPlace) != std::string_view::npos) {
+        row_template_.push_back(kWhole);
+        continue;
+      }
+      if (scratch_.size() < value.size()) scratch_.resize(value.size());
+      const size_t bytes = cut == Cut::kWords ? CutWords(value) : CutFields(value);
+      const std::string_view text(scratch_.data(), bytes);
+      const auto [known, added] =
+          by_hash_.try_emplace(Hash64(text), static_cast<uint32_t>(templates_.size()));
+      if (added) {
+        templates_.emplace_back();
+        templates_.back().text = std::string(text);
+        templates_.back().slots = static_cast<uint32_t>(words_.size() - row_words_.back());
+      } else if (templates_[known->second].text != text) {
+        row_template_.push_back(kWhole);
+        words_.resize(row_words_.back());
+        continue;
+      }
+      ++templates_[known->second].rows;
+      row_template_.push_back(known->second);
+    }
+    row_words_.push_back(words_.size());
+    size_t covered = 0;
+    for (const Template& one : templates_) {
+      if (one.rows >= kTemplateRowsMin) covered += one.rows;
+    }
+    return covered * 4 >= values.size() * 3;
+  }
+
+  /// Writes what was cut: templates, the template of each row, columns.
+  void Write(std::span<const std::string_view> values, TableEncoder* nested, Pages* pages) {
+    uint32_t number = 0;
+    uint32_t columns = 0;
+    for (Template& one : templates_) {
+      if (one.rows < kTemplateRowsMin) continue;
+      one.number = ++number;
+      one.first_column = columns;
+      columns += one.slots;
+    }
+    std::string& head = pages->head;
+    PutVarint(&head, number);
+    for (const Template& one : templates_) {
+      if (one.number != 0) PutString(&head, one.text);
+    }
+    if (number > 1 || HasWhole()) {
+      head.push_back(1);
+      for (const uint32_t t : row_template_) {
+        PutVarint(&head, t == kWhole ? 0 : templates_[t].number);
+      }
+    } else {
+      head.push_back(0);
+    }
+    // Values of each column, in row order.
+    std::vector<uint32_t> begins(columns + 1);
+    for (const Template& one : templates_) {
+      for (uint32_t s = 0; one.number != 0 && s < one.slots; ++s) {
+        begins[one.first_column + s + 1] = one.rows;
+      }
+    }
+    for (size_t c = 0; c < columns; ++c) begins[c + 1] += begins[c];
+    values_.resize(begins.back());
+    std::vector<uint32_t> at(begins.begin(), begins.end() - 1);
+    for (size_t row = 0; row < values.size(); ++row) {
+      const uint32_t t = row_template_[row];
+      if (t == kWhole || templates_[t].number == 0) {
+        PutVarint(&head, values[row].size());
+        pages->text.append(values[row]);
+        continue;
+      }
+      const Template& one = templates_[t];
+      const Word* const words = words_.data() + row_words_[row];
+      for (uint32_t s = 0; s < one.slots; ++s) {
+        values_[at[one.first_column + s]++] = values[row].substr(words[s].begin, words[s].bytes);
+      }
+    }
+    for (size_t c = 0; c < columns; ++c) {
+      WriteColumn(std::span(values_).subspan(begins[c], begins[c + 1] - begins[c]), nested, pages);
+    }
+  }
+
+ private:
+  static constexpr uint32_t kWhole = UINT32_MAX;
+  struct Template {
+    std::string text;
+    uint32_t rows = 0;
+    uint32_t slots = 0;
+    uint32_t number = 0;  // 1.. among those that are written; 0: rows stay whole
+    uint32_t first_column = 0;
+  };
+
+  bool HasWhole() const {
+    return std::any_of(row_template_.begin(), row_template_.end(),
+                       [&](uint32_t t) { return t == kWhole || templates_[t].number == 0; });
+  }
+
+  /// Write the template of a value into scratch_, return its size, and add its variables.
+  size_t CutWords(std::string_view value) {
+    char* to = scratch_.data();
+    const auto* const begin = reinterpret_cast<const uint8_t*>(value.data());
+    const uint8_t* at = begin;
+    const uint8_t* const end = at + value.size();
+    while (at < end) {
+      if (kClasses[*at] == 0) {
+        *to++ = static_cast<char>(*at++);
+        continue;
+      }
+      const uint8_t* const word = at;
+      uint8_t classes = 0;
+      while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
+      const auto bytes = static_cast<size_t>(at - word);
+      if ((classes & kDigit) != 0) {
+        *to++ = kPlace;
+        words_.push_back({static_cast<uint32_t>(word - begin), static_cast<uint32_t>(bytes)});
+      } else {
+        std::memcpy(to, word, bytes);
+        to += bytes;
+      }
+    }
+    return static_cast<size_t>(to - scratch_.data());
+  }
+  size_t CutFields(std::string_view value) {
+    char* to = scratch_.data();
+    const char* const begin = value.data();
+    const char* at = begin;
+    const char* const end = at + value.size();
+    char before = ' ';
+    const auto variable = [&](const char* from, const char* stop) {
+      *to++ = kPlace;
+      words_.push_back({static_cast<uint32_t>(from - begin), static_cast<uint32_t>(stop - from)});
+    };
+    while (at < end) {
+      const char c = *at;
+      if (c == '"') {
+        *to++ = c;
+        const char* const from = ++at;
+        while (at < end && *at != '"') at += *at == '\\' && at + 1 < end ? 2 : 1;
+        const bool key = at + 1 < end && at[1] == ':';
+        if (key) {
+          std::memcpy(to, from, static_cast<size_t>(at - from));
+          to += at - from;
+        } else if (at > from) {
+          variable(from, at);
+        }
+        if (at < end) *to++ = *at++;
+        before = '"';
+        continue;
+      }
+      if (kFieldEnds[static_cast<uint8_t>(c)]) {
+        *to++ = before = c;
+        ++at;
+        continue;
+      }
+      const char* const from = at;
+      bool plain = true;
+      while (at < end && !kFieldEnds[static_cast<uint8_t>(*at)]) {
+        plain = plain && kClasses[static_cast<uint8_t>(*at)] == kLetter;
+        ++at;
+      }
+      const bool key = at < end && *at == '=';
+      if (key || (plain && before != '=' && before != ':')) {
+        std::memcpy(to, from, static_cast<size_t>(at - from));
+        to += at - from;
+      } else {
+        variable(from, at);
+      }
+      before = 'a';
+    }
+    return static_cast<size_t>(to - scratch_.data());
+  }
+
+  void WriteColumn(std::span<const std::string_view> values, TableEncoder* nested, Pages* pages) {
+    std::string& head_ = pages->head;
+    std::string& numbers_ = pages->numbers;
+    std::string& text_ = pages->text;
+    std::string& hex_ = pages->hex;
+    const std::string_view first = values[0];
+    bool constant = true;
+    bool one_width = true;
+    bool digits = true;
+    bool leading_zero = false;
+    size_t longest = 0;
+    for (const std::string_view value : values) {
+      constant = constant && value == first;
+      one_width = one_width && value.size() == first.size();
+      longest = std::max(longest, value.size());
+      leading_zero = leading_zero || (value[0] == '0' && value.size() > 1);
+      for (const char c : value) digits = digits && c >= '0' && c <= '9';
+    }
+    const auto type = [&](ColumnType t) { head_.push_back(static_cast<char>(t)); };
+    if (constant) {
+      type(ColumnType::kConstant);
+      PutString(&head_, first);
+      return;
+    }
+    if (digits && longest <= kDigitsMax && (one_width || !leading_zero)) {
+      type(leading_zero ? ColumnType::kPadded : ColumnType::kNumbers);
+      if (leading_zero) PutVarint(&head_, first.size());
+      integers_.clear();
+      for (const std::string_view value : values) {
+        int64_t number = 0;
+        for (const char c : value) number = number * 10 + (c - '0');
+        integers_.push_back(number);
+      }
+      if (integers_.size() >= kStreamRowsMin) {
+        integer_encoder_.Encode(integers_, &numbers_);
+      } else {
+        int64_t last = 0;
+        for (const int64_t number : integers_) {
+          PutSigned(&numbers_, number - last);
+          last = number;
+        }
+      }
+      return;
+    }
+    // Few values, or many of one shape?
+    distinct_.clear();
+    places_.clear();
+    const size_t most = std::min(kDictionaryMax, values.size() / 3);
+    for (const std::string_view value : values) {
+      const auto [known, added] =
+          distinct_.try_emplace(value, static_cast<uint32_t>(distinct_.size()));
+      places_.push_back(static_cast<char>(known->second));
+      if (distinct_.size() > most) break;
+    }
+    if (distinct_.size() <= most) {
+      type(ColumnType::kDictionary);
+      PutVarint(&head_, distinct_.size());
+      dictionary_.resize(distinct_.size());
+      for (const auto& [value, place] : distinct_) dictionary_[place] = value;
+      for (const std::string_view value : dictionary_) {
+        PutVarint(&head_, value.size());
+        text_.append(value);
+      }
+      head_.append(places_);
+      return;
+    }
+    if (one_width && first.size() % 2 == 0 &&
+        std::all_of(values.begin(), values.end(), [](std::string_view v) { return IsHex(v); })) {
+      type(ColumnType::kHex);
+      PutVarint(&head_, first.size());
+      for (const std::string_view value : values) {
+        for (size_t i = 0; i < value.size(); i += 2) {
+          hex_.push_back(static_cast<char>(HexDigit(value[i]) << 4 | HexDigit(value[i + 1])));
+        }
+      }
+      return;
+    }
+    if (nested != nullptr && values.size() >= kNestedRowsMin &&
+        nested->Split(values, Cut::kWords)) {
+      type(ColumnType::kTable);
+      nested->Write(values, nullptr, pages);
+      return;
+    }
+    type(ColumnType::kText);
+    for (const std::string_view value : values) PutVarint(&head_, value.size());
+    for (const std::string_view value : values) text_.append(value);
+  }
+
+  std::vector<Template> templates_;
+  absl::flat_hash_map<uint64_t, uint32_t> by_hash_;
+  std::vector<Word> words_;             // the variables, row by row
+  std::vector<uint32_t> row_template_;  // or kWhole
+  std::vector<size_t> row_words_;       // rows + 1, into words_
+  std::vector<std::string_view> values_;
+  std::vector<int64_t> integers_;
+  codec::IntStreamEncoder integer_encoder_;
+  absl::flat_hash_map<std::string_view, uint32_t, StringHash, StringEqual> distinct_;
+  std::vector<std::string_view> dictionary_;
+  std::string places_;
+  std::string scratch_;
+};
+
+/// Encodes the lines of row groups. Keeps its memory, and tries first what helped last.
+class TemplateEncoder {
+ public:
+  /// Returns false where templates do not help.
+  bool Encode(std::span<const std::string_view> lines, std::string* out) {
+    if (!lines_.Split(lines, last_)) {
+      const Cut other = last_ == Cut::kWords ? Cut::kFields : Cut::kWords;
+      if (!lines_.Split(lines, other)) return false;
+      last_ = other;
+    }
+    pages_.Clear();
+    lines_.Write(lines, &nested_, &pages_);
+    out->push_back(static_cast<char>(kTemplates));
+    for (const auto& [page, level] : {std::pair<const std::string*, int>{&pages_.head, kTextLevel},
+                                      {&pages_.numbers, 1},
+                                      {&pages_.hex, 1},
+                                      {&pages_.text, kTextLevel}}) {
+      packed_.clear();
+      PutZstdPage(*page, level, &packed_);
+      PutVarint(out, packed_.size());
+      out->append(packed_);
+    }
+    return true;
+  }
+
+ private:
+  Cut last_ = Cut::kWords;
+  TableEncoder lines_, nested_;
+  Pages pages_;
+  std::string packed_;
+};
+
+/// Collects the keys of words and ids; each word once.
+class KeyCollector {
+ public:
+  void Add(std::span<const std::string_view> lines, std::vector<uint64_t>* keys) {
+    seen_.clear();
+    for (const std::string_view line : lines) {
+      const auto* at = reinterpret_cast<const uint8_t*>(line.data());
+      const uint8_t* const end = at + line.size();
+      while (at < end) {
+        if (kClasses[*at] == 0) {
+          ++at;
+          continue;
+        }
+        const uint8_t* const begin = at;
+        uint8_t classes = 0;
+        while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
+        if ((classes & kLetter) == 0) continue;
+        const std::string_view word(reinterpret_cast<const char*>(begin),
+                                    static_cast<size_t>(at - begin));
+        if (!seen_.insert(Hash64(word)).second) continue;
+        keys->push_back(WordKey(word));
+        if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, keys);
+      }
+    }
+  }
+
+ private:
+  absl::flat_hash_set<uint64_t> seen_;
+};
+
+/// Reads what TemplateEncoder wrote. Keeps its memory between groups.
+class TemplateDecoder {
+ public:
+  /// Inflates the first page and reads the templates of lines. Errors: kDataLoss.
+  Status Open(std::string_view bytes, uint32_t count, uint64_t text_bytes) {
+    ByteReader in(bytes);
+    for (std::string_view& page : pages_) page = in.String();
+    if (!in.ok() || in.left() != 0) return Malformed("pages do not fit");
+    count_ = count;
+    text_bytes_ = text_bytes;
+    // Templates, rows and values all come from lines; a row takes a few bytes more.
+    limit_ = 8 * text_bytes + 64ull * count + 4096;
+    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[0], limit_, &head_));
+    head_in_ = ByteReader(head_);
+    tables_used_ = 0;
+    return OpenTable(count, &lines_) ? absl::OkStatus() : Malformed("bad templates");
+  }
+
+  /// Tells whether a template or the text may hold `needle`; inflates the page of text if needed.
+  Result<bool> MayContain(std::string_view needle) {
+    // A word without digits that stands whole in the needle is in a template, in the head as a
+    // constant, or in the text. Values that are cut into templates again are in the head too, as
+    // templates. Numbers and hexadecimal are not looked at here.
+    std::string_view word;
+    for (size_t i = 0; i < needle.size();) {
+      if (kClasses[static_cast<uint8_t>(needle[i])] == 0) {
+        ++i;
+        continue;
+      }
+      const size_t begin = i;
+      uint8_t classes = 0;
+      while (i < needle.size() && kClasses[static_cast<uint8_t>(needle[i])] != 0) {
+        classes |= kClasses[static_cast<uint8_t>(needle[i++])];
+      }
+      const std::string_view one = needle.substr(begin, i - begin);
+      if ((classes & kDigit) == 0 && !IsHex(one) && one.size() > word.size()) word = one;
+    }
+    if (word.empty() || head_.find(word) != std::string::npos) return true;
+    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[3], limit_, &text_));
+    return text_.find(word) != std::string::npos;
+  }
+
+  Status Render(Rows* rows) {
+    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[1], limit_, &numbers_));
+    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[2], limit_, &hex_));
+    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[3], limit_, &text_));
+    numbers_in_ = ByteReader(numbers_);
+    hex_in_ = ByteReader(hex_);
+    text_in_ = ByteReader(text_);
+    if (!ReadTable(&lines_, true)) return Malformed("bad column");
+    if (head_in_.left() != 0 || numbers_in_.left() != 0 || hex_in_.left() != 0 ||
+        text_in_.left() != 0 || !head_in_.ok() || !numbers_in_.ok() || !hex_in_.ok() ||
+        !text_in_.ok()) {
+      return Malformed("columns do not fit");
+    }
+    rows->line_begin.resize(count_ + 1);
+    rows->text.resize(text_bytes_ + index::kScanPadding);
+    char* const begin = rows->text.data();
+    char* to = begin;
+    char* const end = begin + text_bytes_;
+    for (uint32_t row = 0; row < count_; ++row) {
+      rows->line_begin[row] = static_cast<uint32_t>(to - begin);
+      to = PutRow(&lines_, to, end);
+      if (to == nullptr) return Malformed("lines are longer than their group");
+    }
+    rows->line_begin[count_] = static_cast<uint32_t>(to - begin);
+    if (to != end) return Malformed("lines do not fit");
+    std::memset(end, 0, index::kScanPadding);
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Table;
+  struct Column {
+    ColumnType type = ColumnType::kConstant;
+    uint32_t at = 0;  // the next row
+    uint32_t width = 0;
+    std::vector<int64_t> numbers;
+    std::vector<std::string_view> values;  // of a dictionary, of texts; the constant
+    std::string_view bytes;                // of hexadecimal; places in a dictionary
+    Table* table = nullptr;
+  };
+  struct Template {
+    std::vector<std::string_view> pieces;  // one more than there are slots
+    uint32_t first_column = 0;
+    uint32_t rows = 0;
+  };
+  struct Table {
+    uint32_t at = 0;  // the next row
+    std::vector<Template> templates;
+    size_t template_count = 0;
+    std::vector<uint32_t> row_template;  // 0: whole
+    std::vector<Column> columns;
+    uint32_t column_count = 0;
+    std::vector<std::string_view> whole;
+    size_t whole_at = 0;
+  };
+
+  /// Reads templates and rows.
+  bool OpenTable(uint32_t rows, Table* out) {
+    ByteReader& head = head_in_;
+    const uint64_t templates = head.Count(1);
+    if (out->templates.size() < templates) out->templates.resize(templates);
+    out->template_count = templates;
+    uint64_t columns = 0;
+    for (uint64_t t = 0; t < templates; ++t) {
+      Template& one = out->templates[t];
+      std::string_view text = head.String();
+      one.pieces.clear();
+      one.rows = 0;
+      one.first_column = static_cast<uint32_t>(columns);
+      for (size_t place; (place = text.find(kPlace)) != std::string_view::npos;) {
+        one.pieces.push_back(text.substr(0, place));
+        text.remove_prefix(place + 1);
+      }
+      one.pieces.push_back(text);
+      columns += one.pieces.size() - 1;
+    }
+    const auto listed = head.Fixed<uint8_t>();
+    if (!head.ok() || listed > 1 || (listed == 0 && templates != 1)) return false;
+    if (listed == 1 && rows > head.left()) return false;
+    out->row_template.resize(rows);
+    for (uint32_t& number : out->row_template) {
+      const uint64_t value = listed == 0 ? 1 : head.Varint();
+      if (value > templates) return false;
+      number = static_cast<uint32_t>(value);
+      if (value > 0) ++out->templates[value - 1].rows;
+    }
+    out->column_count = static_cast<uint32_t>(columns);
+    return head.ok();
+  }
+
+  bool ReadTable(Table* table, bool outer) {
+    table->at = 0;
+    table->whole.clear();
+    table->whole_at = 0;
+    sizes_.clear();
+    for (const uint32_t number : table->row_template) {
+      if (number == 0) sizes_.push_back(head_in_.Varint());
+    }
+    if (!head_in_.ok()) return false;
+    for (const uint64_t size : sizes_) table->whole.push_back(text_in_.Bytes(size));
+    if (!text_in_.ok()) return false;
+    if (table->columns.size() < table->column_count) table->columns.resize(table->column_count);
+    for (size_t t = 0; t < table->template_count; ++t) {
+      const Template& one = table->templates[t];
+      for (size_t s = 0; s + 1 < one.pieces.size(); ++s) {
+        if (!ReadColumn(one.rows, outer, &table->columns[one.first_column + s])) return false;
+      }
+    }
+    return true;
+  }
+
+  bool ReadColumn(uint32_t rows, bool outer, Column* out) {
+    ByteReader& head = head_in_;
+    const auto type = head.Fixed<uint8_t>();
+    if (!head.ok() || type > static_cast<uint8_t>(ColumnType::kTable)) return false;
+    out->type = static_cast<ColumnType>(type);
+    out->at = 0;
+    out->values.clear();
+    switch (out->type) {
+      case ColumnType::kConstant:
+        out->values.push_back(head.String());
+        return head.ok();
+      case ColumnType::kPadded:
+      case ColumnType::kNumbers: {
+        out->width = 0;
+        if (out->type == ColumnType::kPadded) {
+          const uint64_t width = head.Varint();
+          if (width == 0 || width > kDigitsMax) return false;
+          out->width = static_cast<uint32_t>(width);
+        }
+        out->numbers.resize(rows);
+        if (rows >= kStreamRowsMin) {
+          if (!stream_.Open(&numbers_in_, numbers_, rows) ||
+              !stream_.Decode(0, rows, out->numbers.data())) {
+            return false;
+          }
+        } else {
+          int64_t last = 0;
+          for (int64_t& number : out->numbers) number = last = WrapAdd(last, numbers_in_.Signed());
+        }
+        int64_t limit = 1;
+        for (uint32_t i = 0; i < (out->width == 0 ? kDigitsMax : out->width); ++i) limit *= 10;
+        bool good = true;
+        for (const int64_t number : out->numbers) good = good && number >= 0 && number < limit;
+        return good && numbers_in_.ok();
+      }
+      case ColumnType::kHex: {
+        const uint64_t width = head.Varint();
+        if (width == 0 || width % 2 != 0 || width > kTemplateLineBytesMax) return false;
+        out->width = static_cast<uint32_t>(width);
+        out->bytes = hex_in_.Bytes(width / 2 * rows);
+        return hex_in_.ok();
+      }
+      case ColumnType::kDictionary: {
+        const uint64_t count = head.Count(1);
+        if (count == 0 || count > kDictionaryMax) return false;
+        for (uint64_t i = 0; i < count; ++i) out->values.push_back(text_in_.Bytes(head.Varint()));
+        out->bytes = head.Bytes(rows);
+        for (const char place : out->bytes) {
+          if (static_cast<uint8_t>(place) >= count) return false;
+        }
+        return head.ok() && text_in_.ok();
+      }
+      case ColumnType::kText: {
+        if (rows > head.left()) return false;
+        sizes_.clear();
+        for (uint32_t i = 0; i < rows; ++i) sizes_.push_back(head.Varint());
+        if (!head.ok()) return false;
+        for (const uint64_t size : sizes_) out->values.push_back(text_in_.Bytes(size));
+        return text_in_.ok();
+      }
+      case ColumnType::kTable: {
+        if (!outer) return false;
+        if (tables_.size() <= tables_used_) tables_.push_back(std::make_unique<Table>());
+        out->table = tables_[tables_used_++].get();
+        return OpenTable(rows, out->table) && ReadTable(out->table, false);
+      }
+    }
+    return false;
+  }
+
+  /// Write the next row of a table, the next value of a column; null if there is no room.
+  static char* PutRow(Table* table, char* to, char* end) {
+    const uint32_t number = table->row_template[table->at++];
+    if (number == 0) return PutText(table->whole[table->whole_at++], to, end);
+    const Template& one = table->templates[number - 1];
+    Column* column = table->columns.data() + one.first_column;
+    const std::string_view* piece = one.pieces.data();
+    const std::string_view* const last = piece + one.pieces.size() - 1;
+    for (; piece != last; ++piece, ++column) {
+      to = PutText(*piece, to, end);
+      if (to == nullptr) return nullptr;
+      to = Put(column, to, end);
+      if (to == nullptr) return nullptr;
+    }
+    return PutText(*last, to, end);
+  }
+  static char* Put(Column* column, char* to, char* end) {
+    const uint32_t row = column->at++;
+    switch (column->type) {
+      case ColumnType::kConstant:
+        return PutText(column->values[0], to, end);
+      case ColumnType::kNumbers: {
+        const auto [stop, error] = std::to_chars(to, end, column->numbers[row]);
+        return error == std::errc() ? stop : nullptr;
+      }
+      case ColumnType::kPadded: {
+        if (column->width > static_cast<size_t>(end - to)) return nullptr;
+        auto number = static_cast<uint64_t>(column->numbers[row]);
+        for (uint32_t i = column->width; i > 0; --i) {
+          to[i - 1] = static_cast<char>('0' + number % 10);
+          number /= 10;
+        }
+        return to + column->width;
+      }
+      case ColumnType::kHex: {
+        if (column->width > static_cast<size_t>(end - to)) return nullptr;
+        const std::string_view bytes =
+            column->bytes.substr(size_t{column->width} / 2 * row, column->width / 2);
+        for (const char c : bytes) {
+          *to++ = "0123456789abcdef"[static_cast<uint8_t>(c) >> 4];
+          *to++ = "0123456789abcdef"[static_cast<uint8_t>(c) & 15];
+        }
+        return to;
+      }
+      case ColumnType::kDictionary:
+        return PutText(column->values[static_cast<uint8_t>(column->bytes[row])], to, end);
+      case ColumnType::kText:
+        return PutText(column->values[row], to, end);
+      case ColumnType::kTable:
+        return PutRow(column->table, to, end);
+    }
+    return nullptr;
+  }
+  static char* PutText(std::string_view text, char* to, char* end) {
+    if (text.size() > static_cast<size_t>(end - to)) return nullptr;
+    std::memcpy(to, text.data(), text.size());
+    return to + text.size();
+  }
+
+  std::string_view pages_[4];
+  uint32_t count_ = 0;
+  uint64_t text_bytes_ = 0;
+  uint64_t limit_ = 0;
+  std::string head_, numbers_, hex_, text_;
+  ByteReader head_in_{{}}, numbers_in_{{}}, hex_in_{{}}, text_in_{{}};
+  codec::IntStreamReader stream_;
+  Table lines_;
+  std::vector<std::unique_ptr<Table>> tables_;
+  size_t tables_used_ = 0;
+  std::vector<uint64_t> sizes_;
+};
+
+TemplateDecoder* ThreadDecoder() {
+  static thread_local TemplateDecoder decoder;
+  return &decoder;
+}
+
+void EncodePlain(std::span<const std::string_view> lines, std::string* out) {
   static thread_local std::string raw;
   raw.clear();
   for (const std::string_view line : lines) PutVarint(&raw, line.size());
@@ -27,14 +761,9 @@ void EncodeLines(std::span<const std::string_view> lines, std::string* out) {
   PutZstdPage(raw, kPlainLevel, out);
 }
 
-Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {
-  rows->text.clear();
-  rows->line_begin.clear();
-  ByteReader in(bytes);
-  const auto codec = in.Fixed<uint8_t>();
-  if (!in.ok() || codec != kPlain) return Malformed("unknown encoding");
+Status DecodePlain(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {
   static thread_local std::string raw;
-  VARVE_RETURN_IF_ERROR(GetZstdPage(in.Bytes(in.left()), text_bytes + 5ull * count + 16, &raw));
+  VARVE_RETURN_IF_ERROR(GetZstdPage(bytes, text_bytes + 5ull * count + 16, &raw));
   ByteReader lengths(raw);
   rows->line_begin.reserve(count + 1);
   uint64_t at = 0;
@@ -51,6 +780,83 @@ Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, 
   rows->text.assign(raw, raw.size() - at, at);
   rows->text.append(index::kScanPadding, '\0');
   return absl::OkStatus();
+}
+
+}  // namespace
+
+const uint8_t* const kCharClass = kClasses.data();
+
+uint64_t WordKey(std::string_view word) {
+  char folded[64];
+  std::string longer;
+  char* to = folded;
+  if (word.size() > sizeof folded) {
+    longer.resize(word.size());
+    to = longer.data();
+  }
+  for (size_t i = 0; i < word.size(); ++i) {
+    const char c = word[i];
+    to[i] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  }
+  return Hash64({to, word.size()});
+}
+
+void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
+  constexpr size_t kGram = 6;
+  constexpr size_t kWindow = 8;
+  if (id.size() < kGram + kWindow - 1) return;
+  const size_t grams = id.size() - kGram + 1;
+  const auto hash_at = [&](size_t i) {
+    uint64_t gram = 0;
+    for (size_t k = 0; k < kGram; ++k) {
+      const char c = id[i + k];
+      gram = gram << 8 | static_cast<uint8_t>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    }
+    gram ^= gram >> 29;
+    gram *= 0xbf58476d1ce4e5b9;
+    gram ^= gram >> 32;
+    gram *= 0x94d049bb133111eb;
+    return gram ^ gram >> 29;
+  };
+  std::vector<uint64_t> hashes(grams);
+  for (size_t i = 0; i < grams; ++i) hashes[i] = hash_at(i);
+  uint64_t last = 0;
+  for (size_t i = 0; i + kWindow <= grams; ++i) {
+    const uint64_t smallest = *std::min_element(hashes.begin() + i, hashes.begin() + i + kWindow);
+    if (smallest != last) keys->push_back(smallest);
+    last = smallest;
+  }
+}
+
+void EncodeLines(std::span<const std::string_view> lines, std::string* out,
+                 std::vector<uint64_t>* keys) {
+  static thread_local TemplateEncoder encoder;
+  static thread_local KeyCollector collector;
+  collector.Add(lines, keys);
+  if (!encoder.Encode(lines, out)) EncodePlain(lines, out);
+}
+
+Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {
+  rows->text.clear();
+  rows->line_begin.clear();
+  ByteReader in(bytes);
+  const auto codec = in.Fixed<uint8_t>();
+  const std::string_view rest = in.Bytes(in.left());
+  if (!in.ok()) return Malformed("empty");
+  if (codec == kPlain) return DecodePlain(rest, count, text_bytes, rows);
+  if (codec != kTemplates) return Malformed("unknown encoding");
+  TemplateDecoder* decoder = ThreadDecoder();
+  VARVE_RETURN_IF_ERROR(decoder->Open(rest, count, text_bytes));
+  return decoder->Render(rows);
+}
+
+Result<bool> LinesMayContain(std::string_view bytes, uint32_t count, uint64_t text_bytes,
+                             std::string_view needle) {
+  ByteReader in(bytes);
+  if (in.Fixed<uint8_t>() != kTemplates) return true;
+  TemplateDecoder* decoder = ThreadDecoder();
+  VARVE_RETURN_IF_ERROR(decoder->Open(in.Bytes(in.left()), count, text_bytes));
+  return decoder->MayContain(needle);
 }
 
 }  // namespace varve::logs

@@ -13,12 +13,41 @@ namespace varve::logs {
 
 /// Encodes and decodes the lines of a row group, byte for byte. Spec:
 /// engine/docs/format/logs-block.md, "Lines".
+///
+/// Words with a digit are variables; the rest of a line is its template. Variables of one place in
+/// one template form a column, written as what they are: a constant, numbers, hexadecimal, few
+/// distinct values, or text. Lines of rare templates stay whole. Where all that is not smaller than
+/// Zstd over the whole lines, those are kept. (Source of the idea: Rodrigues, Luo, Yuan, "CLP:
+/// Efficient and Scalable Search on Compressed Text Logs", OSDI 2021.)
 
-/// Appends the smallest encoding of `lines`.
-void EncodeLines(std::span<const std::string_view> lines, std::string* out);
+/// Appends the smallest encoding of `lines`, and to `keys` the hashes of what a filter should know:
+/// WordKey of every word with a letter, IdKeys of long ones with a digit. Keys may repeat.
+void EncodeLines(std::span<const std::string_view> lines, std::string* out,
+                 std::vector<uint64_t>* keys);
 
 /// Fills text and line_begin of `rows` with `count` lines of `text_bytes` bytes together. Safe on
 /// any bytes. Errors: kDataLoss.
 Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows);
+
+/// Tells that some line may contain `needle`, from the templates and the columns of text alone.
+/// Much cheaper than decoding; may say yes wrongly. Errors: kDataLoss.
+Result<bool> LinesMayContain(std::string_view bytes, uint32_t count, uint64_t text_bytes,
+                             std::string_view needle);
+
+// --- Words and ids, as filters see them ---
+
+/// Bytes of words: ASCII letters and digits, the underscore, all that is not ASCII.
+enum CharClass : uint8_t { kDelimiter = 0, kLetter = 1, kDigit = 2 };
+/// The class of each byte: 256 of them.
+extern const uint8_t* const kCharClass;
+
+/// Hashes a word, whatever the case of its ASCII letters.
+uint64_t WordKey(std::string_view word);
+/// Words of at least this many bytes with letters and digits are ids: every piece of an id that is
+/// as long has one of its minimizers.
+inline constexpr size_t kIdBytesMin = 13;
+/// Appends the keys of the minimizers of `id` (k = 6, windows of 8). Source: Schleimer, Wilkerson,
+/// Aiken, "Winnowing: Local Algorithms for Document Fingerprinting" (2003).
+void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys);
 
 }  // namespace varve::logs

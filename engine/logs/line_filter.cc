@@ -2,7 +2,7 @@
 
 namespace varve::logs {
 
-Status EncodeGroupFilter(std::span<const std::string_view> lines, const MetadataColumns& metadata,
+Status EncodeGroupFilter(std::vector<uint64_t> keys, const MetadataColumns& metadata,
                          std::string* out) {
   return absl::OkStatus();
 }

@@ -14,8 +14,9 @@ namespace varve::logs {
 /// The filters of a row group tell that no line holds a word or an id, or no entry a value of
 /// metadata, without inflating it. Spec: engine/docs/format/logs-block.md, "Filters".
 
-/// Appends the filter of a group; may append nothing.
-Status EncodeGroupFilter(std::span<const std::string_view> lines, const MetadataColumns& metadata,
+/// Appends the filter of a group: `keys` of its lines (line_codec.h) and of its metadata; may
+/// append nothing.
+Status EncodeGroupFilter(std::vector<uint64_t> keys, const MetadataColumns& metadata,
                          std::string* out);
 
 /// Tells that some row may match. `bytes` is the group's filter, which may be empty. Errors:
