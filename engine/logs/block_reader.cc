@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/block/container.h"
@@ -38,6 +40,10 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     VARVE_RETURN_IF_ERROR(DecodeDirectory(directory, labels_->size(), groups_->size(),
                                           filters_->size(), file_->path(),
                                           file_->Find(kDirectorySection)->offset, &directory_));
+    {
+      absl::MutexLock lock(&filters_mutex_);
+      parsed_filters_.resize(directory_.groups.size());
+    }
     uint64_t rows = 0;
     for (const LogsPart& part : directory_.parts) {
       range_.min_ns = std::min(range_.min_ns, part.min_time_ns);
@@ -85,12 +91,17 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
       stats->bytes_skipped_time += part.line_bytes;
       return nothing();
     }
-    if (group.filter_bytes > 0 && (scan.tests_lines() || scan.tests_metadata())) {
-      VARVE_ASSIGN_OR_RETURN(const std::string_view filter,
-                             filters_->Read(group.filter_offset, group.filter_bytes));
-      VARVE_ASSIGN_OR_RETURN(const bool may, FilterMayMatch(filter, scan));
+    if (!scan.needed().empty() && group.filter_bytes > 0) {
+      VARVE_ASSIGN_OR_RETURN(const bool may, FilterAllows(part.group, scan, storage));
       if (!may) {
         stats->bytes_skipped_filter += part.line_bytes;
+        return nothing();
+      }
+    }
+    if (!scan.required().empty()) {
+      VARVE_ASSIGN_OR_RETURN(const bool may, LinesAllow(part.group, scan, storage, stats));
+      if (!may) {
+        stats->bytes_skipped_statistics += part.line_bytes;
         return nothing();
       }
     }
@@ -196,6 +207,50 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
   }
 
  private:
+  /// Tells whether the filter of a group lets a scan pass; filters are parsed once.
+  Result<bool> FilterAllows(uint32_t index, const LogScan& scan, RowStorage*) const {
+    const index::BinaryFuse* filter = nullptr;
+    {
+      absl::MutexLock lock(&filters_mutex_);
+      std::unique_ptr<const index::BinaryFuse>& kept = parsed_filters_[index];
+      if (kept == nullptr) {
+        const LogsGroup& group = directory_.groups[index];
+        VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
+                               filters_->Read(group.filter_offset, group.filter_bytes));
+        auto parsed = index::BinaryFuse::Parse(bytes);
+        if (!parsed.ok()) {
+          return DataLossError(file_->path(),
+                               file_->Find(kFiltersSection)->offset + group.filter_offset,
+                               ToStd(parsed.status().message()));
+        }
+        kept = std::make_unique<const index::BinaryFuse>(std::move(*parsed));
+      }
+      filter = kept.get();
+    }
+    return FilterMayMatch(*filter, scan);
+  }
+
+  /// Tells whether templates and texts of a group let a scan pass. What is decoded already needs
+  /// no such test.
+  Result<bool> LinesAllow(uint32_t index, const LogScan& scan, RowStorage* storage,
+                          LogScanStats* stats) const {
+    if (storage->owner.get() == this && storage->group == index && storage->has_lines) return true;
+    const LogsGroup& group = directory_.groups[index];
+    const uint64_t offset = group.offset + group.time_bytes;
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, groups_->Read(offset, group.text_bytes));
+    for (const std::vector<std::string>& texts : scan.required()) {
+      bool may = false;
+      for (const std::string& text : texts) {
+        auto found = LinesMayContain(bytes, group.rows, group.line_bytes, text);
+        if (!found.ok()) return At(offset, found.status());
+        may = may || *found;
+        if (may) break;
+      }
+      if (!may) return false;
+    }
+    return true;
+  }
+
   /// Decodes what is not decoded yet of a row group.
   Status Load(uint32_t index, bool lines, bool metadata, RowStorage* storage,
               LogScanStats* stats) const {
@@ -270,6 +325,9 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
   std::unique_ptr<index::LabelIndexView> labels_;
   BlockDirectory directory_;
   NsRange range_{kMaxTime, kMinTime};
+  mutable absl::Mutex filters_mutex_;
+  mutable std::vector<std::unique_ptr<const index::BinaryFuse>> parsed_filters_
+      ABSL_GUARDED_BY(filters_mutex_);  // by group; null: not yet
 };
 
 }  // namespace

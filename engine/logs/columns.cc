@@ -107,6 +107,14 @@ void MetadataColumns::Encode(std::span<const uint32_t> name_numbers, std::string
   PutZstdPage(raw, kMetadataLevel, out);
 }
 
+void MetadataColumns::AddKeys(std::vector<uint64_t>* keys) const {
+  for (const Column& column : columns_) {
+    for (const std::string& value : column.values) {
+      keys->push_back(MetadataKey(column.name, value));
+    }
+  }
+}
+
 Status DecodeMetadata(std::string_view bytes, uint32_t count,
                       std::span<const std::string_view> names, Rows* rows) {
   const auto malformed = [](std::string_view what) { return DataLossError("metadata", 0, what); };

@@ -31,6 +31,8 @@ class MetadataColumns {
   /// The names, in order of first use; EncodeColumns wants their numbers in the same order.
   std::vector<std::string_view> names() const;
   void Encode(std::span<const uint32_t> name_numbers, std::string* out) const;
+  /// Appends MetadataKey of every value.
+  void AddKeys(std::vector<uint64_t>* keys) const;
 
  private:
   struct Column {
@@ -43,6 +45,9 @@ class MetadataColumns {
   StringMap<uint32_t> by_name_;
   uint32_t rows_ = 0;
 };
+
+/// Hashes a pair of metadata, for filters.
+uint64_t MetadataKey(std::string_view name, std::string_view value);
 
 /// Fills the metadata of `rows` for `count` rows; names point into `names`, values into
 /// rows->metadata_text. Errors: kDataLoss.

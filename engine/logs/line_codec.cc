@@ -92,9 +92,49 @@ constexpr std::array<bool, 256> MakeFieldEnds() {
 }
 constexpr std::array<bool, 256> kFieldEnds = MakeFieldEnds();
 
+/// Collects the keys of words and ids; each word about once.
+class KeyCollector {
+ public:
+  void Start(std::vector<uint64_t>* keys) {
+    keys_ = keys;
+    recent_.fill(0);
+  }
+  void Add(std::string_view text) {
+    const auto* at = reinterpret_cast<const uint8_t*>(text.data());
+    const uint8_t* const end = at + text.size();
+    while (at < end) {
+      if (kClasses[*at] == 0) {
+        ++at;
+        continue;
+      }
+      const uint8_t* const begin = at;
+      uint8_t classes = 0;
+      uint64_t hash = 1;
+      while (at < end && kClasses[*at] != 0) {
+        hash = (hash ^ *at) * 0x9e3779b97f4a7c15;
+        classes |= kClasses[*at++];
+      }
+      if ((classes & kLetter) == 0) continue;
+      // Repeats do no harm, they only cost: a small memory of the last words is enough.
+      uint64_t& slot = recent_[hash >> 52];
+      if (slot == hash) continue;
+      slot = hash;
+      const std::string_view word(reinterpret_cast<const char*>(begin),
+                                  static_cast<size_t>(at - begin));
+      keys_->push_back(WordKey(word));
+      if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
+    }
+  }
+
+ private:
+  std::vector<uint64_t>* keys_ = nullptr;
+  std::array<uint64_t, 4096> recent_;
+};
+
 /// The pages that columns are written to.
 struct Pages {
   std::string head, numbers, text, hex;
+  KeyCollector* keys = nullptr;  // of all that is written
   void Clear() {
     head.clear();
     numbers.clear();
@@ -160,7 +200,9 @@ class TableEncoder {
     std::string& head = pages->head;
     PutVarint(&head, number);
     for (const Template& one : templates_) {
-      if (one.number != 0) PutString(&head, one.text);
+      if (one.number == 0) continue;
+      PutString(&head, one.text);
+      pages->keys->Add(one.text);
     }
     if (number > 1 || HasWhole()) {
       head.push_back(1);
@@ -185,6 +227,7 @@ class TableEncoder {
       if (t == kWhole || templates_[t].number == 0) {
         PutVarint(&head, values[row].size());
         pages->text.append(values[row]);
+        pages->keys->Add(values[row]);
         continue;
       }
       const Template& one = templates_[t];
@@ -294,25 +337,26 @@ class TableEncoder {
     std::string& text_ = pages->text;
     std::string& hex_ = pages->hex;
     const std::string_view first = values[0];
-    bool constant = true;
+    const bool constant = std::all_of(values.begin() + 1, values.end(),
+                                      [first](std::string_view value) { return value == first; });
     bool one_width = true;
-    bool digits = true;
     bool leading_zero = false;
-    size_t longest = 0;
-    for (const std::string_view value : values) {
-      constant = constant && value == first;
+    bool digits = !constant;
+    for (size_t i = 0; i < values.size() && digits; ++i) {
+      const std::string_view value = values[i];
       one_width = one_width && value.size() == first.size();
-      longest = std::max(longest, value.size());
       leading_zero = leading_zero || (value[0] == '0' && value.size() > 1);
+      digits = value.size() <= kDigitsMax;
       for (const char c : value) digits = digits && c >= '0' && c <= '9';
     }
     const auto type = [&](ColumnType t) { head_.push_back(static_cast<char>(t)); };
     if (constant) {
       type(ColumnType::kConstant);
       PutString(&head_, first);
+      pages->keys->Add(first);
       return;
     }
-    if (digits && longest <= kDigitsMax && (one_width || !leading_zero)) {
+    if (digits && (one_width || !leading_zero)) {
       type(leading_zero ? ColumnType::kPadded : ColumnType::kNumbers);
       if (leading_zero) PutVarint(&head_, first.size());
       integers_.clear();
@@ -350,15 +394,18 @@ class TableEncoder {
       for (const std::string_view value : dictionary_) {
         PutVarint(&head_, value.size());
         text_.append(value);
+        pages->keys->Add(value);
       }
       head_.append(places_);
       return;
     }
-    if (one_width && first.size() % 2 == 0 &&
-        std::all_of(values.begin(), values.end(), [](std::string_view v) { return IsHex(v); })) {
+    if (first.size() % 2 == 0 && std::all_of(values.begin(), values.end(), [&](auto value) {
+          return value.size() == first.size() && IsHex(value);
+        })) {
       type(ColumnType::kHex);
       PutVarint(&head_, first.size());
       for (const std::string_view value : values) {
+        pages->keys->Add(value);
         for (size_t i = 0; i < value.size(); i += 2) {
           hex_.push_back(static_cast<char>(HexDigit(value[i]) << 4 | HexDigit(value[i + 1])));
         }
@@ -373,7 +420,10 @@ class TableEncoder {
     }
     type(ColumnType::kText);
     for (const std::string_view value : values) PutVarint(&head_, value.size());
-    for (const std::string_view value : values) text_.append(value);
+    for (const std::string_view value : values) {
+      text_.append(value);
+      pages->keys->Add(value);
+    }
   }
 
   std::vector<Template> templates_;
@@ -394,13 +444,14 @@ class TableEncoder {
 class TemplateEncoder {
  public:
   /// Returns false where templates do not help.
-  bool Encode(std::span<const std::string_view> lines, std::string* out) {
+  bool Encode(std::span<const std::string_view> lines, std::string* out, KeyCollector* keys) {
     if (!lines_.Split(lines, last_)) {
       const Cut other = last_ == Cut::kWords ? Cut::kFields : Cut::kWords;
       if (!lines_.Split(lines, other)) return false;
       last_ = other;
     }
     pages_.Clear();
+    pages_.keys = keys;
     lines_.Write(lines, &nested_, &pages_);
     out->push_back(static_cast<char>(kTemplates));
     for (const auto& [page, level] : {std::pair<const std::string*, int>{&pages_.head, kTextLevel},
@@ -420,36 +471,6 @@ class TemplateEncoder {
   TableEncoder lines_, nested_;
   Pages pages_;
   std::string packed_;
-};
-
-/// Collects the keys of words and ids; each word once.
-class KeyCollector {
- public:
-  void Add(std::span<const std::string_view> lines, std::vector<uint64_t>* keys) {
-    seen_.clear();
-    for (const std::string_view line : lines) {
-      const auto* at = reinterpret_cast<const uint8_t*>(line.data());
-      const uint8_t* const end = at + line.size();
-      while (at < end) {
-        if (kClasses[*at] == 0) {
-          ++at;
-          continue;
-        }
-        const uint8_t* const begin = at;
-        uint8_t classes = 0;
-        while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
-        if ((classes & kLetter) == 0) continue;
-        const std::string_view word(reinterpret_cast<const char*>(begin),
-                                    static_cast<size_t>(at - begin));
-        if (!seen_.insert(Hash64(word)).second) continue;
-        keys->push_back(WordKey(word));
-        if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, keys);
-      }
-    }
-  }
-
- private:
-  absl::flat_hash_set<uint64_t> seen_;
 };
 
 /// Reads what TemplateEncoder wrote. Keeps its memory between groups.
@@ -832,8 +853,10 @@ void EncodeLines(std::span<const std::string_view> lines, std::string* out,
                  std::vector<uint64_t>* keys) {
   static thread_local TemplateEncoder encoder;
   static thread_local KeyCollector collector;
-  collector.Add(lines, keys);
-  if (!encoder.Encode(lines, out)) EncodePlain(lines, out);
+  collector.Start(keys);
+  if (encoder.Encode(lines, out, &collector)) return;
+  for (const std::string_view line : lines) collector.Add(line);
+  EncodePlain(lines, out);
 }
 
 Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {

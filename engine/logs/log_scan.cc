@@ -8,8 +8,35 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/index/value_scan.h"
+#include "engine/logs/columns.h"
+#include "engine/logs/line_codec.h"
 
 namespace varve {
+namespace {
+
+/// Appends the keys that every line with `needle` has: of words that stand whole in it, and of
+/// pieces of ids.
+void AddNeedleKeys(std::string_view needle, std::vector<uint64_t>* keys) {
+  for (size_t i = 0; i < needle.size();) {
+    const auto at = [&](size_t k) { return logs::kCharClass[static_cast<uint8_t>(needle[k])]; };
+    if (at(i) == logs::kDelimiter) {
+      ++i;
+      continue;
+    }
+    const size_t begin = i;
+    uint8_t classes = 0;
+    while (i < needle.size() && at(i) != logs::kDelimiter) classes |= at(i++);
+    const std::string_view word = needle.substr(begin, i - begin);
+    const bool whole = begin > 0 && i < needle.size();
+    if (whole && (classes & logs::kLetter) != 0) keys->push_back(logs::WordKey(word));
+    // Any piece of an id has its minimizers, if the word around it surely has letter and digit.
+    if (classes == (logs::kLetter | logs::kDigit) && word.size() >= logs::kIdBytesMin) {
+      logs::AddIdKeys(word, keys);
+    }
+  }
+}
+
+}  // namespace
 
 struct LogScan::Filter {
   LineFilter::Op op;
@@ -59,6 +86,7 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
     scan->filters_.push_back(std::move(filter));
   }
   VARVE_ASSIGN_OR_RETURN(scan->metadata_, index::CompileMatchers(spec.metadata));
+  scan->FindKeys();
   if (spec.lines != LogScanSpec::Lines::kBytes || !spec.with_metadata ||
       !spec.metadata_names.empty()) {
     LogScanSpec whole = spec;
@@ -68,6 +96,30 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
     VARVE_ASSIGN_OR_RETURN(scan->whole_, Make(whole));
   }
   return std::shared_ptr<const LogScan>(std::move(scan));
+}
+
+void LogScan::FindKeys() {
+  for (const Filter& filter : filters_) {
+    if (!filter.wanted() || filter.needles.empty()) continue;
+    std::vector<std::vector<uint64_t>> alternatives;
+    for (const std::string& needle : filter.needles) {
+      alternatives.emplace_back();
+      AddNeedleKeys(needle, &alternatives.back());
+    }
+    // An alternative without keys may be anywhere.
+    const bool useless = std::any_of(alternatives.begin(), alternatives.end(),
+                                     [](const auto& keys) { return keys.empty(); });
+    if (!useless) needed_.push_back(std::move(alternatives));
+    required_.push_back(filter.needles);
+  }
+  for (const index::CompiledMatcher& matcher : metadata_) {
+    if (matcher.MatchesEmpty() || matcher.negative() || matcher.literals() == nullptr) continue;
+    std::vector<std::vector<uint64_t>> alternatives;
+    for (const std::string& value : *matcher.literals()) {
+      alternatives.push_back({logs::MetadataKey(matcher.name(), value)});
+    }
+    needed_.push_back(std::move(alternatives));
+  }
 }
 
 bool LogScan::MatchesLine(std::string_view line) const {

@@ -28,6 +28,13 @@ class LogScan {
   bool tests_metadata() const { return !metadata_.empty(); }
   const std::vector<index::CompiledMatcher>& metadata() const { return metadata_; }
 
+  /// What filters must hold for any row to match: for each element, all keys of one of the
+  /// alternatives. See line_codec.h and columns.h for the keys.
+  const std::vector<std::vector<std::vector<uint64_t>>>& needed() const { return needed_; }
+  /// Texts of which every matching line has one, for each filter that has such texts: what
+  /// LinesMayContain can test.
+  const std::vector<std::vector<std::string>>& required() const { return required_; }
+
   /// Keeps those of the rows in `selected` (ascending) whose lines match. Line i is
   /// text[line_begin[i], line_begin[i + 1]); index::kScanPadding bytes behind the last are
   /// readable.
@@ -41,11 +48,14 @@ class LogScan {
  private:
   struct Filter;
   LogScan();
+  void FindKeys();
 
   LogScanSpec spec_;
   std::shared_ptr<const LogScan> whole_;
   std::vector<Filter> filters_;
   std::vector<index::CompiledMatcher> metadata_;
+  std::vector<std::vector<std::vector<uint64_t>>> needed_;
+  std::vector<std::vector<std::string>> required_;
 };
 
 }  // namespace varve
