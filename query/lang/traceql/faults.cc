@@ -94,6 +94,10 @@ std::optional<SyntaxFault> FindExcessiveDepth(const std::vector<TokenView>& toke
       case Grammar::DURATION:
       case Grammar::ATTRIBUTE:
       case Grammar::WORD:
+      case Grammar::BAD_STRING:  // what is no token at all is the parser's to report
+      case Grammar::BAD_ATTRIBUTE:
+      case Grammar::BAD_NUMBER:
+      case Grammar::UNEXPECTED:
         after_operand = true;
         break;
       default:
