@@ -16,4 +16,16 @@ pc=$(dirname "$(find "$work/prefix" -name varve.pc)")
 "$cxx" "$example/example.cc" -o "$work/with_pkg_config" \
   $(PKG_CONFIG_PATH="$pc" pkg-config --define-variable=prefix="$work/prefix" --cflags --libs --static varve)
 "$work/with_pkg_config" "$work/data2" | grep -q '{job="api"} 2'
+# The shared libraries: C++ through varve::varve_shared, C through varve_c.
+lib=$(dirname "$pc")
+"$work/build/example_shared" "$work/data3" | grep -q '{job="api"} 2'
+readelf -d "$work/build/example_shared" | grep -q 'NEEDED.*libvarve\.so\.0'
+cc -std=c11 -Wall -Werror "$example/example.c" -o "$work/example_c" \
+  $(PKG_CONFIG_PATH="$pc" pkg-config --define-variable=prefix="$work/prefix" --cflags --libs varve_c)
+LD_LIBRARY_PATH="$lib" "$work/example_c" "$work/data4" | grep -q '{job="api"} 2'
+
+for file in share/man/man1/varve.1 share/bash-completion/completions/varve share/zsh/site-functions/_varve; do
+  [ -s "$work/prefix/$file" ] || { echo "$file is not installed"; exit 1; }
+done
+bash -n "$work/prefix/share/bash-completion/completions/varve"
 echo "installed library works with find_package and pkg-config"

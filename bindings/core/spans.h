@@ -1,0 +1,22 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bindings/core/arrow.h"
+#include "varve/span_scan.h"
+#include "varve/status.h"
+
+namespace varve::bindings {
+
+/// Streams whole spans that start in `range`, newest traces first: ids as hex, `service`, `name`,
+/// `kind`, `status`, `start` (ns), `duration_ns`, and attributes of span and resource as maps of
+/// printed values. With `service`, only of traces in which that service has a span in the range.
+/// Holds the snapshot, the ids of the traces seen, and one batch.
+Result<std::unique_ptr<arrow::Source>> SpanSource(std::shared_ptr<const TraceSnapshot> snapshot,
+                                                  const std::string& service, NsRange range);
+
+/// The columns of SpanSource, of spans that are at hand.
+std::unique_ptr<arrow::Source> SpanBatchSource(std::shared_ptr<const SpanBatch> spans);
+
+}  // namespace varve::bindings

@@ -1,0 +1,179 @@
+#include "bindings/core/store.h"
+
+#include <mutex>
+#include <utility>
+
+#include "bindings/core/logs.h"
+#include "bindings/core/samples.h"
+#include "bindings/core/spans.h"
+#include "varve/selector.h"
+
+namespace varve::bindings {
+namespace {
+
+Result<std::vector<Matcher>> MatchersOf(std::string_view selector) {
+  if (selector.empty()) return std::vector<Matcher>();
+  return query::ParseSelector(selector);
+}
+
+}  // namespace
+
+/// Ends a stream in order when the store was closed under it, and keeps the store while it lives.
+class Store::GuardedSource final : public arrow::Source {
+ public:
+  GuardedSource(std::shared_ptr<Store> store, std::unique_ptr<arrow::Source> source)
+      : store_(std::move(store)), source_(std::move(source)) {}
+
+  const std::vector<arrow::Field>& fields() const override { return source_->fields(); }
+  Result<bool> Next(std::vector<arrow::ArrayPtr>* columns) override {
+    return store_->Call([&](Database&) { return source_->Next(columns); });
+  }
+
+ private:
+  const std::shared_ptr<Store> store_;  // goes after the source
+  const std::unique_ptr<arrow::Source> source_;
+};
+
+Status Store::ClosedError() {
+  return MakeStatus(StatusCode::kFailedPrecondition, "the database is closed");
+}
+
+Result<std::shared_ptr<Store>> Store::Open(const Options& options,
+                                           const query::EngineOptions& engine) {
+  Result<std::unique_ptr<Database>> database = Database::Open(options);
+  if (!database.ok()) return database.status();
+  return std::shared_ptr<Store>(
+      new Store(options.dir, *std::move(database), query::Engine::Make(engine)));
+}
+
+Store::~Store() { Close().IgnoreError(); }
+
+Status Store::Close() {
+  if (closed_.exchange(true, std::memory_order_acq_rel)) return absl::OkStatus();
+  const std::unique_lock<std::shared_mutex> lock(mutex_);
+  return database_->Close();
+}
+
+Result<std::shared_ptr<const MetricResult>> Store::Instant(std::string_view text, int64_t time_ms,
+                                                           const query::QueryOptions& options) {
+  return Call([&](Database& database) -> Result<std::shared_ptr<const MetricResult>> {
+    auto snapshot = database.TakeSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    Result<query::QueryResult> result =
+        engine_->Instant(*std::move(snapshot), text, time_ms, options);
+    if (!result.ok()) return result.status();
+    return MakeColumns(*std::move(result));
+  });
+}
+
+Result<std::shared_ptr<const MetricResult>> Store::Range(std::string_view text,
+                                                         const query::QueryRange& range,
+                                                         const query::QueryOptions& options) {
+  return Call([&](Database& database) -> Result<std::shared_ptr<const MetricResult>> {
+    auto snapshot = database.TakeSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    Result<query::QueryResult> result = engine_->Range(*std::move(snapshot), text, range, options);
+    if (!result.ok()) return result.status();
+    return MakeColumns(*std::move(result));
+  });
+}
+
+Result<std::string> Store::Explain(std::string_view text, const query::QueryRange& range) {
+  return Call([&](Database&) { return engine_->Explain(text, range); });
+}
+
+Result<std::vector<std::string>> Store::LabelNames(std::string_view selector, TimeRange range) {
+  return Call([&](Database& database) -> Result<std::vector<std::string>> {
+    const auto matchers = MatchersOf(selector);
+    if (!matchers.ok()) return matchers.status();
+    const auto snapshot = database.TakeSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    Result<LookupResult> found = (*snapshot)->LabelNames(*matchers, range, LookupLimit());
+    if (!found.ok()) return found.status();
+    return std::move(found->values);
+  });
+}
+
+Result<std::vector<std::string>> Store::LabelValues(std::string_view name,
+                                                    std::string_view selector, TimeRange range) {
+  return Call([&](Database& database) -> Result<std::vector<std::string>> {
+    const auto matchers = MatchersOf(selector);
+    if (!matchers.ok()) return matchers.status();
+    const auto snapshot = database.TakeSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    Result<LookupResult> found = (*snapshot)->LabelValues(name, *matchers, range, LookupLimit());
+    if (!found.ok()) return found.status();
+    return std::move(found->values);
+  });
+}
+
+Result<std::vector<Labels>> Store::Series(std::string_view selector, TimeRange range) {
+  return Call([&](Database& database) -> Result<std::vector<Labels>> {
+    const auto matchers = MatchersOf(selector);
+    if (!matchers.ok()) return matchers.status();
+    const auto snapshot = database.TakeSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    const auto found = (*snapshot)->Select(*matchers, range);
+    if (!found.ok()) return found.status();
+    std::vector<Labels> out;
+    out.reserve((*found)->size());
+    std::vector<LabelView> labels;
+    for (size_t i = 0; i < (*found)->size(); ++i) {
+      (*found)->GetLabels(i, &labels);
+      out.emplace_back(LabelsView(labels));
+    }
+    return out;
+  });
+}
+
+Result<std::unique_ptr<arrow::Source>> Store::Samples(std::string_view selector, TimeRange range,
+                                                      int64_t rows_max) {
+  return Call([&](Database& database) -> Result<std::unique_ptr<arrow::Source>> {
+    auto matchers = MatchersOf(selector);
+    if (!matchers.ok()) return matchers.status();
+    auto snapshot = database.TakeSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    auto source = SampleSource(*std::move(snapshot), *std::move(matchers), range, rows_max);
+    if (!source.ok()) return source.status();
+    std::unique_ptr<arrow::Source> out =
+        std::make_unique<GuardedSource>(shared_from_this(), *std::move(source));
+    return out;
+  });
+}
+
+Status Store::DeleteSeries(std::string_view selector, TimeRange range) {
+  return Call([&](Database& database) -> Status {
+    const auto matchers = MatchersOf(selector);
+    if (!matchers.ok()) return matchers.status();
+    return database.DeleteSeries(*matchers, range);
+  });
+}
+
+Result<std::unique_ptr<arrow::Source>> Store::LogEntries(std::string_view selector, NsRange range,
+                                                         int64_t rows_max) {
+  return Call([&](Database& database) -> Result<std::unique_ptr<arrow::Source>> {
+    auto matchers = MatchersOf(selector);
+    if (!matchers.ok()) return matchers.status();
+    auto snapshot = database.TakeLogSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    auto source = LogEntrySource(*std::move(snapshot), *std::move(matchers), range, rows_max);
+    if (!source.ok()) return source.status();
+    std::unique_ptr<arrow::Source> out =
+        std::make_unique<GuardedSource>(shared_from_this(), *std::move(source));
+    return out;
+  });
+}
+
+Result<std::unique_ptr<arrow::Source>> Store::Spans(const std::string& service, NsRange range) {
+  return Call([&](Database& database) -> Result<std::unique_ptr<arrow::Source>> {
+    auto snapshot = database.TakeTraceSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    auto source = SpanSource(*std::move(snapshot), service, range);
+    if (!source.ok()) return source.status();
+    std::unique_ptr<arrow::Source> out =
+        std::make_unique<GuardedSource>(shared_from_this(), *std::move(source));
+    return out;
+  });
+}
+
+}  // namespace varve::bindings

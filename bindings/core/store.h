@@ -1,0 +1,75 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bindings/core/arrow.h"
+#include "bindings/core/result.h"
+#include "varve/database.h"
+#include "varve/query.h"
+#include "varve/status.h"
+
+namespace varve::bindings {
+
+/// An open database and its query engines, safe to use from languages where anything may be called
+/// at any time: calls after Close fail with kFailedPrecondition, Close waits for the calls that
+/// run, and streams that outlive it end with an error. Thread-safe.
+class Store : public std::enable_shared_from_this<Store> {
+ public:
+  static Result<std::shared_ptr<Store>> Open(const Options& options,
+                                             const query::EngineOptions& engine);
+  ~Store();
+
+  /// Refuses new calls, waits for running ones, closes. The second call does nothing.
+  Status Close();
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+  const std::string& dir() const { return dir_; }
+
+  /// Runs `work(Database&)` unless the store is closed; `work` returns a Status or a Result.
+  template <typename Work>
+  auto Call(const Work& work) -> decltype(work(std::declval<Database&>())) {
+    const std::shared_lock<std::shared_mutex> lock(mutex_);
+    if (closed()) return ClosedError();
+    return work(*database_);
+  }
+
+  Result<std::shared_ptr<const MetricResult>> Instant(std::string_view text, int64_t time_ms,
+                                                      const query::QueryOptions& options);
+  Result<std::shared_ptr<const MetricResult>> Range(std::string_view text,
+                                                    const query::QueryRange& range,
+                                                    const query::QueryOptions& options);
+  Result<std::string> Explain(std::string_view text, const query::QueryRange& range);
+
+  /// `selector` is a series selector; empty selects everything.
+  Result<std::vector<std::string>> LabelNames(std::string_view selector, TimeRange range);
+  Result<std::vector<std::string>> LabelValues(std::string_view name, std::string_view selector,
+                                               TimeRange range);
+  Result<std::vector<Labels>> Series(std::string_view selector, TimeRange range);
+  Result<std::unique_ptr<arrow::Source>> Samples(std::string_view selector, TimeRange range,
+                                                 int64_t rows_max);
+  Status DeleteSeries(std::string_view selector, TimeRange range);
+
+  Result<std::unique_ptr<arrow::Source>> LogEntries(std::string_view selector, NsRange range,
+                                                    int64_t rows_max);
+  /// `service` is empty for all.
+  Result<std::unique_ptr<arrow::Source>> Spans(const std::string& service, NsRange range);
+
+ private:
+  class GuardedSource;
+
+  Store(std::string dir, std::unique_ptr<Database> database, std::unique_ptr<query::Engine> engine)
+      : dir_(std::move(dir)), database_(std::move(database)), engine_(std::move(engine)) {}
+  static Status ClosedError();
+
+  const std::string dir_;
+  const std::unique_ptr<Database> database_;
+  const std::unique_ptr<query::Engine> engine_;
+  std::shared_mutex mutex_;  // shared by calls, exclusive for Close
+  std::atomic<bool> closed_{false};
+};
+
+}  // namespace varve::bindings
