@@ -55,6 +55,13 @@ struct QueryCommand {
 };
 int RunQuery(const QueryCommand& command);
 
+struct ShellCommand {
+  std::string target;  // a directory, or http://HOST:PORT
+  query::EngineOptions engine;
+};
+/// Asks in a dialogue where stdin and stdout are a terminal; else runs stdin as a script.
+int RunShell(const ShellCommand& command);
+
 struct StoreCommand {
   Options database;  // `dir` is --data
   bool json = false;

@@ -320,6 +320,11 @@ int Main(int argc, char** argv) {
   query->add_flag("--explain", query_command.explain, "Print the plan instead of running it");
   query->add_flag("--analyze", query_command.analyze, "Also print what each operator did");
 
+  ShellCommand shell_command;
+  CLI::App* shell = app.add_subcommand("shell", "Ask interactively, or run a script from stdin");
+  shell->add_option("target", shell_command.target, "Directory of a store, or http://HOST:PORT")
+      ->required();
+
   ingest::ImportCommand import_command;
   CLI::App* import = app.add_subcommand("import", "Load data into a store");
   import->require_subcommand(1);
@@ -384,6 +389,7 @@ int Main(int argc, char** argv) {
     return server::Serve(AppOptionsOf(serve_flags, *serve),
                          query::Engine::Make(EngineOptionsOf(serve_flags)));
   }
+  if (*shell) return RunShell(shell_command);
   if (*query) {
     if (query_command.data.empty() && query_command.url.empty()) {
       std::cerr << "varve: query needs --data or --url\n";

@@ -1,0 +1,281 @@
+#include "tools/varve/shell/complete.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "engine/base/strings.h"
+#include "varve/labels.h"
+
+namespace varve::cli::shell {
+namespace {
+
+constexpr std::array<std::string_view, 14> kCommands = {
+    ".analyze", ".at",   ".exit", ".explain", ".help",  ".labels", ".lang",
+    ".metrics", ".mode", ".quit", ".range",   ".stats", ".timer",  ".values"};
+
+// Functions, aggregations and keywords of PromQL.
+constexpr std::array<std::string_view, 116> kPromQl = {"abs",
+                                                       "absent",
+                                                       "absent_over_time",
+                                                       "acos",
+                                                       "acosh",
+                                                       "and",
+                                                       "asin",
+                                                       "asinh",
+                                                       "atan",
+                                                       "atan2",
+                                                       "atanh",
+                                                       "avg",
+                                                       "avg_over_time",
+                                                       "bool",
+                                                       "bottomk",
+                                                       "by",
+                                                       "ceil",
+                                                       "changes",
+                                                       "clamp",
+                                                       "clamp_max",
+                                                       "clamp_min",
+                                                       "cos",
+                                                       "cosh",
+                                                       "count",
+                                                       "count_over_time",
+                                                       "count_values",
+                                                       "day_of_month",
+                                                       "day_of_week",
+                                                       "day_of_year",
+                                                       "days_in_month",
+                                                       "deg",
+                                                       "delta",
+                                                       "deriv",
+                                                       "double_exponential_smoothing",
+                                                       "exp",
+                                                       "first_over_time",
+                                                       "floor",
+                                                       "group",
+                                                       "group_left",
+                                                       "group_right",
+                                                       "histogram_avg",
+                                                       "histogram_count",
+                                                       "histogram_fraction",
+                                                       "histogram_quantile",
+                                                       "histogram_stddev",
+                                                       "histogram_stdvar",
+                                                       "histogram_sum",
+                                                       "hour",
+                                                       "idelta",
+                                                       "ignoring",
+                                                       "increase",
+                                                       "info",
+                                                       "irate",
+                                                       "label_join",
+                                                       "label_replace",
+                                                       "last_over_time",
+                                                       "limit_ratio",
+                                                       "limitk",
+                                                       "ln",
+                                                       "log10",
+                                                       "log2",
+                                                       "mad_over_time",
+                                                       "max",
+                                                       "max_over_time",
+                                                       "min",
+                                                       "min_over_time",
+                                                       "minute",
+                                                       "month",
+                                                       "offset",
+                                                       "on",
+                                                       "or",
+                                                       "pi",
+                                                       "predict_linear",
+                                                       "present_over_time",
+                                                       "quantile",
+                                                       "quantile_over_time",
+                                                       "rad",
+                                                       "rate",
+                                                       "resets",
+                                                       "round",
+                                                       "scalar",
+                                                       "sgn",
+                                                       "sin",
+                                                       "sinh",
+                                                       "sort",
+                                                       "sort_by_label",
+                                                       "sort_by_label_desc",
+                                                       "sort_desc",
+                                                       "sqrt",
+                                                       "stddev",
+                                                       "stddev_over_time",
+                                                       "stdvar",
+                                                       "stdvar_over_time",
+                                                       "sum",
+                                                       "sum_over_time",
+                                                       "tan",
+                                                       "tanh",
+                                                       "time",
+                                                       "timestamp",
+                                                       "topk",
+                                                       "ts_of_first_over_time",
+                                                       "ts_of_last_over_time",
+                                                       "ts_of_max_over_time",
+                                                       "ts_of_min_over_time",
+                                                       "unless",
+                                                       "vector",
+                                                       "without",
+                                                       "year",
+                                                       "end",
+                                                       "start",
+                                                       "step",
+                                                       "range",
+                                                       "anchored",
+                                                       "smoothed",
+                                                       "fill",
+                                                       "fill_left"};
+
+bool IsWord(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+         c == ':';
+}
+
+// Where the cursor stands in a query.
+struct Place {
+  bool in_braces = false;
+  bool in_quotes = false;
+  size_t quote_begin = 0;  // of an open quote
+  std::string label;       // whose value is being written
+};
+
+Place Find(std::string_view line) {
+  Place out;
+  std::string word;  // the last one before an operator
+  char quote = 0;
+  for (size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (quote != 0) {
+      if (c == '\\' && quote != '`') {
+        ++i;
+      } else if (c == quote) {
+        quote = 0;
+        out.label.clear();
+      }
+      continue;
+    }
+    if (c == '"' || c == '\'' || c == '`') {
+      quote = c;
+      out.quote_begin = i;
+    } else if (c == '{') {
+      out.in_braces = true;
+      word.clear();
+      out.label.clear();
+    } else if (c == '}') {
+      out.in_braces = false;
+      out.label.clear();
+    } else if (out.in_braces && c == ',') {
+      word.clear();
+      out.label.clear();
+    } else if (out.in_braces && (c == '=' || c == '!' || c == '~')) {
+      if (!word.empty()) out.label = word;
+      word.clear();
+    } else if (IsWord(c)) {
+      word += c;
+    }
+  }
+  out.in_quotes = quote != 0;
+  return out;
+}
+
+void Keep(std::string_view prefix, std::string_view word, std::vector<std::string>* out) {
+  if (word.starts_with(prefix)) out->emplace_back(word);
+}
+
+std::string QuoteLike(char quote, std::string_view text) {
+  if (quote == '"') return GoQuote(text);
+  std::string out(1, quote);
+  for (const char c : text) {
+    if (quote == '\'' && (c == '\'' || c == '\\')) out += '\\';
+    out += c;
+  }
+  return out + quote;
+}
+
+}  // namespace
+
+Completion Complete(std::string_view line, Source& source) {
+  Completion out;
+  if (line.starts_with(".")) {
+    const size_t blank = line.find(' ');
+    if (blank == std::string_view::npos) {
+      for (const std::string_view command : kCommands) Keep(line, command, &out.words);
+      return out;
+    }
+    const std::string_view command = line.substr(0, blank);
+    const size_t begin = line.rfind(' ') + 1;
+    const std::string_view prefix = line.substr(begin);
+    const auto choose = [&](std::initializer_list<std::string_view> words) {
+      out.begin = begin;
+      for (const std::string_view word : words) Keep(prefix, word, &out.words);
+    };
+    if (command == ".mode") return choose({"chart", "csv", "json", "table"}), out;
+    if (command == ".lang") return choose({"promql"}), out;
+    if (command == ".stats" || command == ".timer") return choose({"off", "on"}), out;
+    if (command == ".range") return choose({"15m", "1h", "6h", "24h", "off"}), out;
+    if (command == ".values") {
+      out.begin = begin;
+      for (const std::string& name : source.LabelNames()) Keep(prefix, name, &out.words);
+      return out;
+    }
+    if (command != ".explain" && command != ".analyze") return out;
+  }
+  const Place place = Find(line);
+  if (place.in_quotes) {
+    if (place.label.empty()) return out;
+    out.begin = place.quote_begin;
+    const char quote = line[place.quote_begin];
+    const std::string_view prefix = line.substr(place.quote_begin + 1);
+    for (const std::string& value : source.LabelValues(place.label)) {
+      if (value.starts_with(prefix)) out.words.push_back(QuoteLike(quote, value));
+    }
+    std::sort(out.words.begin(), out.words.end());
+    return out;
+  }
+  out.begin = line.size();
+  while (out.begin > 0 && IsWord(line[out.begin - 1])) --out.begin;
+  const std::string_view prefix = line.substr(out.begin);
+  if (place.in_braces && !place.label.empty()) {
+    if (!prefix.empty()) return out;
+    for (const std::string& value : source.LabelValues(place.label)) {
+      out.words.push_back(GoQuote(value));
+    }
+  } else if (place.in_braces) {
+    for (const std::string& name : source.LabelNames()) {
+      if (name != kMetricName) Keep(prefix, name, &out.words);
+    }
+  } else {
+    for (const std::string& name : source.LabelValues(std::string(kMetricName))) {
+      Keep(prefix, name, &out.words);
+    }
+    for (const std::string_view word : kPromQl) Keep(prefix, word, &out.words);
+    // `by (` and `on (` are followed by label names.
+    const size_t open = line.find_last_not_of(" ", out.begin == 0 ? 0 : out.begin - 1);
+    if (open != std::string_view::npos && out.begin > 0 &&
+        (line[open] == '(' || line[open] == ',')) {
+      for (const std::string& name : source.LabelNames()) Keep(prefix, name, &out.words);
+    }
+  }
+  std::sort(out.words.begin(), out.words.end());
+  out.words.erase(std::unique(out.words.begin(), out.words.end()), out.words.end());
+  return out;
+}
+
+std::string CommonPrefix(const std::vector<std::string>& words) {
+  if (words.empty()) return "";
+  std::string out = words.front();
+  for (const std::string& word : words) {
+    size_t same = 0;
+    while (same < out.size() && same < word.size() && out[same] == word[same]) ++same;
+    out.resize(same);
+  }
+  return out;
+}
+
+}  // namespace varve::cli::shell

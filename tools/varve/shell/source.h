@@ -1,0 +1,43 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "varve/query.h"
+#include "varve/status.h"
+
+namespace varve::cli::shell {
+
+/// Where the shell's answers come from: a directory or a server. Used by one thread.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  virtual Result<query::QueryResult> Instant(
+      std::string_view text, int64_t time_ms,
+      const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
+  virtual Result<query::QueryResult> Range(
+      std::string_view text, const query::QueryRange& range,
+      const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
+  /// Errors: kUnimplemented from a server.
+  virtual Result<std::string> Explain(std::string_view text, const query::QueryRange& range) = 0;
+  /// List what completion offers; errors give nothing.
+  virtual std::vector<std::string> LabelNames() = 0;
+  virtual std::vector<std::string> LabelValues(const std::string& name) = 0;
+  /// Prints one line about the store: what `.stats` and the greeting show.
+  virtual std::string Describe() = 0;
+
+  /// Opens a directory for reading; a server may hold it.
+  static Result<std::unique_ptr<Source>> OpenDirectory(const std::string& dir,
+                                                       const query::EngineOptions& engine);
+  /// Checks that `url` is http://HOST:PORT; does not connect.
+  static Result<std::unique_ptr<Source>> Connect(const std::string& url);
+};
+
+/// Reads what Prometheus's HTTP API answers. Errors: the server's own, with its place in the query;
+/// kInvalidArgument for what is no answer.
+Result<query::QueryResult> ParseAnswer(std::string_view body);
+
+}  // namespace varve::cli::shell
