@@ -1,0 +1,387 @@
+// Writing and reading logs and spans; metrics are in store.cc.
+
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+
+#include "bindings/core/logs.h"
+#include "bindings/core/spans.h"
+#include "bindings/core/store.h"
+#include "bindings/python/src/common.h"
+#include "bindings/python/src/values.h"
+
+namespace varve::python {
+namespace {
+
+using bindings::Store;
+template <typename T>
+using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// One atomic batch stays below what a record of the log holds (64 MiB).
+constexpr size_t kBatchBytes = 16u << 20;
+constexpr size_t kBatchRows = 200'000;
+constexpr int kDepthMax = 32;  // of nested attribute values
+
+// --- Logs ---
+
+// Reads a dict of str to str, sorted by key, bytes kept in `batch`.
+std::vector<LabelView> MetadataOf(nb::handle mapping, LogBatch* batch) {
+  std::vector<LabelView> out;
+  if (mapping.is_none()) return out;
+  if (!PyDict_Check(mapping.ptr())) throw nb::type_error("metadata must be dicts of str to str");
+  PyObject* name = nullptr;
+  PyObject* value = nullptr;
+  for (Py_ssize_t at = 0; PyDict_Next(mapping.ptr(), &at, &name, &value) != 0;) {
+    out.push_back({batch->Copy(BytesOf(name, "a metadata name")),
+                   batch->Copy(BytesOf(value, "a metadata value"))});
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+nb::tuple AppendLogs(Store& self, nb::list streams, std::optional<Input<uint32_t>> numbers,
+                     const Input<int64_t>& times, int64_t unit_ns, nb::list lines,
+                     std::optional<nb::list> metadata, std::optional<bool> durable, bool partial) {
+  const size_t rows = times.size();
+  if (lines.size() != rows) {
+    throw nb::value_error(
+        (std::to_string(rows) + " times but " + std::to_string(lines.size()) + " lines").c_str());
+  }
+  if ((numbers.has_value() && numbers->size() != rows) ||
+      (metadata.has_value() && metadata->size() != rows)) {
+    throw nb::value_error("streams, times, lines and metadata differ in length");
+  }
+  std::vector<Labels> labels;
+  for (const nb::handle set : streams) labels.push_back(LabelsOf(set));
+  if (labels.empty() && rows > 0) throw nb::value_error("no streams");
+  uint64_t stored = 0;
+  uint64_t rejected = 0;
+  LogBatch batch;
+  std::vector<uint32_t> index_of(labels.size());
+  std::vector<bool> in_batch;
+  for (size_t begin = 0; begin < rows;) {
+    batch.Clear();
+    in_batch.assign(labels.size(), false);
+    size_t bytes = 0;
+    size_t i = begin;
+    for (; i < rows && i - begin < kBatchRows && bytes < kBatchBytes; ++i) {
+      const uint32_t number = numbers.has_value() ? numbers->data()[i] : 0;
+      if (number >= labels.size()) throw nb::value_error("a stream number is out of range");
+      int64_t time_ns = 0;
+      if (__builtin_mul_overflow(times.data()[i], unit_ns, &time_ns)) {
+        throw nb::value_error(("row " + std::to_string(i) +
+                               ": the time is outside the years 1678 to 2262; is its unit right?")
+                                  .c_str());
+      }
+      if (!in_batch[number]) {
+        in_batch[number] = true;
+        index_of[number] = batch.AddStream(labels[number].view());
+      }
+      const std::string_view line = batch.Copy(BytesOf(lines[i], "a line"));
+      std::vector<LabelView> own;
+      if (metadata.has_value()) own = MetadataOf((*metadata)[i], &batch);
+      bytes += line.size() + 32;
+      for (const LabelView& label : own) bytes += label.name.size() + label.value.size();
+      batch.AddEntry(index_of[number], time_ns, line, own);
+    }
+    WriteOptions options;
+    options.partial = partial;
+    const bool last = i == rows;
+    if (durable.has_value() || !last) {
+      options.durability =
+          durable.value_or(true) && last ? Durability::kDurable : Durability::kProcessCrash;
+    }
+    const LogAppendResult done = ValueOrRaise(Unlocked([&] {
+      return self.Call([&](Database& database) { return database.AppendLogs(batch, options); });
+    }));
+    stored += done.entries;
+    rejected += done.rejected;
+    begin = i;
+  }
+  return nb::make_tuple(stored, rejected);
+}
+
+// --- Spans ---
+
+void AppendVarint(uint64_t value, std::string* out) {
+  while (value >= 0x80) {
+    out->push_back(static_cast<char>(value | 0x80));
+    value >>= 7;
+  }
+  out->push_back(static_cast<char>(value));
+}
+
+void AppendBytes(uint8_t tag, std::string_view bytes, std::string* out) {
+  out->push_back(static_cast<char>(tag));
+  AppendVarint(bytes.size(), out);
+  out->append(bytes);
+}
+
+int64_t Int64Of(nb::handle value) {
+  int overflow = 0;
+  const long long out = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+  if (overflow != 0) throw nb::value_error("an attribute does not fit an int64");
+  return out;
+}
+
+// Encodes an OTLP AnyValue (opentelemetry.proto.common.v1).
+void EncodeAny(nb::handle value, int depth, std::string* out) {
+  if (depth > kDepthMax) throw nb::value_error("an attribute is nested too deep");
+  PyObject* const object = value.ptr();
+  if (value.is_none()) return;
+  if (PyBool_Check(object)) {
+    out->append({0x10, static_cast<char>(object == Py_True ? 1 : 0)});
+  } else if (PyLong_Check(object)) {
+    out->push_back(0x18);
+    AppendVarint(static_cast<uint64_t>(Int64Of(value)), out);
+  } else if (PyFloat_Check(object)) {
+    const auto bits = std::bit_cast<uint64_t>(PyFloat_AS_DOUBLE(object));
+    out->push_back(0x21);
+    for (int i = 0; i < 64; i += 8) out->push_back(static_cast<char>(bits >> i));
+  } else if (PyBytes_Check(object)) {
+    AppendBytes(0x3a, BytesOf(value, "an attribute"), out);
+  } else if (PyList_Check(object) || PyTuple_Check(object)) {
+    std::string items;
+    for (const nb::handle item : nb::borrow<nb::sequence>(value)) {
+      std::string one;
+      EncodeAny(item, depth + 1, &one);
+      AppendBytes(0x0a, one, &items);
+    }
+    AppendBytes(0x2a, items, out);
+  } else if (PyDict_Check(object)) {
+    std::string items;
+    for (const auto& [key, item] : nb::borrow<nb::dict>(value)) {
+      std::string pair;
+      AppendBytes(0x0a, BytesOf(key, "an attribute's key"), &pair);
+      std::string one;
+      EncodeAny(item, depth + 1, &one);
+      AppendBytes(0x12, one, &pair);
+      AppendBytes(0x0a, pair, &items);
+    }
+    AppendBytes(0x32, items, out);
+  } else {
+    AppendBytes(0x0a, BytesOf(value, "an attribute"), out);
+  }
+}
+
+ValueView ValueOf(nb::handle value, SpanBatch* batch) {
+  PyObject* const object = value.ptr();
+  if (value.is_none()) return ValueView();
+  if (PyBool_Check(object)) return ValueView::Bool(object == Py_True);
+  if (PyLong_Check(object)) return ValueView::Int(Int64Of(value));
+  if (PyFloat_Check(object)) return ValueView::Double(PyFloat_AS_DOUBLE(object));
+  if (PyBytes_Check(object)) return ValueView::Bytes(batch->Copy(BytesOf(value, "an attribute")));
+  if (PyUnicode_Check(object)) {
+    return ValueView::String(batch->Copy(BytesOf(value, "an attribute")));
+  }
+  const bool map = PyDict_Check(object);
+  if (!map && !PyList_Check(object) && !PyTuple_Check(object)) {
+    throw nb::type_error((std::string("an attribute must be str, bool, int, float, bytes, list or "
+                                      "dict, not ") +
+                          Py_TYPE(object)->tp_name)
+                             .c_str());
+  }
+  std::string any;
+  EncodeAny(value, 0, &any);
+  // The message itself, without the AnyValue around it: one tag byte and a length.
+  size_t skip = 1;
+  while ((static_cast<uint8_t>(any[skip]) & 0x80) != 0) ++skip;
+  const std::string_view wire = batch->Copy(std::string_view(any).substr(skip + 1));
+  return map ? ValueView::Map(wire) : ValueView::Array(wire);
+}
+
+std::vector<AttributeView> AttributesOf(nb::handle mapping, SpanBatch* batch) {
+  std::vector<AttributeView> out;
+  if (mapping.is_none()) return out;
+  if (!PyDict_Check(mapping.ptr())) throw nb::type_error("attributes must be a dict");
+  for (const auto& [key, value] : nb::borrow<nb::dict>(mapping)) {
+    out.push_back({batch->Copy(BytesOf(key, "an attribute's key")), ValueOf(value, batch)});
+  }
+  return out;
+}
+
+template <typename Id>
+Id IdOf(nb::handle bytes) {
+  Id out;
+  if (bytes.is_none()) return out;
+  const std::string text = BytesOf(bytes, "an id");
+  if (text.size() != out.bytes.size()) throw nb::value_error("an id has a wrong length");
+  std::copy(text.begin(), text.end(), out.bytes.begin());
+  return out;
+}
+
+// Takes resources as dicts of attributes and spans as tuples; varve/_traces.py makes them.
+nb::tuple AppendSpans(Store& self, nb::list resources, nb::list spans, std::optional<bool> durable,
+                      bool partial) {
+  SpanBatch batch;
+  std::vector<std::vector<nb::tuple>> of_resource(resources.size());
+  for (const nb::handle item : spans) {
+    const auto span = nb::cast<nb::tuple>(item);
+    if (span.size() != 14) throw nb::value_error("a span has 14 fields");
+    const auto resource = nb::cast<size_t>(span[0]);
+    if (resource >= of_resource.size()) throw nb::value_error("no such resource");
+    of_resource[resource].push_back(span);
+  }
+  for (size_t r = 0; r < of_resource.size(); ++r) {
+    const uint32_t resource = batch.AddResource(AttributesOf(resources[r], &batch));
+    const uint32_t scope = batch.AddScope(resource, {}, {});
+    for (const nb::tuple& fields : of_resource[r]) {
+      SpanBatch::Span span;
+      span.scope = scope;
+      span.trace_id = IdOf<TraceId>(fields[1]);
+      span.span_id = IdOf<SpanId>(fields[2]);
+      span.parent_id = IdOf<SpanId>(fields[3]);
+      span.name = batch.Copy(BytesOf(fields[4], "a span's name"));
+      span.kind = static_cast<SpanKind>(nb::cast<uint8_t>(fields[5]));
+      span.start_ns = nb::cast<int64_t>(fields[6]);
+      span.end_ns = nb::cast<int64_t>(fields[7]);
+      span.status = static_cast<SpanStatus>(nb::cast<uint8_t>(fields[8]));
+      span.status_message = batch.Copy(BytesOf(fields[9], "a status message"));
+      span.trace_state = batch.Copy(BytesOf(fields[10], "a trace state"));
+      batch.AddSpan(span, AttributesOf(fields[11], &batch));
+      for (const nb::handle item : nb::cast<nb::list>(fields[12])) {
+        const auto event = nb::cast<nb::tuple>(item);
+        batch.AddEvent(nb::cast<int64_t>(event[0]),
+                       batch.Copy(BytesOf(event[1], "an event's name")),
+                       AttributesOf(event[2], &batch));
+      }
+      for (const nb::handle item : nb::cast<nb::list>(fields[13])) {
+        const auto entry = nb::cast<nb::tuple>(item);
+        SpanBatch::Link link;
+        link.trace_id = IdOf<TraceId>(entry[0]);
+        link.span_id = IdOf<SpanId>(entry[1]);
+        batch.AddLink(link, AttributesOf(entry[2], &batch));
+      }
+    }
+  }
+  WriteOptions options;
+  options.partial = partial;
+  if (durable.has_value()) {
+    options.durability = *durable ? Durability::kDurable : Durability::kProcessCrash;
+  }
+  const SpanAppendResult done = ValueOrRaise(Unlocked([&] {
+    return self.Call([&](Database& database) { return database.AppendSpans(batch, options); });
+  }));
+  return nb::make_tuple(done.spans, done.rejected);
+}
+
+template <typename Id>
+std::string HexOf(const Id& id) {
+  return ToString(id);
+}
+
+nb::dict AttributesDict(AttributesView attributes) {
+  nb::dict out;
+  for (const AttributeView& attribute : attributes) {
+    nb::object value = nb::none();
+    switch (attribute.value.type) {
+      case ValueType::kBool:
+        value = nb::bool_(attribute.value.boolean);
+        break;
+      case ValueType::kInt:
+        value = nb::int_(attribute.value.integer);
+        break;
+      case ValueType::kDouble:
+        value = nb::float_(attribute.value.number);
+        break;
+      case ValueType::kBytes:
+        value = nb::bytes(attribute.value.text.data(), attribute.value.text.size());
+        break;
+      case ValueType::kEmpty:
+        break;
+      default:
+        value = Text(ToString(attribute.value));
+    }
+    out[Text(attribute.key)] = value;
+  }
+  return out;
+}
+
+// Gives a trace's spans as dicts, by start time.
+nb::list GetTrace(Store& self, nb::bytes id) {
+  const auto trace_id = IdOf<TraceId>(id);
+  const auto spans = std::make_shared<SpanBatch>();
+  RaiseIfBad(Unlocked([&] {
+    return self.Call([&](Database& database) -> Status {
+      const auto snapshot = database.TakeTraceSnapshot();
+      if (!snapshot.ok()) return snapshot.status();
+      return (*snapshot)->GetTrace(trace_id, spans.get());
+    });
+  }));
+  nb::list out;
+  for (const SpanBatch::Span& span : spans->spans()) {
+    nb::dict one;
+    one["trace_id"] = HexOf(span.trace_id);
+    one["span_id"] = HexOf(span.span_id);
+    one["parent_id"] = span.parent_id.empty() ? nb::none() : nb::cast(HexOf(span.parent_id));
+    const AttributesView resource = spans->attributes(spans->resource_of(span).attributes);
+    const ValueView* const service = FindAttribute(resource, "service.name");
+    one["service"] = Text(service == nullptr ? std::string() : ToString(*service));
+    one["name"] = Text(span.name);
+    one["kind"] = static_cast<int>(span.kind);
+    one["status"] = static_cast<int>(span.status);
+    one["status_message"] = Text(span.status_message);
+    one["start_ns"] = span.start_ns;
+    one["end_ns"] = span.end_ns;
+    one["attributes"] = AttributesDict(spans->attributes(span.attributes));
+    one["resource"] = AttributesDict(resource);
+    nb::list events;
+    for (const SpanBatch::Event& event : spans->events(span)) {
+      events.append(nb::make_tuple(event.time_ns, Text(event.name),
+                                   AttributesDict(spans->attributes(event.attributes))));
+    }
+    one["events"] = events;
+    out.append(one);
+  }
+  return out;
+}
+
+}  // namespace
+
+void RegisterWings(nb::class_<Store>& store) {
+  store
+      .def("append_logs", &AppendLogs, nb::arg("streams"), nb::arg("numbers").none().noconvert(),
+           nb::arg("times").noconvert(), nb::arg("unit_ns"), nb::arg("lines"),
+           nb::arg("metadata").none(), nb::arg("durable").none(), nb::arg("partial"))
+      .def(
+          "log_entries",
+          [](Store& self, const std::string& selector, int64_t start_ns, int64_t end_ns,
+             int64_t rows) {
+            return StreamCapsule(ValueOrRaise(
+                Unlocked([&] { return self.LogEntries(selector, {start_ns, end_ns}, rows); }),
+                selector));
+          },
+          nb::arg("selector"), nb::arg("start_ns"), nb::arg("end_ns"), nb::arg("rows"))
+      .def("append_spans", &AppendSpans, nb::arg("resources"), nb::arg("spans"),
+           nb::arg("durable").none(), nb::arg("partial"))
+      .def("trace", &GetTrace, nb::arg("id"))
+      .def(
+          "spans",
+          [](Store& self, const std::string& service, int64_t start_ns, int64_t end_ns) {
+            return StreamCapsule(
+                ValueOrRaise(Unlocked([&] { return self.Spans(service, {start_ns, end_ns}); })));
+          },
+          nb::arg("service"), nb::arg("start_ns"), nb::arg("end_ns"))
+      .def("services", [](Store& self) {
+        const std::vector<std::string> names = ValueOrRaise(Unlocked([&] {
+          return self.Call([](Database& database) -> Result<std::vector<std::string>> {
+            const auto snapshot = database.TakeTraceSnapshot();
+            if (!snapshot.ok()) return snapshot.status();
+            Result<LookupResult> found = (*snapshot)->Services(NsRange());
+            if (!found.ok()) return found.status();
+            return std::move(found->values);
+          });
+        }));
+        nb::list out;
+        for (const std::string& name : names) out.append(Text(name));
+        return out;
+      });
+}
+
+}  // namespace varve::python

@@ -1,0 +1,214 @@
+"""varve shell, driven through a pseudo-terminal and as a script."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+import varve
+from conftest import START_MS
+
+AT = "2023-11-14T22:28:05Z"
+
+
+@pytest.fixture
+def store(tmp_path):
+    with varve.open(tmp_path / "obs") as db:
+        times = [START_MS + 15_000 * i for i in range(60)]
+        for number, job in enumerate(("api", "database")):
+            db.metrics.append("requests_total", {"job": job}, time_ms=times,
+                              values=[30.0 * i * (number + 1) for i in range(60)])
+        db.metrics.append("odd", {"text": "\x1b[31mred\x07"}, time_ms=[START_MS + 885_000], values=[1])
+        for i in range(300):
+            db.metrics.append("slow", {"i": str(i)}, time_ms=times, values=range(60), durable=False)
+    return str(tmp_path / "obs")
+
+
+def script(binary, target, text):
+    done = subprocess.run([binary, "shell", target], input=text, capture_output=True, text=True,
+                          timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+class Terminal:
+    """A program on a pseudo-terminal of 100 columns."""
+
+    def __init__(self, arguments, history, rows=50):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(TERM="xterm-256color", VARVE_HISTORY=history, PAGER="cat",
+                              LC_ALL="C.UTF-8")
+            os.environ.pop("NO_COLOR", None)
+            os.execv(arguments[0], arguments)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 100, 0, 0))
+        self.seen = ""
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def until(self, text, timeout=60):
+        """Read until `text` (an expression) shows up; return what came, without colours."""
+        end = time.monotonic() + timeout
+        while True:
+            plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
+            match = re.search(text, plain)
+            if match:
+                self.seen = ""
+                return plain
+            left = end - time.monotonic()
+            assert left > 0, f"{text!r} did not show up in {plain!r}"
+            if select.select([self.fd], [], [], left)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+                except OSError:  # the program ended
+                    raise AssertionError(f"{text!r} did not show up before the end: {plain!r}")
+
+    def close(self):
+        try:
+            os.write(self.fd, b"\x04")
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                if os.waitpid(self.pid, os.WNOHANG)[0]:
+                    return
+                if select.select([self.fd], [], [], 0.05)[0]:
+                    try:
+                        os.read(self.fd, 65536)
+                    except OSError:
+                        pass
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise AssertionError("Ctrl-D did not end the shell")
+        finally:
+            os.close(self.fd)
+
+
+def test_terminal(varve_binary, store, tmp_path):
+    history = str(tmp_path / "history")
+    shell = Terminal([varve_binary, "shell", store], history)
+    assert "samples" in shell.until("varve> ")
+    shell.send(f".at {AT}\r")
+    shell.until("varve> ")
+
+    # Completion: a name, a label, a value, and a list where there are several.
+    shell.send("sum(requests_\t")
+    shell.until("requests_total")
+    shell.send("{jo\t")
+    shell.until("job")
+    shell.send("=\"d\t")
+    shell.until('database"')
+    shell.send("})\r")
+    assert "3540" in shell.until("series, .* ms")
+    shell.until("varve> ")
+    shell.send("count_\t\t")
+    assert "count_over_time" in shell.until("count_values")
+    shell.send("\x15.mo\t")
+    shell.until(r"\.mode ")
+    shell.send("ch\t\r")
+    shell.until("varve> ")
+
+    shell.send(".range 10m 15s\r")
+    shell.until("varve> ")
+    shell.send("rate(requests_total[1m])\r")
+    chart = shell.until("series, .* ms")
+    assert re.search("[\u2801-\u28ff]{20}", chart) and "┤" in chart and 'job="database"' in chart
+
+    shell.send(".mode table\r.range off\rsum(rate(x[5m)\r")
+    error = shell.until(r"\^")
+    lines = error.splitlines()
+    at = next(i for i, line in enumerate(lines) if "parse error" in line)
+    assert lines[at + 1] == "sum(rate(x[5m)"
+
+    # Ctrl-C drops a line, and stops a query that runs.
+    shell.until("varve> ")
+    shell.send("never sent\x03")
+    shell.until(r"\^C")
+    shell.until("varve> ")
+    shell.send(".range 10m 50ms\r")
+    shell.until("varve> ")
+    shell.send("double_exponential_smoothing(slow[10m:50ms], 0.5, 0.5)\r")
+    shell.until("running")
+    sent = time.monotonic()
+    shell.send("\x03")
+    shell.until("cancel")
+    assert time.monotonic() - sent < 5  # 200 ms of its own; the machine may be busy
+    shell.until("varve> ")
+    shell.send("\x10\x10\r")  # up, up: history
+    shell.until("varve> ")
+    shell.close()
+    with open(history, encoding="utf-8") as file:
+        assert "rate(requests_total[1m])" in file.read().replace("\\040", " ")
+
+
+def test_paging(varve_binary, store, tmp_path):
+    shell = Terminal([varve_binary, "shell", store], str(tmp_path / "history"), rows=10)
+    shell.until("varve> ")
+    shell.send(f".at {AT}\rslow\r")
+    assert shell.until("300 series").count("slow") > 250  # all of it, through PAGER=cat
+    shell.close()
+
+
+def test_script(varve_binary, store):
+    code, out, err = script(varve_binary, store, f"""
+# a comment
+.at {AT}
+sum by (job) \\
+  (requests_total)
+odd
+.mode csv
+requests_total{{job="api"}}
+.mode json
+1 + 1
+.mode chart
+requests_total
+.mode table
+.range 10m 1m
+rate(requests_total[1m])
+.explain sum(requests_total)
+.metrics req
+.values job
+.labels
+.stats
+""")
+    assert code == 0 and err == ""
+    lines = out.splitlines()
+    assert lines[0].split() == ["job", "value"]
+    assert [line.split() for line in lines[1:3]] == [["api", "1770"], ["database", "3540"]]
+    assert "\x1b" not in out and "\\x1b[31mred\\x07" in out
+    assert 'time_ms,value,series\n1700000885000,1770,"requests_total{job=""api""}"' in out
+    answer = next(json.loads(line) for line in lines if line.startswith("{\"status"))
+    assert answer["data"]["result"][1] == "2"
+    assert "████" in out
+    assert re.search(r'\{job="api"\}\s+11\s+\S+\s+\S+\s+2\s', out) or "▁" in out or "▄" in out
+    assert 'select {__name__="requests_total"}' in out
+    assert lines[-7:][0] != "" and "requests_total" in lines and "database" in lines
+    assert "samples" in lines[-1]
+
+
+def test_script_errors(varve_binary, store, tmp_path):
+    code, out, err = script(varve_binary, store, "rate(\n.nonsense\n.mode x\n.range -1h\n.at x\n1\n")
+    assert code == 1 and out == "1\n"
+    assert err.count("error: ") == 5 and "rate(\n     ^" in err
+    code, _, err = script(varve_binary, str(tmp_path / "missing"), "1\n")
+    assert code == 1 and "missing" in err
+    code, _, err = script(varve_binary, "ftp://x", "1\n")
+    assert code == 1 and "not a URL" in err
+    code, _, err = script(varve_binary, store, "x" * 1_000_000 + "\n" + "(" * 50_000 + "\n")
+    assert code == 1 and "error: " in err
+
+
+def test_against_a_server(varve_binary, server):
+    varve.connect(server).metrics.append("up", {"job": "api"}, time_ms=[START_MS], values=[1])
+    code, out, err = script(varve_binary, server,
+                            ".at 2023-11-14T22:13:20Z\nup\n.range 1m 20s\nup\n.values job\nrate(\n")
+    assert code == 1 and "rate(\n     ^" in err
+    assert out.splitlines()[1].split() == ["up", "api", "1"] and 'up{job="api"}' in out
+    assert out.splitlines()[-1] == "api"

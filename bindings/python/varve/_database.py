@@ -1,0 +1,713 @@
+"""The database: one API over a local directory and over a server."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from . import _varve
+from ._result import ArrowStream, Result
+from ._time import (
+    Duration,
+    Time,
+    Times,
+    column,
+    duration_ms,
+    floats,
+    is_sequence,
+    now,
+    time_ms,
+    times,
+)
+from ._wings import Logs, Traces
+from .errors import InvalidArgumentError, UnsupportedError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+Labels = Mapping[str, str]
+LANGUAGES = ("promql", "logql", "traceql")
+
+
+class Appended(NamedTuple):
+    """What an append did."""
+
+    rows: int  #: stored
+    rejected: int  #: not stored; only with ``partial=True``
+
+
+class Backend(Protocol):
+    """What a directory and a server have in common."""
+
+    def append(
+        self,
+        series: List[Dict[str, str]],
+        numbers: Any,
+        ticks: Times,
+        values: Any,
+        durable: Optional[bool],
+        partial: bool,
+    ) -> Tuple[int, int, List[str]]: ...
+
+    def instant(
+        self, text: str, at_ms: int, timeout_ms: Optional[int], lookback_ms: Optional[int],
+        samples_max: Optional[int],
+    ) -> "_varve.MetricResult": ...
+
+    def range(
+        self, text: str, start_ms: int, end_ms: int, step_ms: int, timeout_ms: Optional[int],
+        lookback_ms: Optional[int], samples_max: Optional[int],
+    ) -> "_varve.MetricResult": ...
+
+    def explain(self, text: str, start_ms: int, end_ms: int, step_ms: int) -> str: ...
+    def label_names(self, selector: str, start_ms: int, end_ms: int) -> List[str]: ...
+    def label_values(self, name: str, selector: str, start_ms: int, end_ms: int) -> List[str]: ...
+    def series(self, selector: str, start_ms: int, end_ms: int) -> List[Dict[str, str]]: ...
+    def metadata(self) -> Dict[str, Dict[str, str]]: ...
+    def delete_series(self, selector: str, start_ms: int, end_ms: int) -> None: ...
+    def close(self) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+
+
+class Metrics:
+    """Writing metrics, and listing what there is: ``db.metrics``."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    def append(
+        self,
+        name: str,
+        labels: Optional[Labels] = None,
+        *,
+        values: Any,
+        time: Any = None,
+        time_ns: Any = None,
+        time_us: Any = None,
+        time_ms: Any = None,
+        time_s: Any = None,
+        durable: Optional[bool] = None,
+        partial: bool = False,
+    ) -> Appended:
+        """Append samples of one series: one, or columns of them.
+
+        Give times once: ``time`` takes datetimes and ``datetime64`` arrays, the others integers of
+        their unit. Metrics keep milliseconds; finer times are rounded down. The samples are stored
+        together or not at all (above a million rows: a million at a time), and are durable when
+        this returns, unless the database or ``durable=False`` says otherwise. With ``partial``,
+        samples that cannot be stored are left out and counted.
+
+        >>> from datetime import datetime, timezone
+        >>> db.metrics.append("up", {"job": "api"}, time=datetime.now(timezone.utc), values=1)
+        Appended(rows=1, rejected=0)
+        """
+        ticks = _read_times(
+            {"time": time, "time_ns": time_ns, "time_us": time_us, "time_ms": time_ms,
+             "time_s": time_s}
+        )
+        data = _read_values(values)
+        series = [_series(name, labels)]
+        rows, rejected, _ = self._database._backend.append(
+            series, None, ticks, data, durable, partial
+        )
+        return Appended(rows, rejected)
+
+    def append_table(
+        self,
+        table: Any,
+        *,
+        name: Optional[str] = None,
+        name_column: Optional[str] = None,
+        time: str = "time",
+        value: str = "value",
+        labels: Optional[Sequence[str]] = None,
+        labels_column: Optional[str] = None,
+        fixed_labels: Optional[Labels] = None,
+        unit: Optional[str] = None,
+        durable: Optional[bool] = None,
+        partial: bool = False,
+    ) -> Appended:
+        """Append a table with one row a sample.
+
+        ``table`` is a polars or pandas frame, an Arrow table, anything else with
+        ``__arrow_c_stream__``, or a dict of columns. The metric is called ``name``, or what
+        ``name_column`` says. Labels are the columns that ``labels`` lists, by default all other
+        columns of text; ``labels_column`` is a map of them. Integer times need ``unit``.
+
+        >>> import polars
+        >>> frame = polars.DataFrame({"time": [1, 2], "value": [0.5, 0.7], "host": ["a", "b"]})
+        >>> db.metrics.append_table(frame, name="load", unit="s")
+        Appended(rows=2, rejected=0)
+        """
+        series, numbers, ticks, data = self._read_table(
+            table, name, name_column, time, value, labels, labels_column, fixed_labels, unit
+        )
+        rows, rejected, _ = self._database._backend.append(
+            series, numbers, ticks, data, durable, partial
+        )
+        return Appended(rows, rejected)
+
+    def load(
+        self,
+        table: Any,
+        *,
+        name: Optional[str] = None,
+        name_column: Optional[str] = None,
+        time: str = "time",
+        value: str = "value",
+        labels: Optional[Sequence[str]] = None,
+        labels_column: Optional[str] = None,
+        fixed_labels: Optional[Labels] = None,
+        unit: Optional[str] = None,
+    ) -> Appended:
+        """Load history of any age straight into blocks: all rows become visible at once.
+
+        Takes what :meth:`append_table` takes. Rows may come in any order; of equal series and
+        time the first one is kept. Local databases only.
+        """
+        series, numbers, ticks, data = self._read_table(
+            table, name, name_column, time, value, labels, labels_column, fixed_labels, unit
+        )
+        store = self._database._store("load")
+        store.load(series, numbers, ticks.ticks, ticks.multiply, ticks.divide, data)
+        return Appended(len(data), 0)
+
+    def describe(self, name: str, *, type: str = "unknown", help: str = "", unit: str = "") -> None:
+        """Say what a metric family is: its type, help and unit."""
+        self._database._store("describe").append_metadata(name, type, help, unit)
+
+    def metadata(self) -> Dict[str, Dict[str, str]]:
+        """Return type, help and unit of each metric family that has them."""
+        return self._database._backend.metadata()
+
+    def label_names(
+        self, selector: str = "", *, start: Optional[Time] = None, end: Optional[Time] = None
+    ) -> List[str]:
+        """List the label names of the matching series, sorted."""
+        return self._database._backend.label_names(selector, *_span(start, end))
+
+    def label_values(
+        self,
+        name: str,
+        selector: str = "",
+        *,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+    ) -> List[str]:
+        """List the values of a label over the matching series, sorted."""
+        return self._database._backend.label_values(name, selector, *_span(start, end))
+
+    def names(self, selector: str = "") -> List[str]:
+        """List the metric names, sorted."""
+        return self.label_values("__name__", selector)
+
+    def series(
+        self, selector: str = "", *, start: Optional[Time] = None, end: Optional[Time] = None
+    ) -> List[Dict[str, str]]:
+        """List the label sets of the matching series."""
+        return self._database._backend.series(selector, *_span(start, end))
+
+    def samples(
+        self,
+        selector: str = "",
+        *,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        rows: int = 65536,
+    ) -> ArrowStream:
+        """Stream samples as they are stored: ``metric``, ``labels``, ``time``, ``value``,
+        ``histogram``, in batches of ``rows``. Memory stays at one batch. Local databases only."""
+        if rows < 1:
+            raise InvalidArgumentError("rows must be positive")
+        store = self._database._store("samples")
+        span = _span(start, end)
+        first = store.samples(selector, *span, rows)  # errors show here, not at the first read
+        pending = [first]
+        return ArrowStream(
+            lambda: pending.pop() if pending else store.samples(selector, *span, rows)
+        )
+
+    def delete(
+        self, selector: str, *, start: Optional[Time] = None, end: Optional[Time] = None
+    ) -> None:
+        """Delete the samples of all matching series between ``start`` and ``end``, both included."""
+        if not selector:
+            raise InvalidArgumentError("delete needs a selector")
+        self._database._backend.delete_series(selector, *_span(start, end))
+
+    def _read_table(
+        self,
+        table: Any,
+        name: Optional[str],
+        name_column: Optional[str],
+        time: str,
+        value: str,
+        labels: Optional[Sequence[str]],
+        labels_column: Optional[str],
+        fixed_labels: Optional[Labels],
+        unit: Optional[str],
+    ) -> Tuple[List[Dict[str, str]], Any, Times, Any]:
+        if (name is None) == (name_column is None):
+            raise InvalidArgumentError("give either name or name_column")
+        fixed = _series(name, fixed_labels) if name is not None else dict(fixed_labels or {})
+        if isinstance(labels, str):
+            raise TypeError("labels must be a list of column names, not str")
+        used = {time, value, name_column, labels_column}
+        if isinstance(table, Mapping):
+            return _read_mapping(table, fixed, name_column, time, value, labels, used, unit)
+        if not hasattr(table, "__arrow_c_stream__"):
+            raise TypeError(
+                "table must be a frame, an Arrow table or a dict of columns, "
+                f"not {type(table).__name__}"
+            )
+        try:
+            arrow = _varve.ArrowTable.read(table.__arrow_c_stream__())
+        except ImportError:  # pandas without pyarrow
+            return _read_mapping(
+                {str(key): table[key] for key in table.columns},
+                fixed, name_column, time, value, labels, used, unit,
+            )
+        if labels is None:
+            labels = [
+                other for other in arrow.names if other not in used and arrow.kind(other) == "text"
+            ]
+        names, columns = list(labels), list(labels)
+        if name_column is not None:
+            names.append("__name__")
+            columns.append(name_column)
+        series, numbers = arrow.series(fixed, names, columns, labels_column or "")
+        ticks, unit_ns = arrow.integers(time)
+        if unit_ns == 0:
+            if unit is None:
+                raise TypeError(f'column "{time}" holds integers: pass unit="s", "ms", "us" or "ns"')
+            read = times(array("q"), unit, time)
+            unit_ns = read.unit_ns
+        return series, numbers, Times(ticks, unit_ns), arrow.floats(value)
+
+
+class Database:
+    """An open database: a local directory, or a server. Safe to use from any number of threads.
+
+    Use :func:`varve.open` to get one, and close it, best with ``with``.
+    """
+
+    def __init__(self, backend: Backend, target: str) -> None:
+        self._backend = backend
+        self._target = target
+        self.metrics = Metrics(self)
+        self.logs = Logs(self)
+        self.traces = Traces(self)
+
+    # --- Queries ---
+
+    def query(
+        self,
+        text: str,
+        *,
+        lang: str = "promql",
+        at: Optional[Time] = None,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        step: Optional[Duration] = None,
+        unit: Optional[str] = None,
+        timeout: Optional[Duration] = None,
+        **options: Any,
+    ) -> Result:
+        """Evaluate a query of any of the languages; see :meth:`promql`."""
+        if lang not in LANGUAGES:
+            raise InvalidArgumentError(f"lang must be one of {', '.join(LANGUAGES)}, not {lang!r}")
+        if lang != "promql":
+            raise UnsupportedError(f"{lang} is not there yet")
+        return self.promql(
+            text, at=at, start=start, end=end, step=step, unit=unit, timeout=timeout, **options
+        )
+
+    def promql(
+        self,
+        text: str,
+        *,
+        at: Optional[Time] = None,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        step: Optional[Duration] = None,
+        unit: Optional[str] = None,
+        timeout: Optional[Duration] = None,
+        lookback: Optional[Duration] = None,
+        max_samples: Optional[int] = None,
+    ) -> Result:
+        """Evaluate PromQL at one time (``at``, by default now), or from ``start`` to ``end``
+        (by default now) every ``step`` (by default a 250th of the range, at least a second).
+
+        Times are datetimes, ``datetime64``, RFC 3339 texts, ``"now"``, ``"-1h"`` for an hour ago,
+        or integers with ``unit``. Ctrl-C stops a query.
+
+        >>> result = db.promql("rate(requests_total[5m])", start="-1h", end="now", step="30s")
+        >>> result.kind
+        'matrix'
+        """
+        _check_text(text, "query")
+        clock = now()
+        timeout_ms = None if timeout is None else duration_ms(timeout, "timeout")
+        lookback_ms = None if lookback is None else duration_ms(lookback, "lookback", zero=False)
+        if max_samples is not None:
+            if isinstance(max_samples, bool) or not isinstance(max_samples, int):
+                raise TypeError(f"max_samples must be int, not {type(max_samples).__name__}")
+            if not 0 < max_samples < 2**63:
+                raise InvalidArgumentError("max_samples must be positive and fit an int64")
+        if start is None and end is None and step is None:
+            at_ms = _bounded(time_ms("now" if at is None else at, unit, name="at", now_ns=clock))
+            native = self._backend.instant(text, at_ms, timeout_ms, lookback_ms, max_samples)
+            return Result(native, text, lambda: self._backend.explain(text, at_ms, at_ms, 1))
+        if at is not None:
+            raise InvalidArgumentError("at does not go with start, end and step")
+        if start is None:
+            raise InvalidArgumentError("a range query needs a start")
+        start_ms = _bounded(time_ms(start, unit, name="start", now_ns=clock))
+        end_ms = _bounded(
+            time_ms("now" if end is None else end, None if end is None else unit, name="end",
+                    now_ns=clock)
+        )
+        if end_ms < start_ms:
+            raise InvalidArgumentError("end is before start")
+        if step is None:
+            step_ms = max(1000, (end_ms - start_ms) // 250 // 1000 * 1000)
+        else:
+            step_ms = duration_ms(step, "step", zero=False)
+        native = self._backend.range(
+            text, start_ms, end_ms, step_ms, timeout_ms, lookback_ms, max_samples
+        )
+        return Result(
+            native, text, lambda: self._backend.explain(text, start_ms, end_ms, step_ms)
+        )
+
+    def explain(
+        self,
+        text: str,
+        *,
+        start: Time = "-1h",
+        end: Time = "now",
+        step: Duration = "15s",
+        unit: Optional[str] = None,
+    ) -> str:
+        """Return the plan of a range query without running it.
+
+        >>> print(db.explain("sum(requests_total)"))
+        sum
+          ...select {__name__="requests_total"}
+        """
+        _check_text(text, "query")
+        clock = now()
+        return self._backend.explain(
+            text,
+            _bounded(time_ms(start, unit, name="start", now_ns=clock)),
+            _bounded(time_ms(end, unit, name="end", now_ns=clock)),
+            duration_ms(step, "step", zero=False),
+        )
+
+    # --- Out to other tools ---
+
+    def export_parquet(
+        self,
+        query: str,
+        path: Union[str, "os.PathLike[str]"],
+        *,
+        kind: str = "samples",
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        step: Optional[Duration] = None,
+        unit: Optional[str] = None,
+    ) -> List[str]:
+        """Write Parquet files, partitioned by UTC day (``path/date=2026-01-02/*.parquet``).
+
+        ``kind`` says what: ``"samples"``, ``"logs"`` or ``"spans"``. ``query`` is a selector (for
+        spans the name of a service) and empty for everything; what it finds is written as it is
+        stored. For samples it may be any query when ``step`` is given: it is evaluated over the
+        range. One row a record; labels and attributes are maps. Needs pyarrow. Returns the files.
+        """
+        from ._export import export_parquet
+
+        return export_parquet(self, query, os.fspath(path), kind, start, end, step, unit)
+
+    # --- Care ---
+
+    def sync(self) -> None:
+        """Make everything appended so far durable."""
+        self._store("sync").sync()
+
+    def flush(self) -> None:
+        """Seal what is in memory into blocks."""
+        self._store("flush").flush()
+
+    def compact(self) -> None:
+        """Merge blocks until nothing is left to merge and no deleted byte is left."""
+        self._store("compact").compact()
+
+    def backup(self, path: Union[str, "os.PathLike[str]"]) -> None:
+        """Write a consistent copy into ``path``, which must not exist."""
+        self._store("backup").backup(os.fspath(path))
+
+    def verify(self) -> List[str]:
+        """Read every byte and return the damage found; an empty list is good."""
+        return self._store("verify").verify()
+
+    def recovery(self) -> List[str]:
+        """Return the damage that opening found; an empty list is good."""
+        return self._store("recovery").recovery()
+
+    def stats(self) -> Dict[str, Any]:
+        """Return counts and sizes: series and samples in memory, bytes on disk, blocks."""
+        return self._store("stats").stats()
+
+    # --- Life ---
+
+    @property
+    def path(self) -> str:
+        """The directory, or the URL."""
+        return self._target
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._backend.closed
+
+    def close(self) -> None:
+        """Wait for running calls, sync and close. Calling it again does nothing."""
+        self._backend.close()
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type],
+        error: Optional[BaseException],
+        traceback: "Optional[TracebackType]",
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<varve.Database {self._target!r}{' closed' if self.closed else ''}>"
+
+    def _store(self, what: str) -> "_varve.Store":
+        if isinstance(self._backend, LocalBackend):
+            return self._backend.store
+        raise UnsupportedError(f"{what} works on a local directory, not through a server")
+
+
+class LocalBackend:
+    """A directory, opened by this process."""
+
+    def __init__(self, store: "_varve.Store") -> None:
+        self.store = store
+        self.instant = store.instant
+        self.range = store.range
+        self.explain = store.explain
+        self.label_names = store.label_names
+        self.label_values = store.label_values
+        self.series = store.series
+        self.metadata = store.metadata
+        self.delete_series = store.delete_series
+        self.close = store.close
+
+    def append(
+        self,
+        series: List[Dict[str, str]],
+        numbers: Any,
+        ticks: Times,
+        values: Any,
+        durable: Optional[bool],
+        partial: bool,
+    ) -> Tuple[int, int, List[str]]:
+        return self.store.append(
+            series, numbers, ticks.ticks, ticks.multiply, ticks.divide, values, durable, partial
+        )
+
+    @property
+    def closed(self) -> bool:
+        return self.store.closed
+
+
+def open(
+    path: Union[str, "os.PathLike[str]"],
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    durability: str = "durable",
+    out_of_order_window: Duration = "30m",
+    retention: Optional[Duration] = None,
+    retention_bytes: int = 0,
+    query_memory: int = 4 << 30,
+    query_points: int = 11_000,
+    query_threads: int = 0,
+    background: bool = True,
+) -> Database:
+    """Open a directory, making it if it is missing; an ``http://`` URL gives a server's data.
+
+    Args:
+        create: make the directory if it is missing.
+        read_only: do not lock, write, or work in the background.
+        durability: ``"durable"``: what is appended survives power loss; ``"process-crash"``: it
+            survives ``kill -9``, and power loss costs at most a second.
+        out_of_order_window: how much older than the newest sample a sample may be.
+        retention: the age at which blocks go; by default they stay.
+        retention_bytes: the size on disk above which the oldest blocks go; 0 is unbounded.
+        query_memory: bytes that one query may hold; 0 is unbounded.
+        query_points: steps that a range query may have; 0 is unbounded.
+        query_threads: threads that queries share; 0 is one per core.
+        background: seal, merge and expire by itself; else only when asked.
+    """
+    target = os.fspath(path)
+    if not isinstance(target, str):
+        raise TypeError("path must be str")
+    if target.startswith(("http://", "https://")):
+        return connect(target)
+    if "\0" in target:
+        raise InvalidArgumentError("path contains NUL")
+    if durability not in ("durable", "process-crash"):
+        raise InvalidArgumentError('durability must be "durable" or "process-crash"')
+    for name, value in (
+        ("retention_bytes", retention_bytes),
+        ("query_memory", query_memory),
+        ("query_points", query_points),
+        ("query_threads", query_threads),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be int, not {type(value).__name__}")
+        if not 0 <= value < (1024 if name == "query_threads" else 2**63):
+            raise InvalidArgumentError(f"{name} is out of range: {value}")
+    store = _varve.Store.open(
+        target,
+        create=bool(create),
+        read_only=bool(read_only),
+        durable=durability == "durable",
+        out_of_order_ms=duration_ms(out_of_order_window, "out_of_order_window"),
+        retention_ms=0 if retention is None else duration_ms(retention, "retention"),
+        retention_bytes=retention_bytes,
+        query_memory_bytes=query_memory,
+        query_points=query_points,
+        query_threads=query_threads,
+        background=bool(background),
+    )
+    return Database(LocalBackend(store), target)
+
+
+def connect(url: str, *, timeout: Duration = "2m", headers: Optional[Mapping[str, str]] = None) -> Database:
+    """Use a server that runs ``varve serve``, or any that speaks Prometheus's HTTP API.
+
+    Queries and ``metrics.append`` work as on a directory; the care of files does not.
+    """
+    from ._remote import RemoteBackend
+
+    return Database(RemoteBackend(url, duration_ms(timeout, "timeout", zero=False), headers), url)
+
+
+# --- Arguments ---
+
+
+def _check_text(text: object, name: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be str, not {type(text).__name__}")
+
+
+def _series(name: str, labels: Optional[Labels]) -> Dict[str, str]:
+    _check_text(name, "name")
+    if not name:
+        raise InvalidArgumentError("the metric name is empty")
+    out = {"__name__": name}
+    if labels is not None:
+        if not isinstance(labels, Mapping):
+            raise TypeError(f"labels must be a dict of str to str, not {type(labels).__name__}")
+        for key, value in labels.items():
+            if key == "__name__":
+                raise InvalidArgumentError("the metric name is given by name, not by __name__")
+            out[key] = value
+    return out
+
+
+def _read_times(given: Dict[str, Any]) -> Times:
+    named = [(key, value) for key, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise TypeError(f"give one of {', '.join(given)}")
+    key, value = named[0]
+    return times(value, None if key == "time" else key[len("time_"):], key)
+
+
+def _read_values(values: Any) -> Any:
+    values = column(values)
+    return floats(values if is_sequence(values) else [values], "values")
+
+
+def _bounded(ms: int) -> int:
+    if not _varve.TIME_MS_MIN <= ms <= _varve.TIME_MS_MAX:
+        raise InvalidArgumentError(f"the time {ms} ms is not between the years 1 and 9999")
+    return ms
+
+
+def _span(start: Optional[Time], end: Optional[Time]) -> Tuple[int, int]:
+    clock = now()
+    return (
+        -(2**63) if start is None else _bounded(time_ms(start, name="start", now_ns=clock)),
+        2**63 - 1 if end is None else _bounded(time_ms(end, name="end", now_ns=clock)),
+    )
+
+
+def _read_mapping(
+    table: Mapping[str, Any],
+    fixed: Dict[str, str],
+    name_column: Optional[str],
+    time: str,
+    value: str,
+    labels: Optional[Sequence[str]],
+    used: Iterable[Optional[str]],
+    unit: Optional[str],
+) -> Tuple[List[Dict[str, str]], Any, Times, Any]:
+    for needed in [time, value, *(labels or []), *([name_column] if name_column else [])]:
+        if needed not in table:
+            raise InvalidArgumentError(
+                f'no column "{needed}"; there are {", ".join(map(repr, table))}'
+            )
+    ticks = times(table[time], unit, time)
+    data = floats(table[value], value)
+    if labels is None:
+        labels = [key for key in table if key not in used and _is_text(table[key])]
+    names = list(labels) + (["__name__"] if name_column else [])
+    texts = [list(table[key]) for key in [*labels, *([name_column] if name_column else [])]]
+    for key, texts_of in zip(names, texts):
+        if len(texts_of) != len(data):
+            raise InvalidArgumentError(
+                f'column "{key}" has {len(texts_of)} rows, "{value}" has {len(data)}'
+            )
+    known: Dict[Tuple[Any, ...], int] = {}
+    series: List[Dict[str, str]] = []
+    numbers = array("I")
+    for row in zip(*texts) if texts else iter([()] * len(data)):
+        number = known.setdefault(row, len(series))
+        if number == len(series):
+            labels_of = dict(fixed)
+            labels_of.update(
+                {key: text for key, text in zip(names, row) if isinstance(text, str) and text}
+            )
+            series.append(labels_of)
+        numbers.append(number)
+    return series, numbers, ticks, data
+
+
+def _is_text(values: Any) -> bool:
+    first: Iterator[Any] = (one for one in values if one is not None)
+    return isinstance(next(first, None), str)
