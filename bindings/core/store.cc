@@ -16,6 +16,15 @@ Result<std::vector<Matcher>> MatchersOf(std::string_view selector) {
   return query::ParseSelector(selector);
 }
 
+Result<std::vector<Matcher>> LogMatchersOf(std::string_view selector) {
+  if (selector.empty()) return std::vector<Matcher>();
+#if VARVE_LOGQL
+  return query::ParseLogSelector(selector);
+#else
+  return query::ParseSelector(selector);
+#endif
+}
+
 }  // namespace
 
 /// Ends a stream in order when the store was closed under it, and keeps the store while it lives.
@@ -81,6 +90,109 @@ Result<std::shared_ptr<const MetricResult>> Store::Range(std::string_view text,
 Result<std::string> Store::Explain(std::string_view text, const query::QueryRange& range) {
   return Call([&](Database&) { return engine_->Explain(text, range); });
 }
+
+query::TraceEngine& Store::trace_engine() {
+  std::call_once(trace_engine_once_, [this] {
+    query::TraceEngineOptions options;
+    options.threads = engine_->options().threads;
+    trace_engine_ = query::TraceEngine::Make(options);
+  });
+  return *trace_engine_;
+}
+
+Result<Store::TraceAnswer> Store::TraceQl(std::string_view text, const query::TraceSearch& search,
+                                          int64_t step_ms,
+                                          const query::TraceQueryOptions& options) {
+  return Call([&](Database& database) -> Result<TraceAnswer> {
+    query::TraceEngine& engine = trace_engine();
+    const auto parsed = engine.Parse(text);
+    if (!parsed.ok()) return parsed.status();
+    const auto snapshot = database.TakeTraceSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    TraceAnswer out;
+    if (!parsed->metrics) {
+      auto found = engine.Search(**snapshot, text, search, options);
+      if (!found.ok()) return found.status();
+      out.traces = std::make_shared<const query::SearchResult>(*std::move(found));
+      return out;
+    }
+    constexpr int64_t kMs = 1'000'000;
+    const int64_t start_ms = search.range.min_ns / kMs;
+    const int64_t end_ms = search.range.max_ns / kMs;
+    auto found = step_ms == 0
+                     ? engine.MetricsInstant(**snapshot, text, start_ms, end_ms, options)
+                     : engine.MetricsRange(**snapshot, text, {start_ms, end_ms, step_ms}, options);
+    if (!found.ok()) return found.status();
+    query::QueryResult result;
+    result.value = std::move(found->value);
+    result.statistics = std::move(found->statistics);
+    out.metrics = MakeColumns(std::move(result));
+    return out;
+  });
+}
+
+Result<std::string> Store::ExplainTraceQl(std::string_view text) {
+  return Call([&](Database&) { return trace_engine().Explain(text); });
+}
+
+#if VARVE_LOGQL
+query::LogEngine& Store::log_engine() {
+  std::call_once(log_engine_once_, [this] {
+    query::LogEngineOptions options;
+    options.threads = engine_->options().threads;
+    options.memory_bytes_max = engine_->options().memory_bytes_max;
+    // A library's caller names its own limits.
+    options.max_entries_limit_per_query = 0;
+    options.max_query_length = std::chrono::nanoseconds(0);
+    options.max_query_series = 0;
+    log_engine_ = query::LogEngine::Make(options);
+  });
+  return *log_engine_;
+}
+
+Result<Store::LogAnswer> Store::LogQl(std::string_view text, const query::LogQueryRange& range,
+                                      bool instant, const query::LogQueryOptions& options) {
+  return Call([&](Database& database) -> Result<LogAnswer> {
+    const auto info = query::InspectLogQuery(text);
+    if (!info.ok()) return info.status();
+    auto snapshot = database.TakeLogSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    auto found = instant && !info->is_log_query
+                     ? log_engine().Instant(*std::move(snapshot), text, range.end_ns, options)
+                     : log_engine().Range(*std::move(snapshot), text, range, options);
+    if (!found.ok()) return found.status();
+    LogAnswer out;
+    if (info->is_log_query) {
+      out.entries =
+          MakeLogResult(*std::move(found), range.direction == query::LogDirection::kBackward);
+      return out;
+    }
+    query::QueryResult result;
+    if (auto* scalar = std::get_if<query::Scalar>(&found->value)) {
+      result.value = *scalar;
+    } else if (auto* vector = std::get_if<query::Vector>(&found->value)) {
+      result.value = std::move(*vector);
+    } else if (auto* matrix = std::get_if<query::Matrix>(&found->value)) {
+      result.value = std::move(*matrix);
+    }
+    result.annotations.warnings = std::move(found->warnings);
+    out.metrics = MakeColumns(std::move(result));
+    return out;
+  });
+}
+
+Result<std::string> Store::ExplainLogQl(std::string_view text) {
+  return Call([&](Database&) { return log_engine().Explain(text); });
+}
+#else
+Result<Store::LogAnswer> Store::LogQl(std::string_view, const query::LogQueryRange&, bool,
+                                      const query::LogQueryOptions&) {
+  return MakeStatus(StatusCode::kUnimplemented, "this build has no LogQL");
+}
+Result<std::string> Store::ExplainLogQl(std::string_view) {
+  return MakeStatus(StatusCode::kUnimplemented, "this build has no LogQL");
+}
+#endif
 
 Result<std::vector<std::string>> Store::LabelNames(std::string_view selector, TimeRange range) {
   return Call([&](Database& database) -> Result<std::vector<std::string>> {
@@ -152,7 +264,7 @@ Status Store::DeleteSeries(std::string_view selector, TimeRange range) {
 Result<std::unique_ptr<arrow::Source>> Store::LogEntries(std::string_view selector, NsRange range,
                                                          int64_t rows_max) {
   return Call([&](Database& database) -> Result<std::unique_ptr<arrow::Source>> {
-    auto matchers = MatchersOf(selector);
+    auto matchers = LogMatchersOf(selector);
     if (!matchers.ok()) return matchers.status();
     auto snapshot = database.TakeLogSnapshot();
     if (!snapshot.ok()) return snapshot.status();

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 
 #include "bindings/core/arrow.h"
 #include "bindings/core/result.h"
+#include "bindings/core/search.h"
 #include "varve/database.h"
 #include "varve/query.h"
 #include "varve/status.h"
@@ -44,6 +46,25 @@ class Store : public std::enable_shared_from_this<Store> {
                                                     const query::QueryOptions& options);
   Result<std::string> Explain(std::string_view text, const query::QueryRange& range);
 
+  /// Evaluates TraceQL: a search gives traces, a metrics query columns (of MetricResult).
+  struct TraceAnswer {
+    std::shared_ptr<const query::SearchResult> traces;
+    std::shared_ptr<const MetricResult> metrics;
+  };
+  Result<TraceAnswer> TraceQl(std::string_view text, const query::TraceSearch& search,
+                              int64_t step_ms, const query::TraceQueryOptions& options);
+  Result<std::string> ExplainTraceQl(std::string_view text);
+
+  /// Evaluates LogQL: a log query gives entries, a metric query columns. `instant` evaluates a
+  /// metric query at `range.end_ns`. Errors: kUnimplemented in a build without it.
+  struct LogAnswer {
+    std::shared_ptr<const LogResult> entries;
+    std::shared_ptr<const MetricResult> metrics;
+  };
+  Result<LogAnswer> LogQl(std::string_view text, const query::LogQueryRange& range, bool instant,
+                          const query::LogQueryOptions& options);
+  Result<std::string> ExplainLogQl(std::string_view text);
+
   /// `selector` is a series selector; empty selects everything.
   Result<std::vector<std::string>> LabelNames(std::string_view selector, TimeRange range);
   Result<std::vector<std::string>> LabelValues(std::string_view name, std::string_view selector,
@@ -64,10 +85,17 @@ class Store : public std::enable_shared_from_this<Store> {
   Store(std::string dir, std::unique_ptr<Database> database, std::unique_ptr<query::Engine> engine)
       : dir_(std::move(dir)), database_(std::move(database)), engine_(std::move(engine)) {}
   static Status ClosedError();
+  query::TraceEngine& trace_engine();
+  query::LogEngine& log_engine();
 
   const std::string dir_;
   const std::unique_ptr<Database> database_;
   const std::unique_ptr<query::Engine> engine_;
+  // Made when first asked for: each has threads of its own.
+  std::once_flag trace_engine_once_;
+  std::unique_ptr<query::TraceEngine> trace_engine_;
+  std::once_flag log_engine_once_;
+  std::unique_ptr<query::LogEngine> log_engine_;
   std::shared_mutex mutex_;  // shared by calls, exclusive for Close
   std::atomic<bool> closed_{false};
 };

@@ -106,5 +106,6 @@ std::string BytesOf(nb::handle text, const char* what);
 void RegisterResult(nb::module_& module);
 void RegisterStore(nb::module_& module);
 void RegisterTable(nb::module_& module);
+void RegisterSearch(nb::module_& module);
 
 }  // namespace varve::python

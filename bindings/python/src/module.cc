@@ -63,6 +63,7 @@ NB_MODULE(_varve, module) {
   module.attr("__version__") = VARVE_VERSION;
   RegisterResult(module);
   RegisterTable(module);
+  RegisterSearch(module);
   RegisterStore(module);
 }
 

@@ -342,7 +342,154 @@ nb::list GetTrace(Store& self, nb::bytes id) {
   return out;
 }
 
+// --- LogQL and TraceQL ---
+
+nb::object LogQl(Store& self, const std::string& text, int64_t start_ns, int64_t end_ns,
+                 int64_t step_ns, uint32_t limit, bool backward, bool instant,
+                 std::optional<int64_t> timeout_ms) {
+  const auto cancellation = std::make_shared<query::Cancellation>();
+  query::LogQueryOptions options;
+  options.cancellation = cancellation;
+  options.analyze = true;
+  if (timeout_ms.has_value()) options.timeout = std::chrono::milliseconds(*timeout_ms);
+  query::LogQueryRange range;
+  range.start_ns = start_ns;
+  range.end_ns = end_ns;
+  range.step_ns = step_ns;
+  range.limit = limit;
+  range.direction = backward ? query::LogDirection::kBackward : query::LogDirection::kForward;
+  Store::LogAnswer answer = ValueOrRaise(
+      Interruptible(cancellation.get(), [&] { return self.LogQl(text, range, instant, options); }),
+      text);
+  if (answer.entries != nullptr) {
+    return nb::cast(std::const_pointer_cast<bindings::LogResult>(std::move(answer.entries)));
+  }
+  return nb::cast(std::const_pointer_cast<bindings::MetricResult>(std::move(answer.metrics)));
+}
+
+nb::object TraceQl(Store& self, const std::string& text, int64_t start_ns, int64_t end_ns,
+                   int64_t step_ms, uint32_t limit, uint32_t spans_per_spanset,
+                   const std::string& cursor, std::optional<int64_t> timeout_ms) {
+  const auto cancellation = std::make_shared<query::Cancellation>();
+  query::TraceQueryOptions options;
+  options.cancellation = cancellation;
+  if (timeout_ms.has_value()) options.timeout = std::chrono::milliseconds(*timeout_ms);
+  query::TraceSearch search;
+  search.range = {start_ns, end_ns};
+  search.limit = limit;
+  search.spans_per_spanset = spans_per_spanset;
+  search.cursor = cursor;
+  Store::TraceAnswer answer =
+      ValueOrRaise(Interruptible(cancellation.get(),
+                                 [&] { return self.TraceQl(text, search, step_ms, options); }),
+                   text);
+  if (answer.traces != nullptr) {
+    return nb::cast(std::const_pointer_cast<query::SearchResult>(std::move(answer.traces)));
+  }
+  return nb::cast(std::const_pointer_cast<bindings::MetricResult>(std::move(answer.metrics)));
+}
+
+nb::dict ValuesDict(const std::vector<query::NamedTraceValue>& values) {
+  using Type = query::TraceValue::Type;
+  nb::dict out;
+  for (const query::NamedTraceValue& named : values) {
+    nb::object value = nb::none();
+    switch (named.value.type) {
+      case Type::kNil:
+        break;
+      case Type::kBool:
+        value = nb::bool_(named.value.boolean);
+        break;
+      case Type::kInt:
+      case Type::kDuration:
+        value = nb::int_(named.value.integer);
+        break;
+      case Type::kDouble:
+        value = nb::float_(named.value.number);
+        break;
+      default:
+        value = Text(query::ToString(named.value));
+    }
+    out[Text(named.name)] = value;
+  }
+  return out;
+}
+
+nb::dict TraceDict(const query::TraceSummary& trace) {
+  nb::dict out;
+  out["trace_id"] = ToString(trace.id);
+  out["root_service"] = Text(trace.root_service);
+  out["root_name"] = Text(trace.root_name);
+  out["start_ns"] = trace.start_ns;
+  out["duration_ns"] = trace.duration_ns;
+  out["spans"] = trace.spans;
+  out["errors"] = trace.errors;
+  nb::dict services;
+  for (const query::ServiceSummary& service : trace.services) {
+    services[Text(service.service)] = service.spans;
+  }
+  out["services"] = services;
+  nb::list matches;
+  for (const query::Spanset& set : trace.spansets) {
+    for (const query::MatchedSpan& span : set.spans) {
+      nb::dict one;
+      one["span_id"] = ToString(span.id);
+      one["service"] = Text(span.service);
+      one["name"] = Text(span.name);
+      one["start_ns"] = span.start_ns;
+      one["duration_ns"] = span.duration_ns;
+      one["values"] = ValuesDict(span.values);
+      matches.append(one);
+    }
+  }
+  out["matches"] = matches;
+  return out;
+}
+
 }  // namespace
+
+void RegisterSearch(nb::module_& module) {
+  using bindings::LogResult;
+  using query::SearchResult;
+  nb::class_<LogResult>(module, "LogResult")
+      .def_prop_ro("rows", [](const LogResult& self) { return self.entries.size(); })
+      .def_prop_ro("warnings", [](const LogResult& self) { return self.warnings; })
+      .def("analysis", [](const LogResult& self) { return self.analysis; })
+      .def(
+          "entry",
+          [](const LogResult& self, size_t row) {
+            if (row >= self.entries.size()) throw nb::index_error("no such entry");
+            const LogResult::Entry& entry = self.entries[row];
+            nb::dict labels;
+            for (const auto& [name, value] : self.labels[entry.stream]) {
+              labels[Text(name)] = Text(value);
+            }
+            return nb::make_tuple(entry.time_ns, nb::bytes(entry.line.data(), entry.line.size()),
+                                  labels);
+          },
+          nb::arg("row"))
+      .def(
+          "stream",
+          [](const std::shared_ptr<LogResult>& self, int64_t rows) {
+            return StreamCapsule(bindings::LogSource(self, rows));
+          },
+          nb::arg("rows"));
+  nb::class_<SearchResult>(module, "SearchResult")
+      .def_prop_ro("rows", [](const SearchResult& self) { return self.traces.size(); })
+      .def_prop_ro(
+          "next",
+          [](const SearchResult& self) { return nb::bytes(self.next.data(), self.next.size()); })
+      .def(
+          "trace",
+          [](const SearchResult& self, size_t row) {
+            if (row >= self.traces.size()) throw nb::index_error("no such trace");
+            return TraceDict(self.traces[row]);
+          },
+          nb::arg("row"))
+      .def("stream", [](const std::shared_ptr<SearchResult>& self) {
+        return StreamCapsule(bindings::TraceSource(self));
+      });
+}
 
 void RegisterWings(nb::class_<Store>& store) {
   store
@@ -361,6 +508,24 @@ void RegisterWings(nb::class_<Store>& store) {
       .def("append_spans", &AppendSpans, nb::arg("resources"), nb::arg("spans"),
            nb::arg("durable").none(), nb::arg("partial"))
       .def("trace", &GetTrace, nb::arg("id"))
+      .def("logql", &LogQl, nb::arg("text"), nb::arg("start_ns"), nb::arg("end_ns"),
+           nb::arg("step_ns"), nb::arg("limit"), nb::arg("backward"), nb::arg("instant"),
+           nb::arg("timeout_ms").none())
+      .def("traceql", &TraceQl, nb::arg("text"), nb::arg("start_ns"), nb::arg("end_ns"),
+           nb::arg("step_ms"), nb::arg("limit"), nb::arg("spans_per_spanset"), nb::arg("cursor"),
+           nb::arg("timeout_ms").none())
+      .def(
+          "explain_logql",
+          [](Store& self, const std::string& text) {
+            return ValueOrRaise(Unlocked([&] { return self.ExplainLogQl(text); }), text);
+          },
+          nb::arg("text"))
+      .def(
+          "explain_traceql",
+          [](Store& self, const std::string& text) {
+            return ValueOrRaise(Unlocked([&] { return self.ExplainTraceQl(text); }), text);
+          },
+          nb::arg("text"))
       .def(
           "spans",
           [](Store& self, const std::string& service, int64_t start_ns, int64_t end_ns) {

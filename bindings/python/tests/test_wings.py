@@ -139,3 +139,53 @@ def test_export(db, tmp_path):
                       "group by 1 order by 1").fetchall() == [("db", 1_000_000), ("shop", 25_000_000)]
     with pytest.raises(ValueError, match="kind"):
         db.export_parquet("", tmp_path / "x", kind="spams")
+
+
+DAY = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z"}
+
+
+def test_logql(db):
+    for i in range(20):
+        db.logs.append({"app": "shop", "level": "error" if i % 5 == 0 else "info"},
+                       f'{{"status": {500 if i % 5 == 0 else 200}, "ms": {i}}}',
+                       time=f"2026-01-01T00:00:{i:02d}Z")
+    found = db.logql('{app="shop"} | json | status = 500', **DAY)
+    assert [entry.labels["ms"] for entry in found] == ["15", "10", "5", "0"]
+    assert found[0].time_ns == 1_767_225_615_000_000_000 and found[-1].labels["level"] == "error"
+    assert len(db.logql('{app="shop"}', limit=3, direction="forward", **DAY)) == 3
+    assert polars.DataFrame(found).columns == ["time", "line", "labels"]
+    assert found.to_arrow().num_rows == found.to_arrow().num_rows == 4
+    assert "4 entries" in repr(found) and found.explain()
+    counts = db.logql('sum by (level) (count_over_time({app="shop"}[1m]))', at="2026-01-01T00:00:30Z")
+    assert isinstance(counts, varve.Result)
+    assert {series.labels["level"]: series.values[0] for series in counts} == {"error": 4, "info": 16}
+    assert db.query('rate({app="shop"}[1m])', lang="logql", step="1m", **DAY).kind == "matrix"
+    with pytest.raises(varve.QuerySyntaxError) as caught:
+        db.logql('{app="shop"} | jsonn', **DAY)
+    assert caught.value.line == 1
+    for arguments, error in [({"limit": 0}, ValueError), ({"limit": 1.5}, TypeError),
+                             ({"direction": "up"}, ValueError), ({"at": 1}, TypeError)]:
+        with pytest.raises(error):
+            db.logql('{app="shop"}', **arguments)
+
+
+def test_traceql(db):
+    db.traces.append(SPANS)
+    for i in range(30):
+        db.traces.append([{"trace_id": f"{i + 100:x}", "span_id": "1", "service": "batch", "name": "run",
+                           "start": f"2026-01-01T01:00:{i:02d}Z", "duration": "1s",
+                           "attributes": {"n": i}}])
+    (trace,) = db.traceql('{ span.http.status = 200 } >> { status = error }', **DAY)
+    assert trace.trace_id == TRACE and (trace.spans, trace.errors) == (2, 1)
+    assert trace.root_service == "shop" and trace.services == {"db": 1, "shop": 1}
+    assert [match["name"] for match in trace.matches] == ["SELECT"]
+    page = db.traceql('{ resource.service.name = "batch" }', limit=20, **DAY)
+    rest = db.traceql('{ resource.service.name = "batch" }', limit=20, cursor=page.next, **DAY)
+    assert (len(page), len(rest), rest.next) == (20, 10, None)
+    assert page[0].matches[0]["values"]["resource.service.name"] == "batch"
+    assert page.to_arrow().num_rows == 20 and polars.DataFrame(page)["duration_ns"][0] == 10**9
+    rates = db.traceql('{ } | rate() by (resource.service.name)', step="1h", **DAY)
+    assert isinstance(rates, varve.Result) and rates.kind == "matrix" and rates.rows > 0
+    with pytest.raises(varve.QuerySyntaxError) as caught:
+        db.traceql("{ .a = }")
+    assert caught.value.column and "^" in str(caught.value)

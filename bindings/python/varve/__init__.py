@@ -21,7 +21,7 @@ from ._database import (
     connect,
     open,
 )
-from ._result import ArrowStream, Result, Series
+from ._result import ArrowStream, LogEntry, LogResult, Result, Series, Trace, TraceResult
 from ._varve import __version__
 from ._wings import Logs, Span, Traces
 from .errors import (
@@ -57,6 +57,8 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "LimitError",
+    "LogEntry",
+    "LogResult",
     "Logs",
     "Metrics",
     "NotFoundError",
@@ -74,6 +76,8 @@ __all__ = [
     "Span",
     "StateError",
     "StorageError",
+    "Trace",
+    "TraceResult",
     "Traces",
     "UnsupportedError",
     "VarveError",

@@ -21,7 +21,7 @@ from typing import (
 )
 
 from . import _varve
-from ._result import ArrowStream, Result
+from ._result import ArrowStream, LogResult, Result, TraceResult
 from ._time import (
     Duration,
     Time,
@@ -32,6 +32,7 @@ from ._time import (
     is_sequence,
     now,
     time_ms,
+    time_ns,
     times,
 )
 from ._wings import Logs, Traces
@@ -328,15 +329,15 @@ class Database:
         unit: Optional[str] = None,
         timeout: Optional[Duration] = None,
         **options: Any,
-    ) -> Result:
-        """Evaluate a query of any of the languages; see :meth:`promql`."""
+    ) -> Union[Result, LogResult, TraceResult]:
+        """Evaluate a query of any of the languages: see :meth:`promql`, :meth:`logql` and
+        :meth:`traceql` for what they take and give."""
         if lang not in LANGUAGES:
             raise InvalidArgumentError(f"lang must be one of {', '.join(LANGUAGES)}, not {lang!r}")
-        if lang != "promql":
-            raise UnsupportedError(f"{lang} is not there yet")
-        return self.promql(
-            text, at=at, start=start, end=end, step=step, unit=unit, timeout=timeout, **options
-        )
+        named = {"at": at, "start": start, "end": end, "step": step, "unit": unit, "timeout": timeout}
+        options.update((key, value) for key, value in named.items() if value is not None)
+        out: Union[Result, LogResult, TraceResult] = getattr(self, lang)(text, **options)
+        return out
 
     def promql(
         self,
@@ -395,6 +396,83 @@ class Database:
         return Result(
             native, text, lambda: self._backend.explain(text, start_ms, end_ms, step_ms)
         )
+
+    def logql(
+        self,
+        text: str,
+        *,
+        at: Optional[Time] = None,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        step: Optional[Duration] = None,
+        unit: Optional[str] = None,
+        limit: int = 100,
+        direction: str = "backward",
+        timeout: Optional[Duration] = None,
+    ) -> Union[LogResult, Result]:
+        """Evaluate LogQL from ``start`` (by default an hour ago) to ``end`` (by default now).
+
+        A log query gives at most ``limit`` entries, the newest first unless ``direction`` is
+        ``"forward"``. A metric query gives a :class:`Result`: at one time if ``at`` is given, else
+        every ``step``. Local databases only.
+
+        >>> db.logs.append({"app": "docs"}, "level=error msg=late", time="2026-01-01T00:00:00Z")
+        Appended(rows=1, rejected=0)
+        >>> [entry.line for entry in db.logql('{app="docs"} |= "error"', start="2025-12-31T23:00:00Z")]
+        ['level=error msg=late']
+        """
+        _check_text(text, "query")
+        if direction not in ("backward", "forward"):
+            raise InvalidArgumentError('direction must be "backward" or "forward"')
+        _check_limit(limit)
+        clock = now()
+        if at is not None:
+            if start is not None or end is not None or step is not None:
+                raise InvalidArgumentError("at does not go with start, end and step")
+            end_ns = time_ns(at, unit, name="at", now_ns=clock)
+            start_ns = end_ns - 3_600_000_000_000
+        else:
+            start_ns, end_ns = _range_ns(start, end, unit, clock)
+        step_ns = 0 if step is None else duration_ms(step, "step", zero=False) * 1_000_000
+        native = self._store("logql").logql(
+            text, start_ns, end_ns, step_ns, limit, direction == "backward", at is not None,
+            None if timeout is None else duration_ms(timeout, "timeout"),
+        )
+        if isinstance(native, _varve.LogResult):
+            return LogResult(native, text)
+        return Result(native, text, lambda: self._store("explain").explain_logql(text))
+
+    def traceql(
+        self,
+        text: str,
+        *,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        step: Optional[Duration] = None,
+        unit: Optional[str] = None,
+        limit: int = 20,
+        spans: int = 3,
+        cursor: Optional[str] = None,
+        timeout: Optional[Duration] = None,
+    ) -> Union[TraceResult, Result]:
+        """Evaluate TraceQL over spans that start from ``start`` (by default an hour ago) to ``end``
+        (by default now).
+
+        A search gives at most ``limit`` traces with ``spans`` matched spans each; ``cursor`` takes
+        ``next`` of the page before. A metrics query gives a :class:`Result`: every ``step``, or
+        once over the whole range. Local databases only.
+        """
+        _check_text(text, "query")
+        _check_limit(limit)
+        _check_limit(spans)
+        start_ns, end_ns = _range_ns(start, end, unit, now())
+        native = self._store("traceql").traceql(
+            text, start_ns, end_ns, 0 if step is None else duration_ms(step, "step", zero=False),
+            limit, spans, cursor or "", None if timeout is None else duration_ms(timeout, "timeout"),
+        )
+        if isinstance(native, _varve.SearchResult):
+            return TraceResult(native, text)
+        return Result(native, text, lambda: self._store("explain").explain_traceql(text))
 
     def explain(
         self,
@@ -623,6 +701,27 @@ def connect(url: str, *, timeout: Duration = "2m", headers: Optional[Mapping[str
 def _check_text(text: object, name: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{name} must be str, not {type(text).__name__}")
+
+
+def _check_limit(limit: object) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"limit must be int, not {type(limit).__name__}")
+    if not 0 < limit < 2**32:
+        raise InvalidArgumentError(f"limit is out of range: {limit}")
+
+
+def _range_ns(
+    start: Optional[Time], end: Optional[Time], unit: Optional[str], clock: int
+) -> Tuple[int, int]:
+    start_ns = (
+        time_ns("-1h", name="start", now_ns=clock)
+        if start is None
+        else time_ns(start, unit, name="start", now_ns=clock)
+    )
+    end_ns = clock if end is None else time_ns(end, unit, name="end", now_ns=clock)
+    if end_ns < start_ns:
+        raise InvalidArgumentError("end is before start")
+    return start_ns, end_ns
 
 
 def _series(name: str, labels: Optional[Labels]) -> Dict[str, str]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import html
 import math
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from . import _varve
 from ._time import datetime_of
@@ -310,6 +321,133 @@ class Result:
         )
 
 
+class LogEntry(NamedTuple):
+    """A log entry that a query found."""
+
+    time_ns: int
+    line: str
+    labels: Dict[str, str]
+
+    @property
+    def time(self) -> dt.datetime:
+        """The time, rounded down to a millisecond; ``time_ns`` is exact."""
+        return datetime_of(self.time_ns // 1_000_000)
+
+
+class LogResult(ArrowStream):
+    """The entries that a LogQL query found: a sequence of :class:`LogEntry`, in output order.
+
+    As an Arrow stream, any number of times: ``time`` (ns), ``line`` and ``labels`` (a map).
+    """
+
+    def __init__(self, native: "_varve.LogResult", query: str) -> None:
+        super().__init__(lambda: native.stream(65536))
+        self._native = native
+        self.query = query
+
+    @property
+    def warnings(self) -> List[str]:
+        """Warnings of the evaluation."""
+        return self._native.warnings
+
+    def explain(self, analyze: bool = True) -> str:
+        """Return what each stage did when this result was made."""
+        return self._native.analysis()
+
+    def __len__(self) -> int:
+        return self._native.rows
+
+    def __getitem__(self, index: int) -> LogEntry:
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"entry {index} of a result with {len(self)}")
+        time_ns, line, labels = self._native.entry(index)
+        return LogEntry(time_ns, line.decode("utf-8", "surrogateescape"), labels)
+
+    def __iter__(self) -> Iterator[LogEntry]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __repr__(self) -> str:
+        lines = [f"<varve.LogResult: {len(self)} entries>"]
+        for entry in list(self)[:10]:
+            lines.append(f"{_format_time(entry.time)}  {entry.line}")
+        if len(self) > 10:
+            lines.append(f"... {len(self) - 10} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            f"<tr><td>{_format_time(entry.time)}</td><td><pre>{html.escape(entry.line)}</pre></td>"
+            f"<td>{html.escape(format_labels(entry.labels))}</td></tr>"
+            for entry in list(self)[:50]
+        )
+        return f"<table><caption><code>{html.escape(self.query)}</code></caption>{body}</table>"
+
+
+class Trace(NamedTuple):
+    """A trace that a search found."""
+
+    trace_id: str
+    root_service: str
+    root_name: str
+    start_ns: int
+    duration_ns: int
+    spans: int
+    errors: int
+    services: Dict[str, int]  #: spans of each
+    matches: List[Dict[str, Any]]  #: spans that the query matched, with the values it names
+
+    @property
+    def start(self) -> dt.datetime:
+        """The start, rounded down to a millisecond; ``start_ns`` is exact."""
+        return datetime_of(self.start_ns // 1_000_000)
+
+
+class TraceResult(ArrowStream):
+    """The traces that a TraceQL search found: a sequence of :class:`Trace`, newest first.
+
+    As an Arrow stream, any number of times: one row a trace.
+    """
+
+    def __init__(self, native: "_varve.SearchResult", query: str) -> None:
+        super().__init__(native.stream)
+        self._native = native
+        self.query = query
+
+    @property
+    def next(self) -> Optional[str]:
+        """What to pass as ``cursor`` to get the next page; None when this was the last."""
+        cursor = self._native.next
+        return cursor.decode("utf-8", "surrogateescape") if cursor else None
+
+    def __len__(self) -> int:
+        return self._native.rows
+
+    def __getitem__(self, index: int) -> Trace:
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"trace {index} of a result with {len(self)}")
+        return Trace(**self._native.trace(index))
+
+    def __iter__(self) -> Iterator[Trace]:
+        for index in range(len(self)):
+            yield self[index]
+
+    def __repr__(self) -> str:
+        lines = [f"<varve.TraceResult: {len(self)} traces>"]
+        for trace in list(self)[:10]:
+            lines.append(
+                f"{trace.trace_id}  {_format_time(trace.start)}  {trace.duration_ns / 1e6:.3f} ms  "
+                f"{trace.spans} spans  {trace.root_service}: {trace.root_name}"
+            )
+        if len(self) > 10:
+            lines.append(f"... {len(self) - 10} more")
+        return "\n".join(lines)
+
+
 def format_labels(labels: Dict[str, str]) -> str:
     """Print a label set as Prometheus does.
 
@@ -360,7 +498,3 @@ def _need(module: str) -> Any:
 
 def _pyarrow() -> Any:
     return _need("pyarrow")
-
-
-def _sequence(value: Sequence[str]) -> List[str]:
-    return list(value)

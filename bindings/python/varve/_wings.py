@@ -105,7 +105,7 @@ class Logs:
                 stream.update({name: text for name, text in zip(labels, row) if text})
                 streams.append(stream)
             numbers.append(number)
-        own = None
+        own: Optional[List[Optional[Dict[str, str]]]] = None
         if metadata:
             own = [
                 {name: text for name, text in zip(metadata, row) if text is not None}
