@@ -141,7 +141,9 @@ Result<ClientResponse> RawConnection::ReadResponse(bool head, size_t body_bytes_
     buffer_.erase(0, end + 4);
   } while (response.status == 100);
 
-  if (head || response.status == 204 || response.status == 304) return response;
+  const bool bodiless =
+      head || response.status == 101 || response.status == 204 || response.status == 304;
+  if (bodiless) return response;
   if (EqualsIgnoreCase(response.headers.Get("Transfer-Encoding"), "chunked")) {
     while (true) {
       size_t eol = 0;
@@ -173,6 +175,11 @@ Result<ClientResponse> RawConnection::ReadResponse(bool head, size_t body_bytes_
   response.body = std::move(buffer_);
   buffer_.clear();
   return response;
+}
+
+Result<std::string_view> RawConnection::Peek(size_t size) {
+  while (buffer_.size() < size) VARVE_RETURN_IF_ERROR(Fill());
+  return std::string_view(buffer_);
 }
 
 bool RawConnection::WaitForClose(std::chrono::milliseconds timeout) {

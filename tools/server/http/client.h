@@ -48,6 +48,10 @@ class RawConnection {
   /// Reads one response; `head` tells that it answers a HEAD request. Bytes after it stay for the
   /// next call. kUnavailable once the peer has closed.
   Result<ClientResponse> ReadResponse(bool head = false, size_t body_bytes_max = 1u << 30);
+  /// Reads what has come, at least `size` bytes, without taking it; Consume takes it. Errors as
+  /// ReadResponse.
+  Result<std::string_view> Peek(size_t size);
+  void Consume(size_t size) { buffer_.erase(0, size); }
   /// Waits until the peer closes; returns false if `timeout` passes first. Drops what arrives.
   bool WaitForClose(std::chrono::milliseconds timeout);
 

@@ -114,12 +114,17 @@ class BodySource {
   virtual Result<bool> Next(size_t bytes_hint, std::string* out) = 0;
 };
 
+class WebSocketQueue;
+
 struct Response {
   int status = 200;
   Headers headers;
   std::string body;
   /// If set, what follows `body`; sent chunked and pulled only as fast as the client reads.
   std::unique_ptr<BodySource> source;
+  /// If set, the connection becomes a WebSocket (the request must have asked: WantsWebSocket) and
+  /// carries what is queued here; all else is ignored.
+  std::shared_ptr<WebSocketQueue> websocket;
 
   static Response Text(int status, std::string body);
   static Response Json(int status, std::string body);

@@ -34,6 +34,8 @@
 #include "tools/server/http/coding.h"
 #include "tools/server/http/thread_pool.h"
 #include "tools/server/http/url.h"
+#include "tools/server/http/websocket.h"
+#include "tools/server/http/websocket_session.h"
 
 namespace varve::http {
 namespace {
@@ -313,6 +315,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Closes the connection if it is between requests (`force`: in any case).
   void Close(bool force) {
     asio::post(stream_.get_executor(), [self = shared_from_this(), force] {
+      if (self->websocket_ != nullptr && !force) self->websocket_->Close(1001, "server stops");
       if (!force && !self->idle()) return;
       self->CloseSocket();
     });
@@ -373,6 +376,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool first_ = true;
   size_t body_bytes_ = 0;  // counted against the server's budget
   std::shared_ptr<Exchange> exchange_;
+  std::shared_ptr<WebSocketQueue> websocket_;  // once the connection is one; strand only
   std::atomic<bool> idle_{false};
   std::atomic<SteadyClock::duration> idle_since_{SteadyClock::duration::zero()};
 };
@@ -799,6 +803,20 @@ asio::awaitable<bool> Connection::ServeOne() {
     if (observer != nullptr) observer->OnInFlight(1);
     exchange_ = exchange;
     const bool accepted = co_await RunOnLane(exchange, /*urgent=*/false, Handle);
+    if (accepted && exchange->response.websocket != nullptr) {
+      server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
+      if (observer != nullptr) {
+        observer->OnInFlight(-1);
+        observer->OnRequest(match.route->name, request.method, 101, SteadyClock::now() - begin,
+                            bytes_in, 0);
+      }
+      exchange_.reset();
+      websocket_ = exchange->response.websocket;
+      // Stopping may have looked for connections before this one was a WebSocket.
+      if (server_.stopping()) websocket_->Close(1001, "server stops");
+      co_await ServeWebSocket(stream_, request, websocket_);
+      co_return false;
+    }
     if (accepted) {
       status = exchange->response.status;
       bytes_out = exchange->piece.size();
