@@ -183,9 +183,9 @@ std::string FormatSeconds(int64_t time_ns) {
 
 void GroupedErrors::Add(std::string text) {
   ++total_;
-  for (auto& [known, count] : texts_) {
-    if (known == text) {
-      ++count;
+  for (last_ = 0; last_ < texts_.size(); ++last_) {
+    if (texts_[last_].first == text) {
+      ++texts_[last_].second;
       return;
     }
   }
@@ -207,7 +207,12 @@ std::string GroupedErrors::Text() const {
   return out;
 }
 
+std::string GroupedErrors::Last() const {
+  return last_ < texts_.size() ? texts_[last_].first : std::string("over a limit like others");
+}
+
 void GroupedErrors::Clear() {
+  last_ = 0;
   texts_.clear();
   total_ = 0;
   others_ = 0;

@@ -41,16 +41,23 @@ class GroupedErrors {
   bool empty() const { return total_ == 0; }
   uint64_t total() const { return total_; }
   std::string Text() const;
+  /// Returns the text added last, if it was kept, else a general one.
+  std::string Last() const;
   void Clear();
   /// Tests whether another text would be kept; if not, spare making it and call Count.
   bool full() const { return texts_.size() >= kTextsMax; }
-  void Count() { ++total_, ++others_; }
+  void Count() {
+    ++total_;
+    ++others_;
+    last_ = kTextsMax;
+  }
 
  private:
   static constexpr size_t kTextsMax = 32;
   std::vector<std::pair<std::string, uint64_t>> texts_;  // in order of arrival
   uint64_t total_ = 0;
   uint64_t others_ = 0;
+  size_t last_ = 0;  // index of the text added last; past the end: it was not kept
 };
 
 /// Puts entries that keep the rules into a LogBatch, and says what is wrong with the others. Reuse

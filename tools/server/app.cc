@@ -161,12 +161,15 @@ class AppImpl final : public App {
     context_.write_metrics = [this](telemetry::Exposition* out) { WriteMetrics(out); };
     api::AddAllRoutes(&context_, &router_);
     api::AddRemoteReadRoute(&context_, &router_);
+    loki_ =
+        std::make_unique<loki::LokiServer>(options.loki, context_.clock, options.version, &router_);
   }
   ~AppImpl() override { Stop().IgnoreError(); }
 
   Status Listen() {
     VARVE_ASSIGN_OR_RETURN(http_, http::Server::Start(options_.http, &router_, &traffic_));
     context_.address = http_->address();
+    VARVE_RETURN_IF_ERROR(loki_->Listen(&traffic_));
     opener_ = std::thread([this] { Open(); });
     return absl::OkStatus();
   }
@@ -186,8 +189,9 @@ class AppImpl final : public App {
     if (http_ == nullptr || stopped_) return absl::OkStatus();
     stopped_ = true;
     // Replay cannot be interrupted, only awaited; nothing is lost either way.
-    opener_.join();
+    if (opener_.joinable()) opener_.join();
     http_->Shutdown(options_.shutdown_grace);
+    loki_->Shutdown(options_.shutdown_grace);
     {
       const std::lock_guard<std::mutex> lock(stop_mutex_);
       stop_ = true;
@@ -195,6 +199,7 @@ class AppImpl final : public App {
     stop_condition_.notify_all();
     if (scraper_.joinable()) scraper_.join();
     http_.reset();
+    loki_->Close();
     context_.ingest = nullptr;
     context_.database = nullptr;
     ingest_.reset();
@@ -233,6 +238,7 @@ class AppImpl final : public App {
     ingest_ = std::make_unique<ingest::IngestContext>(*database_, options_.ingest, context_.clock);
     context_.ingest.store(ingest_.get(), std::memory_order_release);
     context_.database.store(database_.get(), std::memory_order_release);
+    loki_->Open(*database_);
     log_(LogLevel::kInfo, "ready",
          {{"wal_records", std::to_string(report.wal_records)},
           {"wal_samples", std::to_string(report.wal_samples)},
@@ -261,6 +267,7 @@ class AppImpl final : public App {
     if (const auto* ingest = context_.ingest.load(std::memory_order_acquire)) {
       WriteIngestMetrics(*ingest, out);
     }
+    loki_->WriteMetrics(out);
     telemetry::WriteProcessMetrics(out);
   }
 
@@ -323,6 +330,7 @@ class AppImpl final : public App {
   Traffic traffic_;
   api::Context context_;
   http::Router router_;
+  std::unique_ptr<loki::LokiServer> loki_;
   std::unique_ptr<http::Server> http_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<ingest::IngestContext> ingest_;

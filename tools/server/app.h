@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tools/ingest/context.h"
+#include "tools/loki/loki_server.h"
 #include "tools/server/http/server.h"
 #include "varve/database.h"
 #include "varve/query.h"
@@ -20,6 +21,7 @@ struct AppOptions {
   http::ServerOptions http;
   Options database;
   ingest::IngestOptions ingest;
+  loki::LokiOptions loki;
   bool enable_admin_api = false;
   bool enable_remote_write = true;
   /// How often the server stores its own metrics. 0: never.

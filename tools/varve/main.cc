@@ -14,6 +14,8 @@
 #include "tools/server/api/parameters.h"
 #include "tools/server/app.h"
 #include "tools/varve/commands.h"
+#include "tools/varve/log_commands.h"
+#include "tools/varve/loki_flags.h"
 
 namespace varve::cli {
 namespace {
@@ -304,13 +306,25 @@ int Main(int argc, char** argv) {
   ServeFlags serve_flags;
   CLI::App* serve = app.add_subcommand("serve", "Serve a store over HTTP");
   AddServeOptions(serve, &serve_flags);
+  LokiFlags loki_flags;
+  loki_flags.AddTo(serve);
 
   QueryCommand query_command;
-  CLI::App* query = app.add_subcommand("query", "Evaluate a PromQL expression");
+  std::string query_language = "promql";
+  LogQueryCommand log_query;
+  CLI::App* query = app.add_subcommand("query", "Evaluate a PromQL or LogQL expression");
+  query->add_option("--lang", query_language, "promql or logql")
+      ->check(CLI::IsMember({"promql", "logql"}))
+      ->capture_default_str();
+  query->add_option("--limit", log_query.limit, "Most lines of a log query")->capture_default_str();
+  query->add_flag("--forward", log_query.forward, "Oldest lines first");
+  query->add_option("--output", log_query.output, "Lines as table, raw or jsonl")
+      ->check(CLI::IsMember({"table", "raw", "jsonl"}))
+      ->capture_default_str();
   auto* query_data = query->add_option("--data", query_command.data, "Directory of the store");
   query->add_option("--url", query_command.url, "Ask a server instead: http://HOST:PORT")
       ->excludes(query_data);
-  query->add_option("expression", query_command.expression, "PromQL")->required();
+  query->add_option("expression", query_command.expression, "PromQL or LogQL")->required();
   query->add_option("--time", query_command.time,
                     "When: Unix seconds, RFC 3339, now, or -1h for an hour ago (default now)");
   query->add_option("--start", query_command.start, "First step of a range query (default -1h)");
@@ -337,6 +351,13 @@ int Main(int argc, char** argv) {
   };
   add_import("series", "NDJSON, one series a line, plain or zstd", ingest::ImportKind::kSeries);
   add_import("prometheus", "A Prometheus data directory or block", ingest::ImportKind::kPrometheus);
+  ImportLogsCommand import_logs;
+  CLI::App* logs = import->add_subcommand("logs", "Files of log lines, plain, gzip or zstd");
+  import_logs.AddTo(logs);
+
+  TailCommand tail_command;
+  CLI::App* tail = app.add_subcommand("tail", "Show log entries as they come");
+  tail_command.AddTo(tail);
 
   StoreCommand store_command;
   std::string backup_to;
@@ -386,8 +407,9 @@ int Main(int argc, char** argv) {
     return kOk;
   }
   if (*serve) {
-    return server::Serve(AppOptionsOf(serve_flags, *serve),
-                         query::Engine::Make(EngineOptionsOf(serve_flags)));
+    server::AppOptions options = AppOptionsOf(serve_flags, *serve);
+    loki_flags.Apply(&options);
+    return server::Serve(options, query::Engine::Make(EngineOptionsOf(serve_flags)));
   }
   if (*shell) return RunShell(shell_command);
   if (*query) {
@@ -395,8 +417,23 @@ int Main(int argc, char** argv) {
       std::cerr << "varve: query needs --data or --url\n";
       return kUsage;
     }
+    if (query_language == "logql") {
+      log_query.data = query_command.data;
+      log_query.url = query_command.url;
+      log_query.expression = query_command.expression;
+      log_query.time = query_command.time;
+      log_query.start = query_command.start;
+      log_query.end = query_command.end;
+      log_query.step = query_command.step;
+      log_query.json = query_command.json;
+      log_query.explain = query_command.explain;
+      log_query.analyze = query_command.analyze;
+      return RunLogQuery(log_query);
+    }
     return RunQuery(query_command);
   }
+  if (*logs) return RunImportLogs(import_logs);
+  if (*tail) return RunTail(tail_command);
   if (*import) {
     import_command.progress = !import_command.json && isatty(STDERR_FILENO) != 0;
     return ingest::RunImportCommand(import_command, std::cout, std::cerr);

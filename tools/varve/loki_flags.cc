@@ -1,0 +1,127 @@
+#include "tools/varve/loki_flags.h"
+
+#include <CLI/CLI.hpp>
+
+#include "engine/base/strings.h"
+#include "tools/server/api/parameters.h"
+#include "tools/varve/commands.h"
+
+namespace varve::cli {
+namespace {
+
+constexpr char kGroup[] = "Logs";
+
+std::string CheckDuration(std::string& text) {
+  const auto value = api::ParseDuration(text);
+  if (!value.ok()) return std::string(ToStd(value.status().message()));
+  return value->count() < 0 ? std::string("must not be negative") : std::string();
+}
+std::string CheckSize(std::string& text) {
+  const auto value = ParseSize(text);
+  return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
+}
+std::string CheckAddress(std::string& text) {
+  const auto value = ParseListenAddress(text);
+  return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
+}
+
+std::chrono::milliseconds DurationOf(const std::string& text) { return *api::ParseDuration(text); }
+
+}  // namespace
+
+LokiFlags::LokiFlags() = default;
+
+void LokiFlags::AddTo(CLI::App* serve) {
+  const CLI::Validator duration(CheckDuration, "DURATION");
+  const CLI::Validator size(CheckSize, "SIZE");
+  const CLI::Validator address(CheckAddress, "HOST:PORT");
+  const auto text = [&](const char* name, std::string* value, const char* help,
+                        const CLI::Validator& check) {
+    serve->add_option(name, *value, help)->check(check)->capture_default_str()->group(kGroup);
+  };
+  const auto number = [&](const char* name, auto* value, const char* help) {
+    serve->add_option(name, *value, help)->capture_default_str()->group(kGroup);
+  };
+  loki::Limits& limits = options_.limits;
+  text("--loki-listen", &listen_, "Listen here, too: Loki's port is 3100", address);
+  text("--syslog", &syslog_, "Receive syslog here, over TCP and UDP; off unless given", address);
+  serve->add_flag("!--no-syslog-tcp", syslog_tcp_, "Receive syslog over UDP only")->group(kGroup);
+  serve->add_flag("!--no-syslog-udp", syslog_udp_, "Receive syslog over TCP only")->group(kGroup);
+  serve
+      ->add_option("--loki.reject_old_samples", limits.reject_old_samples,
+                   "Refuse entries older than reject_old_samples_max_age; false for recorded data")
+      ->capture_default_str()
+      ->group(kGroup);
+  text("--loki.reject_old_samples_max_age", &max_age_, "How old an entry may be; 0: any age",
+       duration);
+  text("--loki.creation_grace_period", &grace_, "How far ahead of the clock one may be; 0: any",
+       duration);
+  text("--loki.max_line_size", &line_size_, "Longest line; 0: what the store takes", size);
+  serve
+      ->add_flag("--loki.max_line_size_truncate", limits.max_line_size_truncate,
+                 "Cut longer lines instead of refusing them")
+      ->group(kGroup);
+  number("--loki.max_label_names_per_series", &limits.max_label_names_per_series,
+         "Labels of a stream; 0: unbounded");
+  number("--loki.max_label_name_length", &limits.max_label_name_length, "Bytes of a label name");
+  number("--loki.max_label_value_length", &limits.max_label_value_length, "Bytes of a label value");
+  text("--loki.max_structured_metadata_size", &metadata_size_,
+       "Structured metadata of one entry; 0: what the store takes", size);
+  number("--loki.max_structured_metadata_entries_count",
+         &limits.max_structured_metadata_entries_count, "Pairs of it; 0: unbounded");
+  serve->add_option("--loki.discover_log_levels", limits.discover_log_levels, "Add detected_level")
+      ->capture_default_str()
+      ->group(kGroup);
+  serve
+      ->add_option("--loki.discover_service_name", limits.discover_service_name,
+                   "Add service_name where it is missing")
+      ->capture_default_str()
+      ->group(kGroup);
+  number("--loki.ingestion_rate_mb", &limits.ingestion_rate_mb, "MB of lines a second; 0: any");
+  number("--loki.ingestion_burst_size_mb", &limits.ingestion_burst_size_mb,
+         "MB that may come at once");
+  text("--loki.max_recv_msg_size", &recv_size_, "Largest body of a push, decompressed", size);
+  number("--loki.max_entries_limit_per_query", &options_.engine.max_entries_limit_per_query,
+         "Lines in an answer; 0: unbounded");
+  number("--loki.max_query_series", &options_.engine.max_query_series,
+         "Series of a metric query; 0: unbounded");
+  text("--loki.max_query_length", &query_length_, "Longest time range of a query; 0: any",
+       duration);
+  text("--loki.query_timeout", &query_timeout_, "Longest time for one query", duration);
+  text("--loki.max_query_bytes_read", &query_bytes_, "Bytes of lines a query may look at; 0: any",
+       size);
+  number("--loki.max_concurrent_tail_requests", &limits.max_concurrent_tail_requests,
+         "Tails at once; 0: unbounded");
+  number("--loki.volume_max_series", &limits.volume_max_series, "Series of a volume answer");
+}
+
+void LokiFlags::Apply(server::AppOptions* options) const {
+  loki::LokiOptions out = options_;
+  out.limits.reject_old_samples_max_age = DurationOf(max_age_);
+  out.limits.creation_grace_period = DurationOf(grace_);
+  out.limits.max_line_size = *ParseSize(line_size_);
+  out.limits.max_structured_metadata_size = *ParseSize(metadata_size_);
+  out.limits.max_recv_msg_size = *ParseSize(recv_size_);
+  out.engine.max_query_length = DurationOf(query_length_);
+  out.engine.timeout = DurationOf(query_timeout_);
+  out.engine.max_query_bytes_read = *ParseSize(query_bytes_);
+  out.enable_delete = options->enable_admin_api;
+  if (!listen_.empty()) {
+    const ListenAddress address = *ParseListenAddress(listen_);
+    out.listen = true;
+    out.http = options->http;
+    out.http.address = address.host;
+    out.http.port = address.port;
+  }
+  if (!syslog_.empty()) {
+    const ListenAddress address = *ParseListenAddress(syslog_);
+    out.syslog.address = address.host;
+    out.syslog.port = address.port;
+    out.syslog.tcp = syslog_tcp_;
+    out.syslog.udp = syslog_udp_;
+    out.syslog.insecure_listen = options->http.insecure_listen;
+  }
+  options->loki = out;
+}
+
+}  // namespace varve::cli
