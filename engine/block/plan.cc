@@ -44,6 +44,26 @@ std::vector<uint64_t> IdsByOrder(std::vector<const PlanBlock*> blocks, uint64_t 
   return ids;
 }
 
+/// Finds neighbours in order of precedence of which none is larger than the others together.
+std::vector<uint64_t> EarlyTier(std::vector<const PlanBlock*> blocks, uint32_t count) {
+  std::sort(blocks.begin(), blocks.end(),
+            [](const PlanBlock* a, const PlanBlock* b) { return a->order < b->order; });
+  if (count < 2 || blocks.size() < count) return {};
+  // The newest first: those are the small ones.
+  for (size_t begin = blocks.size() - count + 1; begin-- > 0;) {
+    uint64_t sum = 0;
+    uint64_t largest = 0;
+    std::vector<uint64_t> ids;
+    for (size_t i = begin; i < begin + count; ++i) {
+      sum += blocks[i]->bytes;
+      largest = std::max(largest, blocks[i]->bytes);
+      ids.push_back(blocks[i]->id);
+    }
+    if (largest <= sum - largest) return ids;
+  }
+  return {};
+}
+
 }  // namespace
 
 void ApplySealMeta(const SealMeta& seal, uint64_t id, BlockMeta* meta) {
@@ -128,6 +148,11 @@ std::optional<std::vector<uint64_t>> PlanCompaction(const std::vector<PlanBlock>
                                        [](const PlanBlock* b) { return b->damaged; });
       if (entangled || damaged) continue;
       const bool closed = range.max < closed_before;
+      if (level == 0 && options.tiered_early_merges && !closed && !everything) {
+        std::vector<uint64_t> tier = EarlyTier(members, options.early_merge_blocks);
+        if (!tier.empty()) return tier;
+        continue;
+      }
       const bool many = level == 0 && members.size() >= options.early_merge_blocks;
       if (!closed && !many && !everything) continue;
       std::vector<uint64_t> ids = IdsByOrder(members, options.merge_bytes_max);

@@ -57,6 +57,10 @@ struct PlanOptions {
   uint32_t levels = 5;                       // windows of 1, 3, 9 ... block ranges
   /// Blocks of the smallest window are merged early once there are this many.
   uint32_t early_merge_blocks = 4;
+  /// Early merges take only that many neighbours, none larger than the others together: each row is
+  /// then rewritten a number of times that grows with the logarithm of the window's bytes. Without
+  /// it they take the whole window, which suits windows that get a few blocks.
+  bool tiered_early_merges = false;
   /// Merges that would exceed this are cut into smaller ones; a block that is larger is left alone.
   uint64_t merge_bytes_max = UINT64_MAX;
 };

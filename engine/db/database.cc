@@ -21,6 +21,8 @@
 #include "engine/logs/tombstone.h"
 #include "engine/metrics/snapshot.h"
 #include "engine/metrics/tombstone.h"
+#include "engine/traces/retention.h"
+#include "engine/traces/seal.h"
 #include "engine/traces/snapshot.h"
 
 namespace varve {
@@ -88,6 +90,8 @@ class DatabaseImpl final : public Database {
   Status RemoveLeftovers(const block::ManifestReport& report);
   Status CheckWritable() const;
   Status Expire();
+  int64_t KeepMs(block::Wing wing) const;
+  Status ExpireTracesByRules();
   Status BackupLocked(const std::string& dir);
   uint64_t DiskBytes() const;
   Status NoteBackground(Status status);
@@ -102,6 +106,7 @@ class DatabaseImpl final : public Database {
   std::unique_ptr<db::MetricsStore> metrics_;
   std::unique_ptr<db::LogsStore> logs_;
   std::unique_ptr<db::TracesStore> traces_;
+  std::unique_ptr<traces::TraceRetention> trace_rules_;  // null without rules
   std::unique_ptr<Scheduler> scheduler_;
   std::atomic<bool> closed_{false};
   bool opened_ = false;
@@ -155,6 +160,11 @@ Status DatabaseImpl::Init() {
   metrics_ = db::MakeMetricsStore(host_);
   logs_ = db::MakeLogsStore(host_);
   traces_ = db::MakeTracesStore(host_);
+  if (!options_.trace_retention_rules.empty()) {
+    VARVE_ASSIGN_OR_RETURN(
+        trace_rules_,
+        traces::TraceRetention::Make(options_.trace_retention_rules, KeepMs(block::Wing::kTraces)));
+  }
   VARVE_RETURN_IF_ERROR(OpenWings(report));
   opened_ = true;
   recovery_.elapsed = clock_->Monotonic() - started;
@@ -294,8 +304,10 @@ Status DatabaseImpl::Expire() {
   std::vector<block::PlanBlock> all;
   std::vector<uint64_t> expired;
   uint64_t other = manifest_->bytes();
-  const int64_t keep_ms = options_.retention_time.count();
   VARVE_RETURN_IF_ERROR(ForEachWing([&](auto& wing) -> Status {
+    int64_t keep_ms = KeepMs(wing.kWing);
+    // Rules weigh traces one by one, below.
+    if (wing.kWing == block::Wing::kTraces && trace_rules_ != nullptr) keep_ms = 0;
     const int64_t ticks = std::decay_t<decltype(wing)>::kTicksPerMs;
     int64_t oldest_ms = kMinTime;
     if (keep_ms > 0) {
@@ -320,13 +332,52 @@ Status DatabaseImpl::Expire() {
   const std::vector<uint64_t> excess =
       block::PlanRetention(all, INT64_MIN, options_.retention_bytes, other);
   expired.insert(expired.end(), excess.begin(), excess.end());
-  if (expired.empty()) return absl::OkStatus();
-  return ForEachWing([&](auto& wing) -> Status {
-    uint64_t dropped = 0;
-    const Status status = wing.Drop(expired, &dropped);
-    expired_ += status.ok() ? dropped : 0;
-    return status;
-  });
+  if (!expired.empty()) {
+    VARVE_RETURN_IF_ERROR(ForEachWing([&](auto& wing) -> Status {
+      uint64_t dropped = 0;
+      const Status status = wing.Drop(expired, &dropped);
+      expired_ += status.ok() ? dropped : 0;
+      return status;
+    }));
+  }
+  return trace_rules_ == nullptr ? absl::OkStatus() : ExpireTracesByRules();
+}
+
+int64_t DatabaseImpl::KeepMs(block::Wing wing) const {
+  const auto& own = wing == block::Wing::kTraces ? options_.trace_retention_time
+                    : wing == block::Wing::kLogs ? options_.log_retention_time
+                                                 : std::nullopt;
+  return own.value_or(options_.retention_time).count();
+}
+
+Status DatabaseImpl::ExpireTracesByRules() {
+  std::vector<std::shared_ptr<const traces::TraceBlock>> blocks;
+  const auto current = traces_->blocks();
+  for (const auto& entry : current->entries()) blocks.push_back(entry.block);
+  if (blocks.empty()) return absl::OkStatus();
+  int64_t now_ns = 0;
+  if (__builtin_mul_overflow(clock_->NowMs(), db::TracesStore::kTicksPerMs, &now_ns)) {
+    now_ns = kMaxTime;
+  }
+  now_ns = std::min(now_ns, traces_->newest_time());
+  VARVE_ASSIGN_OR_RETURN(const auto decisions, trace_rules_->Plan(blocks, now_ns));
+  for (const traces::TraceRetention::Decision& decision : decisions) {
+    if (decision.whole) {
+      uint64_t dropped = 0;
+      VARVE_RETURN_IF_ERROR(traces_->Drop({decision.block}, &dropped));
+      expired_ += dropped;
+      continue;
+    }
+    const auto keep = [&decision](const TraceId& id) {
+      return !decision.expired.contains(std::string(traces::BytesOf(id)));
+    };
+    VARVE_RETURN_IF_ERROR(traces_->Rewrite(
+        decision.block, [&](const traces::SourcePtr& source, const block::SealMeta& meta,
+                            const block::SealTarget& target) {
+          return traces::WriteMerged({source}, NsRange{}, meta, target, keep);
+        }));
+  }
+  return absl::OkStatus();
 }
 
 Status DatabaseImpl::Flush() {

@@ -36,6 +36,7 @@ std::unique_ptr<TracesStore> MakeTracesStore(const WingHost& host) {
   const int64_t late_ms = std::clamp<int64_t>(options.out_of_order_window.count(), 0,
                                               INT64_MAX / TracesWing::kTicksPerMs);
   settings.plan.block_range = range_ms * TracesWing::kTicksPerMs;
+  settings.plan.tiered_early_merges = true;
   settings.plan.levels = std::max<uint32_t>(1, options.block_levels);
   settings.lateness = late_ms * TracesWing::kTicksPerMs;
   settings.head_bytes_max = options.head_bytes_max;

@@ -88,6 +88,7 @@ class WingStore {
   using SourcePtr = typename W::SourcePtr;
   using Blocks = BlockSet<W>;
   static constexpr int64_t kTicksPerMs = W::kTicksPerMs;
+  static constexpr block::Wing kWing = W::kWing;
   /// Makes a head; `previous` is null for the first one of the process.
   using MakeHead = std::function<std::shared_ptr<Head>(
       int64_t newest_time, const std::shared_ptr<const Head>& previous)>;
@@ -138,6 +139,11 @@ class WingStore {
   Status MergeAll(bool everything);
   /// Drops those of the blocks that are still there, and counts them.
   Status Drop(const std::vector<uint64_t>& ids, uint64_t* dropped);
+  /// Replaces a block, if it is still there, by what `rewrite` makes of it: for rows that go before
+  /// their block does.
+  using RewriteFn = std::function<Result<std::optional<block::BlockMeta>>(
+      const SourcePtr& source, const block::SealMeta& meta, const block::SealTarget& target)>;
+  Status Rewrite(uint64_t id, const RewriteFn& rewrite);
   /// Hides rows of all blocks there are, after sealing what is in heads.
   Status Delete(std::string payload);
   Status CommitLoaded(std::vector<block::BlockMeta> blocks);

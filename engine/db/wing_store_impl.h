@@ -332,12 +332,37 @@ Status WingStore<W>::Drop(const std::vector<uint64_t>& ids, uint64_t* dropped) {
 }
 
 template <typename W>
+Status WingStore<W>::Rewrite(uint64_t id, const RewriteFn& rewrite) {
+  VARVE_RETURN_IF_ERROR(CheckWritable());
+  absl::MutexLock lock(&maintenance_mutex_);
+  const std::shared_ptr<const Blocks> before = blocks();
+  const typename Blocks::Entry* entry = before->Find(id);
+  if (entry == nullptr) return absl::OkStatus();
+  block::SealMeta meta;
+  meta.sources = {id};
+  meta.level = entry->block->meta().level;
+  meta.order = block::OrderOf(entry->block->meta());
+  VARVE_ASSIGN_OR_RETURN(const auto written, rewrite(entry->source, meta, Target()));
+  block::ManifestEdit edit;
+  if (written.has_value()) edit.add_blocks.push_back(*written);
+  edit.remove_blocks = {id};
+  edit.remove_tombstones = before->UnusedTombstones({id});
+  return CommitAndShow(std::move(edit));
+}
+
+template <typename W>
 Status WingStore<W>::MergeOnce(bool everything, bool* merged) {
   *merged = false;
   const std::shared_ptr<const Blocks> before = blocks();
   std::vector<block::PlanBlock> candidates = before->ForPlanner();
   for (block::PlanBlock& block : candidates) block.damaged = unmergeable_.contains(block.id);
   int64_t closed = newest_time();
+  int64_t now = 0;
+  if (W::kWing != block::Wing::kMetrics &&
+      !__builtin_mul_overflow(host_.clock->NowMs(), W::kTicksPerMs, &now)) {
+    // Rows may carry any time: one from the future closes no window.
+    closed = std::min(closed, now);
+  }
   if (closed != INT64_MIN) {
     if (__builtin_sub_overflow(closed, settings_.lateness, &closed)) closed = INT64_MIN;
   }

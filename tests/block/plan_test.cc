@@ -76,6 +76,43 @@ TEST(PlanCompaction, LeavesAnOpenWindowUntilThereAreMany) {
   EXPECT_TRUE(PlanCompaction(blocks, kHour, kOptions, false).has_value());
 }
 
+TEST(PlanCompaction, TieredEarlyMergesLeaveLargeBlocksAlone) {
+  PlanOptions options = kOptions;
+  options.tiered_early_merges = true;
+  std::vector<PlanBlock> blocks;
+  uint64_t written = 0;
+  uint64_t next = 1;
+  for (int sealed = 0; sealed < 256; ++sealed) {
+    blocks.push_back(Block(next++, 0, 2));
+    while (const auto plan = PlanCompaction(blocks, 0, options, false)) {
+      ASSERT_EQ(plan->size(), 4u);
+      PlanBlock merged = Block(next++, 0, 2, UINT64_MAX);
+      merged.bytes = 0;
+      std::vector<uint64_t> orders;
+      for (const PlanBlock& block : blocks) orders.push_back(block.order);
+      std::sort(orders.begin(), orders.end());
+      std::vector<size_t> places;
+      for (const uint64_t id : *plan) {
+        const auto at = std::find_if(blocks.begin(), blocks.end(),
+                                     [id](const PlanBlock& block) { return block.id == id; });
+        ASSERT_NE(at, blocks.end());
+        places.push_back(static_cast<size_t>(std::find(orders.begin(), orders.end(), at->order) -
+                                             orders.begin()));
+        merged.bytes += at->bytes;
+        merged.order = std::min(merged.order, at->order);
+        blocks.erase(at);
+      }
+      // Neighbours only: precedence stays an order.
+      for (size_t i = 1; i < places.size(); ++i) ASSERT_EQ(places[i], places[i - 1] + 1);
+      written += merged.bytes;
+      blocks.push_back(merged);
+    }
+  }
+  EXPECT_LE(written, 256u * 100 * 5) << "each row is rewritten four or five times at most";
+  EXPECT_LE(blocks.size(), 16u);
+  EXPECT_TRUE(PlanCompaction(blocks, kHour * 10, options, false).has_value()) << "closed: all";
+}
+
 TEST(PlanCompaction, MergesNeighboursIntoTheNextLevel) {
   const std::vector<PlanBlock> blocks = {Block(1, 0, 2), Block(2, 2, 4), Block(3, 4, 6)};
   EXPECT_FALSE(PlanCompaction(blocks, 5 * kHour, kOptions, false).has_value());

@@ -1,7 +1,14 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "engine/base/coding.h"
 #include "engine/base/strings.h"
+#include "engine/block/container.h"
 #include "engine/io/memory_file_system.h"
+#include "engine/traces/block_format.h"
 #include "engine/traces/block_reader.h"
 #include "engine/traces/head.h"
 #include "engine/traces/seal.h"
@@ -244,6 +251,95 @@ TEST_F(TracesBlock, DamageIsFoundAndNamed) {
     EXPECT_EQ(damage[0].code(), StatusCode::kDataLoss);
     EXPECT_TRUE(FilePlaceOf(damage[0]).has_value());
   }
+}
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+/// Files of version 1 are read for ever: a block, a log record, and what they say. To make new ones
+/// (and seeds for the fuzzers from them) run this test with VARVE_WRITE_GOLDEN=1.
+TEST_F(TracesBlock, ReadsTheGoldenFiles) {
+  const char* source = std::getenv("VARVE_SOURCE");
+  const std::string root = source == nullptr ? "." : source;
+  const std::string golden = root + "/tests/traces/golden/v1.";
+  if (const char* make = std::getenv("VARVE_WRITE_GOLDEN"); make != nullptr && *make == '1') {
+    std::mt19937_64 random(99);
+    RandomSpanOptions options;
+    options.traces = 12;
+    SpanBatch batch;
+    AddRandomSpans(&random, 60, options, &batch);
+    std::string record;
+    auto head = std::make_shared<Head>(Limits(), INT64_MIN);
+    ASSERT_TRUE(head->Append(batch, {},
+                             [&](std::span<const std::string_view> pieces) {
+                               for (const std::string_view piece : pieces) record += piece;
+                               return absl::OkStatus();
+                             })
+                    .ok());
+    ASSERT_NE(Merge({MakeHeadSource(head)}), nullptr);
+    const std::string path = io::JoinPath("blocks", block::BlockFileName(last_id_));
+    std::ofstream(golden + "varve", std::ios::binary) << *fs_->ReadFile(path, 1u << 30);
+    std::ofstream(golden + "wal", std::ios::binary) << record;
+    SpanBatch decoded;
+    ASSERT_TRUE(DecodeWalBatch(record, &decoded).ok());
+    std::ofstream(golden + "wal.txt") << Print(decoded);
+    std::string text;
+    const auto opened = Open(last_id_);
+    for (const TracePiece& piece : *opened->ListTraces(NsRange{})) {
+      SpanBatch out;
+      ASSERT_TRUE(MakeSnapshot({opened})->GetTrace(piece.id, &out).ok());
+      text += Print(out);
+    }
+    std::ofstream(golden + "varve.txt") << text;
+
+    const std::string corpus = root + "/fuzz/traces/corpus/";
+    std::ofstream(corpus + "fuzz_span_batch/batch", std::ios::binary) << record;
+    std::string seed;
+    const auto file = block::BlockReader::Open(*fs_, path);
+    ASSERT_TRUE(file.ok());
+    PutFixed(&seed, static_cast<uint32_t>((*file)->meta().rows));
+    PutFixed(&seed, static_cast<uint32_t>((*file)->meta().series));
+    for (block::SectionType type = kResourcesSection; type <= kOperationsSection; ++type) {
+      std::string bytes;
+      const block::SectionInfo* info = (*file)->Find(type);
+      ASSERT_NE(info, nullptr);
+      if (info->paged()) {
+        const auto* section = *(*file)->Paged(type);
+        if (section->size() > 0) bytes = *section->Read(0, section->size());
+      } else {
+        bytes = *(*file)->Section(type);
+      }
+      if (info->codec == kCodecZstd && !info->paged()) {
+        const std::string packed = bytes;
+        ByteReader in(packed);
+        const uint64_t raw = in.Varint();
+        ASSERT_TRUE(Inflate(in.Bytes(in.left()), raw, &bytes));
+      }
+      PutFixed(&seed, static_cast<uint32_t>(bytes.size()));
+      seed += bytes;
+    }
+    std::ofstream(corpus + "fuzz_traces_block/block", std::ios::binary) << seed;
+  }
+  const std::string record = ReadAll(golden + "wal");
+  ASSERT_FALSE(record.empty()) << golden;
+  SpanBatch batch;
+  ASSERT_TRUE(DecodeWalBatch(record, &batch).ok());
+  EXPECT_EQ(Print(batch), ReadAll(golden + "wal.txt"));
+  ASSERT_TRUE(io::WriteFileAtomically(*fs_, "blocks/golden", ReadAll(golden + "varve")).ok());
+  const auto block = TraceBlock::Open(*fs_, "blocks/golden");
+  ASSERT_TRUE(block.ok()) << block.status().ToString();
+  EXPECT_TRUE((*block)->VerifyAll().empty());
+  std::string text;
+  const auto traces = (*block)->ListTraces(NsRange{});
+  ASSERT_TRUE(traces.ok());
+  for (const TracePiece& piece : *traces) {
+    SpanBatch out;
+    ASSERT_TRUE(MakeSnapshot({*block})->GetTrace(piece.id, &out).ok());
+    text += Print(out);
+  }
+  EXPECT_EQ(text, ReadAll(golden + "varve.txt"));
 }
 
 }  // namespace

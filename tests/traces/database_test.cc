@@ -181,6 +181,64 @@ TEST(TracesDatabase, DamagedBlockGoesToQuarantineTheRestStays) {
   EXPECT_FALSE((*snapshot)->time_range().empty());
 }
 
+/// Errors are kept for ever, debug spans a day, the rest a week; a trace goes or stays whole, also
+/// when the span that decides is in another block.
+TEST(TracesDatabase, RetentionRulesKeepWholeTraces) {
+  constexpr int64_t kDay = int64_t{86400} * 1'000'000'000;
+  constexpr int64_t kNow = 20'000 * kDay;
+  auto fs = std::make_shared<io::MemoryFileSystem>();
+  auto clock = std::make_shared<ManualClock>(kNow / 1'000'000);
+  Options options = TestOptions(fs);
+  options.clock = clock;
+  options.retention_time = std::chrono::hours(1);
+  options.trace_retention_time = std::chrono::hours(7 * 24);
+  options.trace_retention_rules = {
+      {{{MatchType::kEqual, "status", "error"}}, std::chrono::milliseconds(0), 2},
+      {{{MatchType::kRegex, "level", "debug|trace"}}, std::chrono::hours(24), 1}};
+  auto db = Database::Open(options);
+  ASSERT_TRUE(db.ok()) << db.status().ToString();
+  const auto append = [&](uint64_t trace, uint64_t span, int64_t start, bool error,
+                          const char* level) {
+    SpanBatch batch;
+    const AttributeView attribute{"level", ValueView::String(level)};
+    batch.AddResource({&attribute, 1});
+    batch.AddScope(0, "", "");
+    SpanBatch::Span made;
+    made.trace_id = TraceIdOf(trace);
+    made.span_id = SpanIdOf(span);
+    made.start_ns = made.end_ns = start;
+    made.status = error ? SpanStatus::kError : SpanStatus::kUnset;
+    batch.AddSpan(made, {});
+    ASSERT_TRUE((*db)->AppendSpans(batch).ok());
+  };
+  append(1, 1, kNow - 3 * kDay, false, "info");
+  append(2, 2, kNow - 3 * kDay, false, "debug");
+  append(3, 3, kNow - 3 * kDay, true, "debug");
+  append(4, 4, kNow - 3 * kDay, false, "trace");
+  append(9, 9, kNow, false, "info");
+  ASSERT_TRUE((*db)->Flush().ok());
+  append(4, 5, kNow - 1, true, "info");  // makes trace 4 one with an error
+  ASSERT_TRUE((*db)->Flush().ok());
+  const auto spans_of = [&](uint64_t trace) {
+    const auto snapshot = (*db)->TakeTraceSnapshot();
+    SpanBatch out;
+    EXPECT_TRUE(snapshot.ok() && (*snapshot)->GetTrace(TraceIdOf(trace), &out).ok());
+    return out.spans().size();
+  };
+  ASSERT_TRUE((*db)->Maintain().ok());
+  EXPECT_EQ(spans_of(1), 1u);
+  EXPECT_EQ(spans_of(2), 0u);
+  EXPECT_EQ(spans_of(3), 1u);
+  EXPECT_EQ(spans_of(4), 2u);
+  clock->Advance(std::chrono::hours(6 * 24));
+  append(9, 10, kNow + 6 * kDay, false, "info");
+  ASSERT_TRUE((*db)->Maintain().ok());
+  EXPECT_EQ(spans_of(1), 0u);
+  EXPECT_EQ(spans_of(3), 1u);
+  EXPECT_EQ(spans_of(4), 2u);
+  EXPECT_EQ(spans_of(9), 2u);
+}
+
 /// One span from the far past and one from the far future do not make a thousand blocks.
 TEST(TracesDatabase, ClockSkewOfYearsIsBounded) {
   auto fs = std::make_shared<io::MemoryFileSystem>();
