@@ -157,15 +157,10 @@ class Head : public std::enable_shared_from_this<Head> {
   std::vector<uint32_t> LastRows() const;
 
  private:
-  friend class WalBatchEncoder;
   struct Key {
     std::string_view text;
     std::array<uint8_t, 6> types;  // by AttributeScope: bits 1 << ValueType
     uint32_t last_value;           // the string that an attribute of this key had last
-  };
-  struct Staged {
-    uint32_t rows_begin = 0;
-    std::vector<uint64_t> span_keys;  // inserted for rows from rows_begin on
   };
   struct SpanKeyHash {
     size_t operator()(uint64_t hash) const { return hash; }
@@ -183,7 +178,6 @@ class Head : public std::enable_shared_from_this<Head> {
       return H::combine(std::move(h), k.service, k.name, static_cast<uint8_t>(k.kind));
     }
   };
-  class Stager;
 
   uint32_t Intern(std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
   uint32_t InternKey(std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
@@ -239,7 +233,6 @@ class Head : public std::enable_shared_from_this<Head> {
   std::vector<uint32_t> key_stamp_ ABSL_GUARDED_BY(index_mutex_);  // by key: set it was last in
   std::vector<uint32_t> last_keys_ ABSL_GUARDED_BY(index_mutex_);  // of the attribute set before
   uint32_t stamp_ ABSL_GUARDED_BY(index_mutex_) = 0;
-  uint64_t units_bytes_ ABSL_GUARDED_BY(index_mutex_) = 0;
   WalBatchEncoder encoder_;
 };
 

@@ -287,7 +287,9 @@ TEST_F(TracesBlock, ReadsTheGoldenFiles) {
     std::ofstream(golden + "wal.txt") << Print(decoded);
     std::string text;
     const auto opened = Open(last_id_);
-    for (const TracePiece& piece : *opened->ListTraces(NsRange{})) {
+    const auto listed = opened->ListTraces(NsRange{});
+    ASSERT_TRUE(listed.ok());
+    for (const TracePiece& piece : *listed) {
       SpanBatch out;
       ASSERT_TRUE(MakeSnapshot({opened})->GetTrace(piece.id, &out).ok());
       text += Print(out);
