@@ -16,6 +16,10 @@ namespace varve::query {
 /// Reads Go's time.ParseDuration: `1h15m30.918s`, `-1.5h`, `300us`, in nanoseconds. Nothing for
 /// other text and out of range.
 std::optional<int64_t> ParseGoDuration(std::string_view text);
+/// Converts nanoseconds as Go's Duration.Seconds: whole seconds and the rest apart.
+inline double DurationSeconds(int64_t ns) {
+  return static_cast<double>(ns / 1'000'000'000) + static_cast<double>(ns % 1'000'000'000) / 1e9;
+}
 /// Words why text is not a duration, as Go does.
 std::string GoDurationError(std::string_view text);
 /// Prints as Go's Duration.String: `1m30s`, `1.5µs`, `0s`.

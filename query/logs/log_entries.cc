@@ -131,7 +131,7 @@ class EntrySearch {
 
   bool Before(const Kept& a, const Kept& b) const {
     if (a.time_ns != b.time_ns) return backward_ ? a.time_ns > b.time_ns : a.time_ns < b.time_ns;
-    if (a.stream != b.stream) return backward_ ? a.stream > b.stream : a.stream < b.stream;
+    if (a.stream != b.stream) return a.stream > b.stream;
     if (a.unit != b.unit) return backward_ ? a.unit > b.unit : a.unit < b.unit;
     return backward_ ? a.row > b.row : a.row < b.row;
   }

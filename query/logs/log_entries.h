@@ -7,8 +7,8 @@ namespace varve::query {
 
 /// Answers a log query: the `limit` newest or oldest entries that pass the pipeline, in the
 /// direction's order. Chunks are read in that order too, and none any more once no chunk left can
-/// hold a better entry. Entries with equal times are ordered by the labels of their streams,
-/// those of one stream by arrival; backward is the exact reverse of forward.
+/// hold a better entry. Entries with equal times come from streams with larger labels first;
+/// those of one stream keep the order of arrival, or its reverse.
 Result<Streams> RunLogQuery(LogContext& context, const logql::Expr& log, const Pipeline& pipeline,
                             const LogQueryRange& range);
 

@@ -57,11 +57,10 @@ double Quantile(double q, std::vector<double>& values) {
          values[static_cast<size_t>(upper)] * weight;
 }
 
-/// Loki's rate of a counter. Its extrapolation takes sample times in nanoseconds for milliseconds,
-/// so that what it adds is a millionth of what it would be: the answer is the increase between the
-/// first and the last sample, over the range.
-double CounterRate(const Sample* begin, const Sample* end, int64_t range_ns) {
-  const size_t count = static_cast<size_t>(end - begin);
+/// The rate of a counter over a window that ends at `end_ns`: the increase, extrapolated to the
+/// window's edges as Prometheus does. 0 for less than two samples.
+double CounterRate(const Sample* begin, const Sample* end, int64_t end_ns, int64_t range_ns) {
+  const auto count = static_cast<size_t>(end - begin);
   if (count < 2) return 0;
   double increase = end[-1].value - begin->value;
   double last = 0;
@@ -69,16 +68,20 @@ double CounterRate(const Sample* begin, const Sample* end, int64_t range_ns) {
     if (sample->value < last) increase += last;
     last = sample->value;
   }
-  const double sampled = static_cast<double>(end[-1].time_ns - begin->time_ns) / 1000;
+  const auto seconds = [](int64_t ns) { return static_cast<double>(ns) / 1e9; };
+  const double range = seconds(range_ns);
+  const double sampled = seconds(end[-1].time_ns - begin->time_ns);
   const double average = sampled / static_cast<double>(count - 1);
-  const double range_ms = static_cast<double>(range_ns / 1'000'000);
-  double to_start = range_ms / 1000;
+  double to_start = range - seconds(end_ns - begin->time_ns);
+  double to_end = seconds(end_ns - end[-1].time_ns);
+  if (to_start >= average * 1.1) to_start = average / 2;
+  if (to_end >= average * 1.1) to_end = average / 2;
   if (increase > 0 && begin->value >= 0) {
+    // A counter was not below zero.
     to_start = std::min(to_start, sampled * (begin->value / increase));
   }
-  double extended = sampled;
-  extended += to_start < average * 1.1 ? to_start : average / 2;
-  return increase * (extended / sampled) / (static_cast<double>(range_ns) / 1e9);
+  const double extended = sampled + to_start + to_end;
+  return increase * (extended / sampled) / range;
 }
 
 class LogRangeOperator final : public StoredOperator {
@@ -242,7 +245,6 @@ class LogRangeOperator final : public StoredOperator {
         out.sums.assign(steps_.count + 1, 0);
         out.counts.assign(steps_.count + 1, 0);
         for (const Sample& sample : out.samples) AddToSums(sample.time_ns, sample.value, out);
-        context_.budget.Give(std::min<uint64_t>(out.samples.size(), kChargeEvery), 0);
         out.samples = {};
       }
     } else {
@@ -442,12 +444,13 @@ class LogRangeOperator final : public StoredOperator {
       while (end < samples.size() && samples[end].time_ns <= to) ++end;
       while (begin < end && samples[begin].time_ns <= from) ++begin;
       if (begin == end) continue;
-      row.values[i] = Evaluate(samples.data() + begin, samples.data() + end, scratch);
+      row.values[i] = Evaluate(samples.data() + begin, samples.data() + end, to, scratch);
       SetBit(row.valid.data(), i);
     }
   }
 
-  double Evaluate(const Sample* begin, const Sample* end, std::vector<double>& scratch) const {
+  double Evaluate(const Sample* begin, const Sample* end, int64_t end_ns,
+                  std::vector<double>& scratch) const {
     const auto count = static_cast<double>(end - begin);
     switch (expr_.range_op) {
       case RangeOp::kSum:
@@ -458,7 +461,7 @@ class LogRangeOperator final : public StoredOperator {
                                                 : sum;
       }
       case RangeOp::kRateCounter:
-        return CounterRate(begin, end, range_ns_);
+        return CounterRate(begin, end, end_ns, range_ns_);
       case RangeOp::kAvg: {
         double mean = 0;
         double n = 0;

@@ -380,7 +380,8 @@ class UnpackOp final : public StageOp {
     std::string_view key;
     JsonValue value;
     uint32_t previous = KeyCache::kRoot;
-    if (reader.Open()) {
+    const bool opened = reader.Open();
+    if (opened) {
       while (reader.Next(&key, &value)) {
         if (value.type != JsonType::kString) continue;
         if (!UnescapeJson(key, arena, &key)) continue;
@@ -394,7 +395,8 @@ class UnpackOp final : public StageOp {
       }
     }
     if (reader.fault() != JsonFault::kNone) {
-      MarkError(entry, kJsonError, ToString(reader.fault()));
+      MarkError(entry, kJsonError,
+                opened ? ToString(reader.fault()) : "expecting json object(6), but it is not");
       return true;
     }
     if (!is_packed) return true;
@@ -733,16 +735,16 @@ class LabelFilterOp final : public StageOp {
       case LabelFilter::Kind::kString:
         return node.test->Matches(labels.Value(node.name));
       case LabelFilter::Kind::kAnd: {
+        // Both sides run, as in Loki: the second may mark an error though the first fails.
         const bool left = Test(node.sides[0], entry);
-        return left && Test(node.sides[1], entry);
+        const bool right = Test(node.sides[1], entry);
+        return left && right;
       }
       case LabelFilter::Kind::kOr:
         return Test(node.sides[0], entry) || Test(node.sides[1], entry);
       default:
         break;
     }
-    // An entry in error passes all but the tests of strings.
-    if (labels.has_error()) return true;
     const auto value = labels.Get(node.name);
     if (!value) return false;
     switch (node.kind) {
@@ -778,9 +780,10 @@ class LabelFilterOp final : public StageOp {
   Node root_;
 };
 
+/// Line filters are applied before everything up to the last of these stages. That decolorize is
+/// not among them is Loki's rule: a filter behind it sees the colours.
 bool ChangesLine(const Stage& stage) {
-  return stage.kind == StageKind::kLineFormat || stage.kind == StageKind::kUnpack ||
-         stage.kind == StageKind::kDecolorize;
+  return stage.kind == StageKind::kLineFormat || stage.kind == StageKind::kUnpack;
 }
 bool ReadsLine(const Stage& stage) {
   switch (stage.kind) {
@@ -946,6 +949,7 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
   bool line_changed = false;
   bool labels_changed = false;
   bool behind_unwrap = false;
+  size_t filters_end = 0;  // where the next line filter goes
   std::vector<std::string> required;
   for (size_t i = 0; i < log.stages.size(); ++i) {
     const Stage& stage = log.stages[i];
@@ -1011,12 +1015,20 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
     labels_changed |= stage.kind != StageKind::kLabelFilter &&
                       stage.kind != StageKind::kLineFilter &&
                       stage.kind != StageKind::kDecolorize && stage.kind != StageKind::kLineFormat;
-    line_changed |= ChangesLine(stage);
     (*compiled)->AddRequired(&required);
-    (*compiled)->index = static_cast<uint32_t>(out->stages_.size());
-    out->names_.push_back(logql::Print(stage));
-    out->stages_.push_back(*std::move(compiled));
+    size_t place = out->stages_.size();
+    if (ChangesLine(stage)) {
+      line_changed = true;
+      filters_end = place + 1;
+    } else if (stage.kind == StageKind::kLineFilter) {
+      place = filters_end++;
+    }
+    out->names_.insert(out->names_.begin() + static_cast<ptrdiff_t>(place), logql::Print(stage));
+    out->stages_.insert(out->stages_.begin() + static_cast<ptrdiff_t>(place), *std::move(compiled));
   }
+
+  for (size_t i = 0; i < out->stages_.size(); ++i)
+    out->stages_[i]->index = static_cast<uint32_t>(i);
 
   // Loki's rule of which labels parsers extract.
   if (use.metric) {
@@ -1071,7 +1083,7 @@ bool Pipeline::Unwrap(EntryContext& entry, double* value) const {
     default: {
       const auto ns = ParseGoDuration(*text);
       if (ns) {
-        *value = static_cast<double>(*ns) / 1e9;
+        *value = DurationSeconds(*ns);
       } else {
         MarkError(entry, kSampleError, GoDurationError(*text));
       }

@@ -128,7 +128,7 @@ class Pipeline {
  private:
   std::vector<LineFilter> line_filters_;
   std::vector<Matcher> early_matchers_;
-  std::vector<std::unique_ptr<const StageOp>> stages_;
+  std::vector<std::unique_ptr<StageOp>> stages_;
   std::vector<std::unique_ptr<const StageOp>> after_unwrap_;
   std::vector<std::string> names_;
   const logql::Stage* unwrap_ = nullptr;  // of the tree, which outlives this

@@ -1155,7 +1155,7 @@ const std::vector<TemplateFunction>& Table() {
          return OnText(a, [](auto s) -> Result<Value> {
            const auto ns = ParseGoDuration(s);
            if (!ns) return Fail(GoDurationError(s));
-           return Value::Float(static_cast<double>(*ns) / 1e9);
+           return Value::Float(DurationSeconds(*ns));
          });
        }},
       {"duration_seconds", 1, 1,
@@ -1163,7 +1163,7 @@ const std::vector<TemplateFunction>& Table() {
          return OnText(a, [](auto s) -> Result<Value> {
            const auto ns = ParseGoDuration(s);
            if (!ns) return Fail(GoDurationError(s));
-           return Value::Float(static_cast<double>(*ns) / 1e9);
+           return Value::Float(DurationSeconds(*ns));
          });
        }},
       {"int", 1, 1, [](const Context&, Arguments a) -> Result<Value> { return Value::Int(ToInt(a[0])); }},

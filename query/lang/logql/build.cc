@@ -220,7 +220,11 @@ double Reduce(BinaryOp op, double a, double b) {
 /// An expression with what was written behind it, until something takes it.
 struct Operand {
   ExprPtr expr;
-  bool ranged = false;  // the range, step, offset and time below are set in `expr`
+  bool ranged = false;
+  int64_t range_ns = 0;
+  int64_t offset_ns = 0;
+  std::optional<int64_t> subquery_step_ns;
+  std::optional<int64_t> at_ns;
   const Token* range_token = nullptr;
 };
 
@@ -386,21 +390,21 @@ class Builder {
       const Token& first = *suffix->start;
       if (suffix->RANGE() != nullptr) {
         if (out.ranged) FailUnexpected(first, Text(first));
-        ReadRange(first, &expr);
+        ReadRange(first, &out);
         out.ranged = true;
         out.range_token = &first;
         fresh_range = true;
       } else if (suffix->OFFSET() != nullptr) {
-        if (!fresh_range || expr.offset_ns != 0) FailUnexpected(first, Text(first));
+        if (!fresh_range || out.offset_ns != 0) FailUnexpected(first, Text(first));
         const int64_t ns = DurationNs(*suffix->DURATION()->getSymbol());
-        expr.offset_ns = suffix->SUB() != nullptr ? -ns : ns;
+        out.offset_ns = suffix->SUB() != nullptr ? -ns : ns;
       } else if (suffix->AT() != nullptr) {
-        if (!fresh_range || expr.at_ns) FailUnexpected(first, Text(first));
+        if (!fresh_range || out.at_ns) FailUnexpected(first, Text(first));
         double seconds = Number(*suffix->NUMBER()->getSymbol());
         if (suffix->SUB() != nullptr) seconds = -seconds;
         if (!(std::fabs(seconds) < 9.2e9))
           Fail(SpanOf(*suffix), "timestamp out of bounds for @ modifier");
-        expr.at_ns = std::llround(seconds * 1000) * 1'000'000;
+        out.at_ns = std::llround(seconds * 1000) * 1'000'000;
       } else {
         // A stage stands before the range or behind it, never on both sides, and never behind a
         // parenthesis.
@@ -421,22 +425,22 @@ class Builder {
   }
 
   /// Reads `[range]`, or `[range:step]` behind a metric query.
-  void ReadRange(const Token& token, Expr* expr) const {
+  void ReadRange(const Token& token, Operand* operand) const {
+    const bool log = operand->expr->kind == ExprKind::kLog;
     const Span span = SpanOf(token);
     std::string_view text = Text(token).substr(1);
     text.remove_suffix(1);
     std::string_view step;
     const size_t colon = text.find(':');
     if (colon != std::string_view::npos) {
-      if (expr->kind == ExprKind::kLog)
-        Fail(span, "syntax error: unexpected subquery of a log query");
+      if (log) Fail(span, "syntax error: unexpected subquery of a log query");
       step = Trim(text.substr(colon + 1));
       text = text.substr(0, colon);
-      expr->subquery_step_ns = step.empty() ? 0 : Milliseconds(step, span);
-    } else if (expr->kind != ExprKind::kLog) {
+      operand->subquery_step_ns = step.empty() ? 0 : Milliseconds(step, span);
+    } else if (!log) {
       Fail(span, "syntax error: unexpected RANGE");
     }
-    expr->range_ns = Milliseconds(Trim(text), span);
+    operand->range_ns = Milliseconds(Trim(text), span);
   }
   int64_t Milliseconds(std::string_view text, Span span) const {
     const auto ms = promql::ParseDurationMs(text);
@@ -488,10 +492,10 @@ class Builder {
     Operand operand = Build(*tree.expr());
     if (!operand.ranged) FailBehind(operand.expr->span);
     Expr& input = *operand.expr;
-    out->range_ns = std::exchange(input.range_ns, 0);
-    out->offset_ns = std::exchange(input.offset_ns, 0);
-    out->subquery_step_ns = std::exchange(input.subquery_step_ns, std::nullopt);
-    out->at_ns = std::exchange(input.at_ns, std::nullopt);
+    out->range_ns = operand.range_ns;
+    out->offset_ns = operand.offset_ns;
+    out->subquery_step_ns = operand.subquery_step_ns;
+    out->at_ns = operand.at_ns;
     CheckRangeAggregation(*out, input, op_span);
     out->children.push_back(std::move(operand.expr));
     return out;
