@@ -283,7 +283,13 @@ Status DatabaseImpl::Sync() {
 
 Result<std::shared_ptr<const Snapshot>> DatabaseImpl::TakeSnapshot() const {
   if (closed_) return Closed();
-  return metrics::MakeSnapshot(metrics_->TakeSources());
+  Stability stability;
+  std::shared_ptr<const metrics::AppendTimes> appended;
+  auto sources = metrics_->TakeSources([&](const metrics::Head& active, uint64_t epoch) {
+    appended = active.append_times();
+    stability = {active.settled_before_ms(), epoch, appended->count()};
+  });
+  return metrics::MakeSnapshot(std::move(sources), stability, std::move(appended));
 }
 
 Result<std::shared_ptr<const LogSnapshot>> DatabaseImpl::TakeLogSnapshot() const {

@@ -119,8 +119,11 @@ class WingStore {
 
   // --- Reading ---
 
-  /// Returns blocks and heads in order of precedence.
-  std::vector<SourcePtr> TakeSources() const;
+  /// Returns blocks and heads in order of precedence. `look` sees the active head, unchanged since,
+  /// and a number that stands for the rows no append can change: it grows when a deletion, a load
+  /// or expiry changes them, and no two stores of a process have the same.
+  std::vector<SourcePtr> TakeSources(
+      const std::function<void(const Head& active, uint64_t epoch)>& look = nullptr) const;
   std::shared_ptr<const Blocks> blocks() const;
   /// Frozen heads, oldest first, then the active one.
   std::vector<std::shared_ptr<const Head>> heads() const;
@@ -174,7 +177,10 @@ class WingStore {
   Status FreezeActive() ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
   Status SealFrozen() ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
   Status MergeOnce(bool everything, bool* merged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
-  Status CommitAndShow(block::ManifestEdit edit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
+  /// `kSameRows` says that readers find the same rows afterwards, wherever they are.
+  enum class Shows : uint8_t { kSameRows, kOtherRows };
+  Status CommitAndShow(block::ManifestEdit edit, Shows shows)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(maintenance_mutex_);
 
   const WingHost host_;
   const WingSettings settings_;
@@ -192,6 +198,7 @@ class WingStore {
   std::shared_ptr<Head> active_ ABSL_GUARDED_BY(version_mutex_);
   std::vector<Frozen> frozen_ ABSL_GUARDED_BY(version_mutex_);
   std::shared_ptr<const Blocks> blocks_ ABSL_GUARDED_BY(version_mutex_);
+  uint64_t epoch_ ABSL_GUARDED_BY(version_mutex_) = 0;
 
   std::set<uint64_t> unmergeable_ ABSL_GUARDED_BY(maintenance_mutex_);
 

@@ -10,6 +10,12 @@
 /// Bodies of WingStore; see engine/db/README.md for the lock order and the life of a head.
 namespace varve::db {
 
+/// Draws from one sequence for all stores of the process.
+inline uint64_t NextEpoch() {
+  static std::atomic<uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 template <typename W>
 WingStore<W>::WingStore(const WingHost& host, const WingSettings& settings, MakeHead make_head)
     : host_(host), settings_(settings), make_head_(std::move(make_head)) {}
@@ -62,6 +68,7 @@ Status WingStore<W>::OpenBlocks(RecoveryReport* report, block::ManifestEdit* dro
   VARVE_ASSIGN_OR_RETURN(auto blocks, Blocks::Make(std::move(opened), state));
   absl::MutexLock lock(&version_mutex_);
   blocks_ = std::move(blocks);
+  epoch_ = NextEpoch();
   return absl::OkStatus();
 }
 
@@ -168,12 +175,14 @@ Status WingStore<W>::Sync() {
 // --- Reading ---
 
 template <typename W>
-std::vector<typename W::SourcePtr> WingStore<W>::TakeSources() const {
+std::vector<typename W::SourcePtr> WingStore<W>::TakeSources(
+    const std::function<void(const Head&, uint64_t)>& look) const {
   absl::MutexLock append(&append_mutex_);
   absl::MutexLock version(&version_mutex_);
   std::vector<SourcePtr> sources = blocks_->sources();
   for (const Frozen& frozen : frozen_) sources.push_back(W::MakeHeadSource(frozen.head));
   sources.push_back(W::MakeHeadSource(active_));
+  if (look) look(*active_, epoch_);
   return sources;
 }
 
@@ -249,7 +258,7 @@ Status WingStore<W>::SealFrozen() {
     block::ManifestEdit edit;
     edit.add_blocks = std::move(blocks);
     edit.wal_floors[W::kWing] = oldest.next_segment;
-    VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit)));
+    VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit), Shows::kSameRows));
     ++seals_;
     // The next head remembers what matters, not the whole head.
     auto memory = W::Remember(*oldest.head);
@@ -286,7 +295,7 @@ Status WingStore<W>::SealIfDue() {
 }
 
 template <typename W>
-Status WingStore<W>::CommitAndShow(block::ManifestEdit edit) {
+Status WingStore<W>::CommitAndShow(block::ManifestEdit edit, Shows shows) {
   const std::shared_ptr<const Blocks> before = blocks();
   std::vector<typename Blocks::BlockPtr> kept;
   std::vector<std::string> removed;
@@ -311,6 +320,7 @@ Status WingStore<W>::CommitAndShow(block::ManifestEdit edit) {
   {
     absl::MutexLock version(&version_mutex_);
     blocks_ = std::move(after);
+    if (shows == Shows::kOtherRows) epoch_ = NextEpoch();
   }
   // Readers keep what they have mapped. What stays behind is removed at the next open.
   for (const std::string& path : removed) host_.fs->Remove(path).IgnoreError();
@@ -328,7 +338,7 @@ Status WingStore<W>::Drop(const std::vector<uint64_t>& ids, uint64_t* dropped) {
   *dropped = edit.remove_blocks.size();
   if (edit.remove_blocks.empty()) return absl::OkStatus();
   edit.remove_tombstones = before->UnusedTombstones(edit.remove_blocks);
-  return CommitAndShow(std::move(edit));
+  return CommitAndShow(std::move(edit), Shows::kOtherRows);
 }
 
 template <typename W>
@@ -394,7 +404,7 @@ Status WingStore<W>::MergeOnce(bool everything, bool* merged) {
   if (written->has_value()) edit.add_blocks.push_back(**written);
   edit.remove_blocks = *plan;
   edit.remove_tombstones = before->UnusedTombstones(*plan);
-  VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit)));
+  VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit), Shows::kSameRows));
   ++compactions_;
   return absl::OkStatus();
 }
@@ -427,7 +437,7 @@ Status WingStore<W>::Delete(std::string payload) {
   tombstone.payload = std::move(payload);
   block::ManifestEdit edit;
   edit.add_tombstones.push_back(std::move(tombstone));
-  VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit)));
+  VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit), Shows::kOtherRows));
   absl::MutexLock append(&append_mutex_);
   absl::MutexLock version(&version_mutex_);
   W::ForgetEarlier(active_.get());
@@ -441,7 +451,7 @@ Status WingStore<W>::CommitLoaded(std::vector<block::BlockMeta> blocks) {
   absl::MutexLock lock(&maintenance_mutex_);
   block::ManifestEdit edit;
   edit.add_blocks = std::move(blocks);
-  return CommitAndShow(std::move(edit));
+  return CommitAndShow(std::move(edit), Shows::kOtherRows);
 }
 
 // --- Inspecting ---

@@ -25,7 +25,68 @@ size_t CountRunes(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+/// Feeds a hash with numbers.
+class Mixer {
+ public:
+  void Add(uint64_t v) {
+    state_ ^= v;
+    state_ *= 0x9e3779b97f4a7c15;
+    state_ ^= state_ >> 32;
+  }
+  void Add(double v) { Add(std::bit_cast<uint64_t>(v)); }
+  uint64_t state() const { return state_; }
+
+ private:
+  uint64_t state_ = 0x243f6a8885a308d3;
+};
+
+/// Adds the buckets that hold something, each with its index. `bits(i)` gives those of count i.
+template <typename Bits>
+void AddBuckets(std::span<const BucketSpan> spans, size_t counts, Bits bits, Mixer* mixer) {
+  int64_t index = 0;
+  size_t next = 0;
+  for (const BucketSpan& span : spans) {
+    index += span.offset;
+    for (uint32_t i = 0; i < span.length && next < counts; ++i, ++index, ++next) {
+      const uint64_t count = bits(next);
+      if (count == 0) continue;
+      mixer->Add(static_cast<uint64_t>(index));
+      mixer->Add(count);
+    }
+  }
+  mixer->Add(uint64_t{0x5bd1e995});  // keeps the sides apart
+}
+void AddCounts(std::span<const BucketSpan> spans, std::span<const double> counts, Mixer* mixer) {
+  AddBuckets(
+      spans, counts.size(), [&](size_t i) { return std::bit_cast<uint64_t>(counts[i]); }, mixer);
+}
+void AddDeltas(std::span<const BucketSpan> spans, std::span<const int64_t> deltas, Mixer* mixer) {
+  uint64_t count = 0;
+  AddBuckets(
+      spans, deltas.size(), [&](size_t i) { return count += static_cast<uint64_t>(deltas[i]); },
+      mixer);
+}
+
 }  // namespace
+
+uint64_t Fingerprint(const Histogram& h) {
+  if (h.is_stale()) return kStaleNanBits;  // also that of a stale float, which may stand for one
+  Mixer mixer;
+  mixer.Add(uint64_t{h.is_float});
+  mixer.Add(static_cast<uint64_t>(h.schema));
+  mixer.Add(h.zero_threshold);
+  mixer.Add(h.sum);
+  mixer.Add(h.count);
+  mixer.Add(h.zero_count);
+  mixer.Add(h.float_count);
+  mixer.Add(h.float_zero_count);
+  AddCounts(h.positive_spans, h.positive_counts, &mixer);
+  AddDeltas(h.positive_spans, h.positive_deltas, &mixer);
+  AddCounts(h.negative_spans, h.negative_counts, &mixer);
+  AddDeltas(h.negative_spans, h.negative_deltas, &mixer);
+  for (const double bound : h.custom_values) mixer.Add(bound);
+  return mixer.state() == kStaleNanBits ? ~mixer.state() : mixer.state();
+}
 
 NewestSamples::NewestSamples(std::vector<Entry> entries) : entries_(std::move(entries)) {
   std::sort(entries_.begin(), entries_.end(),
@@ -135,6 +196,8 @@ Head::Head(uint32_t id, const HeadOptions& options, int64_t newest_time_ms,
       options_(options),
       sealed_(std::move(sealed)),
       previous_(std::move(previous)),
+      append_times_(previous_ == nullptr ? std::make_shared<AppendTimes>()
+                                         : previous_->append_times_),
       newest_time_ms_(newest_time_ms) {
   VARVE_CHECK(id > 0);
   const uint64_t pages = options_.limits.head_series_max / kPageSeries + 1;
@@ -330,6 +393,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
 
   // 2. Judge every row, and encode what is accepted.
   int64_t newest_of_all = newest_time_ms_.load(std::memory_order_relaxed);
+  int64_t oldest_of_batch = kMaxTime;
   const int64_t min_valid =
       newest_of_all == kMinTime ? kMinTime : newest_of_all - options_.block_range_ms / 2;
   encoder_.Clear();
@@ -391,6 +455,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
     if (route == Route::kSkip) continue;
     if (route == Route::kInOrder) entry.newest = {sample.time_ms, bits, kind, true};
     newest_of_all = std::max(newest_of_all, sample.time_ms);
+    oldest_of_batch = std::min(oldest_of_batch, sample.time_ms);
     define(entry.ordinal, At(entry.ordinal));
     if (kind == ChunkKind::kFloat) {
       encoder_.AddSample(entry.ordinal, sample.time_ms, sample.value, sample.start_ms);
@@ -424,11 +489,11 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
                                 options_.limits.histogram_buckets_max));
     }
     bool good = valid.ok();
+    uint64_t fingerprint = 0;
     if (good) {
-      // Only the sum's bits are kept of the newest histogram: a conflicting one at the same time
-      // with the same sum counts as a repeat, and what was stored first stays.
-      good = Judge(entry.newest, sample.time_ms, std::bit_cast<uint64_t>(h.sum),
-                   ChunkKind::kHistogram, min_valid, &route, &rejection.reason);
+      fingerprint = Fingerprint(h);
+      good = Judge(entry.newest, sample.time_ms, fingerprint, ChunkKind::kHistogram, min_valid,
+                   &route, &rejection.reason);
     } else {
       rejection.detail =
           Concat(ToStd(valid.message()), ": ", describe(sample.series), " at ", sample.time_ms);
@@ -448,9 +513,10 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
     histogram_routes.push_back(route);
     if (route == Route::kSkip) continue;
     if (route == Route::kInOrder) {
-      entry.newest = {sample.time_ms, std::bit_cast<uint64_t>(h.sum), ChunkKind::kHistogram, true};
+      entry.newest = {sample.time_ms, fingerprint, ChunkKind::kHistogram, true};
     }
     newest_of_all = std::max(newest_of_all, sample.time_ms);
+    oldest_of_batch = std::min(oldest_of_batch, sample.time_ms);
     define(entry.ordinal, At(entry.ordinal));
     encoder_.AddHistogram(entry.ordinal, sample.time_ms, sample.start_ms, h);
   }
@@ -532,6 +598,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
   if (newest_of_all != kMinTime) {
     newest_time_ms_.store(newest_of_all, std::memory_order_relaxed);
   }
+  if (oldest_of_batch != kMaxTime) append_times_->Note(oldest_of_batch);
   sequence_.store(sequence, std::memory_order_release);
   return result;
 }
@@ -686,7 +753,7 @@ void Head::ApplyHistogram(Series& series, int64_t time_ms, const Histogram& hist
   }
   ++series.open_count;
   ++series.in_order;
-  series.newest = {time_ms, std::bit_cast<uint64_t>(histogram.sum), ChunkKind::kHistogram, true};
+  series.newest = {time_ms, Fingerprint(histogram), ChunkKind::kHistogram, true};
   Touch(series, time_ms);
 }
 
@@ -740,8 +807,7 @@ class Head::ReplaySink final : public WalBatchSink {
     Series* series = Find(number);
     if (series == nullptr) return Unknown(number);
     Route route;
-    if (Place(*series, time_ms, std::bit_cast<uint64_t>(histogram.sum), ChunkKind::kHistogram,
-              &route)) {
+    if (Place(*series, time_ms, Fingerprint(histogram), ChunkKind::kHistogram, &route)) {
       head_->ApplyHistogram(*series, time_ms, histogram, start_ms, route);
       Count(time_ms);
     }
@@ -829,6 +895,13 @@ void Head::LoadMetadata(std::string_view family, const Metadata& metadata) {
 TimeRange Head::range() const {
   return {min_time_ms_.load(std::memory_order_relaxed),
           max_time_ms_.load(std::memory_order_relaxed)};
+}
+
+int64_t Head::settled_before_ms() const {
+  const int64_t newest = newest_time_ms();
+  // Judge takes late samples within the window, and new series within half a block.
+  const int64_t reach = std::max(options_.out_of_order_window_ms, options_.block_range_ms / 2);
+  return newest < kMinTime + reach ? kMinTime : newest - reach;
 }
 
 uint64_t Head::exemplar_count() const {

@@ -22,6 +22,7 @@
 #include "engine/index/label_order.h"
 #include "engine/index/matchers.h"
 #include "engine/index/memory_index.h"
+#include "engine/metrics/append_times.h"
 #include "engine/metrics/wal_batch.h"
 #include "varve/options.h"
 #include "varve/scan.h"
@@ -32,10 +33,14 @@ namespace varve::metrics {
 /// The newest sample of a series, by which Prometheus's rules judge the next one.
 struct NewestSample {
   int64_t time_ms = kMinTime;
-  uint64_t value_bits = 0;  // of the value, or of a histogram's sum
+  uint64_t value_bits = 0;  // of the value, or Fingerprint of a histogram
   ChunkKind kind = ChunkKind::kFloat;
   bool known = false;
 };
+
+/// Hashes what makes two histograms the same sample, by which a repeat is told from a conflict:
+/// everything but the reset hint, whatever empty buckets they spell out. All stale ones are equal.
+uint64_t Fingerprint(const Histogram& histogram);
 
 /// What a head remembers of one that was sealed: the newest sample of each of its series, sorted
 /// by key, so that duplicates and late samples are still recognised.
@@ -116,6 +121,10 @@ class Head : public std::enable_shared_from_this<Head> {
   uint64_t sequence() const { return sequence_.load(std::memory_order_acquire); }
   /// The newest time of all samples ever stored, in earlier heads too; kMinTime for none.
   int64_t newest_time_ms() const { return newest_time_ms_.load(std::memory_order_relaxed); }
+  /// Samples older than this are refused from now on, whatever their series; kMinTime: none are.
+  int64_t settled_before_ms() const;
+  /// How far back appends have reached, those into earlier heads included.
+  const std::shared_ptr<AppendTimes>& append_times() const { return append_times_; }
   /// The times of this head's own samples; min > max when there are none.
   TimeRange range() const;
   uint64_t series_count() const { return series_count_.load(std::memory_order_acquire); }
@@ -199,6 +208,7 @@ class Head : public std::enable_shared_from_this<Head> {
   const HeadOptions options_;
   std::shared_ptr<const NewestSamples> sealed_;
   std::shared_ptr<const Head> previous_;
+  const std::shared_ptr<AppendTimes> append_times_;
 
   std::atomic<uint64_t> sequence_{0};
   std::atomic<int64_t> newest_time_ms_;

@@ -37,9 +37,23 @@ void SortUnique(std::vector<std::string>* values) {
   values->erase(std::unique(values->begin(), values->end()), values->end());
 }
 
-class MergedSnapshot final : public Snapshot {
+class MergedSnapshot final : public Snapshot, public StableSnapshot {
  public:
-  explicit MergedSnapshot(std::vector<SourcePtr> sources) : sources_(std::move(sources)) {}
+  MergedSnapshot(std::vector<SourcePtr> sources, const Stability& stability,
+                 std::shared_ptr<const AppendTimes> append_times)
+      : sources_(std::move(sources)),
+        stability_(stability),
+        append_times_(std::move(append_times)) {}
+
+  Stability stability() const override { return stability_; }
+  int64_t UnchangedBefore(const Stability& other) const override {
+    // Either may be the older one. Appends after both count as well, which only makes the answer
+    // more careful.
+    const int64_t settled = std::min(other.settled_before_ms, stability_.settled_before_ms);
+    if (append_times_ == nullptr) return settled;
+    return std::max(settled,
+                    append_times_->OldestSince(std::min(other.appends, stability_.appends)));
+  }
 
   Result<std::unique_ptr<SeriesSet>> Select(std::span<const Matcher> matchers,
                                             TimeRange range) const override {
@@ -195,12 +209,17 @@ class MergedSnapshot final : public Snapshot {
   }
 
   std::vector<SourcePtr> sources_;
+  const Stability stability_;
+  const std::shared_ptr<const AppendTimes> append_times_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Snapshot> MakeSnapshot(std::vector<SourcePtr> sources) {
-  return std::make_shared<const MergedSnapshot>(std::move(sources));
+std::shared_ptr<const Snapshot> MakeSnapshot(std::vector<SourcePtr> sources,
+                                             const Stability& stability,
+                                             std::shared_ptr<const AppendTimes> append_times) {
+  return std::make_shared<const MergedSnapshot>(std::move(sources), stability,
+                                                std::move(append_times));
 }
 
 }  // namespace varve::metrics

@@ -276,6 +276,49 @@ TEST_F(HeadTest, StaleMarkersFollowTheKindOfTheSeries) {
   EXPECT_TRUE(histograms[1].is_stale());
 }
 
+TEST_F(HeadTest, AnotherHistogramAtTheNewestTimeIsADuplicate) {
+  Histogram h;
+  h.count = 3;
+  h.sum = 2;
+  h.positive_spans = {{0, 2}};
+  h.positive_deltas = {1, 1};
+  const auto append = [&](const Histogram& histogram) {
+    WriteBatch batch;
+    batch.AddHistogram(batch.AddSeries(kUp), 1000, histogram);
+    return Append(batch).status();
+  };
+  ASSERT_TRUE(append(h).ok());
+  EXPECT_TRUE(append(h).ok());  // a repeat
+  Histogram same = h;
+  same.reset_hint = CounterResetHint::kNotReset;
+  same.positive_spans = {{-1, 3}};  // spells out an empty bucket
+  same.positive_deltas = {0, 1, 1};
+  EXPECT_TRUE(append(same).ok());
+  // The same sum in other buckets, elsewhere, or counted in another way.
+  Histogram other = h;
+  other.positive_deltas = {2, -1};
+  EXPECT_EQ(append(other).code(), StatusCode::kAlreadyExists);
+  other = h;
+  other.positive_spans = {{1, 2}};
+  EXPECT_EQ(append(other).code(), StatusCode::kAlreadyExists);
+  other = h;
+  std::swap(other.positive_spans, other.negative_spans);
+  std::swap(other.positive_deltas, other.negative_deltas);
+  EXPECT_EQ(append(other).code(), StatusCode::kAlreadyExists);
+  other = h;
+  other.schema = 1;
+  EXPECT_EQ(append(other).code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(append(Histogram()).code(), StatusCode::kAlreadyExists);
+  // And after replay.
+  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+  for (const std::string& record : log_) ASSERT_TRUE(replayed->ReplayBatch(record).ok());
+  EXPECT_EQ(replayed->samples(), 1u);
+  WriteBatch batch;
+  batch.AddHistogram(batch.AddSeries(kUp), 1000, same);
+  EXPECT_TRUE(Append(*replayed, batch).ok());
+  EXPECT_EQ(replayed->samples(), 1u);
+}
+
 TEST_F(HeadTest, KindsAlternateInTimeOrder) {
   for (int i = 0; i < 10; ++i) {
     WriteBatch batch;
