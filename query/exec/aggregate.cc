@@ -597,7 +597,7 @@ class TopkOperator final : public StoredOperator {
     VARVE_RETURN_IF_ERROR(CheckParameters(&none));
     VARVE_RETURN_IF_ERROR(input_->Open());
     done_ = none || input_->series().empty();
-    if (done_) return absl::OkStatus();
+    if (done_) return Drain(*input_);  // for its errors and notes
     groups_ = MakeGroups(context_, input_->series(), grouping_);
     if (!by_value()) {
       series_ = input_->series();  // tiles pass through

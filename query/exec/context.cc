@@ -1,5 +1,7 @@
 #include "query/exec/context.h"
 
+#include <utility>
+
 #include "engine/base/strings.h"
 
 namespace varve::query {
@@ -19,10 +21,14 @@ Status TooManySamples() {
 }  // namespace
 
 void AnnotationSink::Add(Kind kind, std::string_view text, std::string_view place) {
-  std::string note =
-      Concat(kind == Kind::kWarning ? "PromQL warning: " : "PromQL info: ", text, " (", place, ")");
+  const std::string_view what = kind == Kind::kWarning ? "PromQL warning: " : "PromQL info: ";
   absl::MutexLock lock(&mutex_);
-  notes_.emplace(std::move(note), kind);
+  for (;;) {
+    const size_t end = place.find(kPlaceSeparator);
+    notes_.emplace(Concat(what, text, " (", place.substr(0, end), ")"), kind);
+    if (end == std::string_view::npos) return;
+    place.remove_prefix(end + 1);
+  }
 }
 
 Annotations AnnotationSink::Take() {
@@ -57,6 +63,24 @@ Status Budget::Check(uint64_t samples) const {
   const uint64_t now = samples_.load(std::memory_order_relaxed) + samples;
   RaisePeak(peak_samples_, now);
   return now > samples_max_ ? TooManySamples() : absl::OkStatus();
+}
+
+void ExecContext::Count(SampleAccount of, SampleCounter* counter) {
+  const uint64_t total = std::exchange(counter->total_, 0) * of.times;
+  switch (of.kind) {
+    case SampleAccount::Kind::kNone:
+      return;
+    case SampleAccount::Kind::kEveryStep:
+      total_samples += total * query_grid.count;
+      for (uint64_t& samples : samples_per_step) samples += total;
+      return;
+    case SampleAccount::Kind::kPerStep:
+      total_samples += total;
+      for (size_t i = 0; i < counter->steps_.size() && i < samples_per_step.size(); ++i) {
+        samples_per_step[i] += std::exchange(counter->steps_[i], 0) * of.times;
+      }
+      return;
+  }
 }
 
 Status ExecContext::Poll() const {

@@ -18,11 +18,14 @@
 
 namespace varve::query {
 
+/// Separates several places in one text: those of equal parts of a query, evaluated once.
+inline constexpr char kPlaceSeparator = '|';
+
 /// Collects warnings and infos, each once. Thread-safe.
 class AnnotationSink {
  public:
   enum class Kind : uint8_t { kWarning, kInfo };
-  /// `place` is "line:column" of what the note is about.
+  /// `place` is "line:column" of what the note is about, or several of them.
   void Add(Kind kind, std::string_view text, std::string_view place);
   /// Gives all of them, sorted by text: the order must not depend on threads.
   Annotations Take();
@@ -30,6 +33,38 @@ class AnnotationSink {
  private:
   absl::Mutex mutex_;
   std::map<std::string, Kind, std::less<>> notes_ ABSL_GUARDED_BY(mutex_);
+};
+
+/// Who counts samples, as Prometheus does: what a subquery selects inside counts only once it is in
+/// the windows over the subquery, and what is the same at every step is read once but counts at
+/// each. Equal parts are evaluated once and count as often as they are written.
+struct SampleAccount {
+  enum class Kind : uint8_t { kPerStep, kEveryStep, kNone };
+  Kind kind = Kind::kPerStep;
+  uint64_t times = 1;
+};
+
+/// Counts the samples that the steps of one operator looked at. One a thread.
+class SampleCounter {
+ public:
+  /// `per_step` also keeps a count for each of `steps`.
+  void Start(bool per_step, uint32_t steps) {
+    per_step_ = per_step;
+    if (per_step) steps_.assign(steps, 0);
+  }
+  bool per_step() const { return per_step_; }
+  void Add(uint32_t step, uint64_t samples) {
+    total_ += samples;
+    if (per_step_) steps_[step] += samples;
+  }
+  /// Adds what is known to lie in the steps together; only without per_step().
+  void AddTotal(uint64_t samples) { total_ += samples; }
+
+ private:
+  friend struct ExecContext;
+  bool per_step_ = false;
+  uint64_t total_ = 0;
+  std::vector<uint64_t> steps_;
 };
 
 /// What a running query may use and what it has used. Thread-safe.
@@ -42,6 +77,7 @@ class Budget {
   void Give(uint64_t samples, uint64_t bytes);
   /// Checks a need that is not kept.
   Status Check(uint64_t samples) const;
+  uint64_t samples_max() const { return samples_max_; }
   uint64_t peak_samples() const { return peak_samples_.load(std::memory_order_relaxed); }
   uint64_t peak_bytes() const { return peak_bytes_.load(std::memory_order_relaxed); }
 
@@ -76,8 +112,19 @@ struct ExecContext {
 
   // Statistics; added to by any thread.
   std::atomic<uint64_t> total_samples{0};
+  bool per_step_stats = false;
+  std::vector<uint64_t> samples_per_step;  // of query_grid, if asked for; the query's own thread
   std::atomic<uint64_t> samples_read{0};
   std::atomic<uint64_t> series_selected{0};
+
+  /// The account of the operators that are being made; they remember it.
+  SampleAccount account;
+  /// Starts a counter of an operator over `grid`.
+  void StartCounter(SampleAccount of, const StepGrid& grid, SampleCounter* counter) const {
+    counter->Start(per_step_stats && of.kind == SampleAccount::Kind::kPerStep, grid.count);
+  }
+  /// Takes what a counter has counted and sets it to zero. On the query's own thread.
+  void Count(SampleAccount of, SampleCounter* counter);
 
   /// Polls for cancellation and the deadline; operators call it at least once a tile.
   Status Poll() const;

@@ -461,6 +461,15 @@ class FloatsOnlyOperator final : public MapOperator {
 
 // --- Labels ---
 
+/// What a made label value may hold. Functions that double a value nest, and a query may be long.
+constexpr size_t kMadeLabelBytesMax = 1u << 20;
+
+Status CheckMadeLabel(std::string_view function, size_t bytes) {
+  if (bytes <= kMadeLabelBytesMax) return absl::OkStatus();
+  return ExecutionError(
+      Concat(function, "(): label value of more than ", kMadeLabelBytesMax, " bytes"));
+}
+
 /// Replaces one label of a set; an empty value removes it.
 LabelsView SetLabel(ExecContext& context, LabelsView labels, std::string_view name,
                     std::string_view value) {
@@ -482,13 +491,14 @@ LabelsView SetLabel(ExecContext& context, LabelsView labels, std::string_view na
 bool IsLabelName(std::string_view name) { return !name.empty() && IsValidUtf8(name); }
 
 /// Expands $1, ${1}, $name, ${name} and $$ as Go's Regexp.Expand does; unknown groups are empty.
+/// Stops once there are too many bytes for a label.
 std::string Expand(std::string_view pattern, const RE2& regex,
                    const std::vector<re2::StringPiece>& groups) {
   const auto is_word = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
   };
   std::string out;
-  for (size_t i = 0; i < pattern.size(); ++i) {
+  for (size_t i = 0; i < pattern.size() && out.size() <= kMadeLabelBytesMax; ++i) {
     if (pattern[i] != '$') {
       out += pattern[i];
       continue;
@@ -556,8 +566,12 @@ class LabelReplaceOperator final : public MapOperator {
                        static_cast<int>(groups.size()))) {
         continue;
       }
-      header.labels =
-          SetLabel(context_, header.labels, target_, Expand(replacement_, regex, groups));
+      const std::string made = Expand(replacement_, regex, groups);
+      VARVE_RETURN_IF_ERROR(CheckMadeLabel("label_replace", made.size()));
+      VARVE_RETURN_IF_ERROR(
+          context_.budget.Take(0, made.size() + (header.labels.size() + 1) * sizeof(LabelView)));
+      VARVE_RETURN_IF_ERROR(context_.Poll());
+      header.labels = SetLabel(context_, header.labels, target_, made);
       if (target_ == kMetricName) header.drop_name = false;
     }
     return absl::OkStatus();
@@ -597,7 +611,11 @@ class LabelJoinOperator final : public MapOperator {
       for (size_t i = 0; i < sources_.size(); ++i) {
         if (i > 0) value += separator_;
         value += FindLabel(header.labels, sources_[i]);
+        VARVE_RETURN_IF_ERROR(CheckMadeLabel("label_join", value.size()));
       }
+      VARVE_RETURN_IF_ERROR(
+          context_.budget.Take(0, value.size() + (header.labels.size() + 1) * sizeof(LabelView)));
+      VARVE_RETURN_IF_ERROR(context_.Poll());
       header.labels = SetLabel(context_, header.labels, target_, value);
       if (target_ == kMetricName) header.drop_name = false;
     }

@@ -262,6 +262,14 @@ Status StoredOperator::NextImpl(Tile& tile) {
   return absl::OkStatus();
 }
 
+Status Drain(Operator& input) {
+  Tile tile;
+  do {
+    VARVE_RETURN_IF_ERROR(input.Next(tile));
+  } while (tile.rows() > 0);
+  return absl::OkStatus();
+}
+
 Status ReadScalar(Operator& input, std::vector<double>* values) {
   Tile tile;
   VARVE_RETURN_IF_ERROR(input.Next(tile));

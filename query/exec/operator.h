@@ -119,6 +119,9 @@ class StoredOperator : public Operator {
   size_t next_ = 0;
 };
 
+/// Reads an opened operator to its end and forgets what it gives: for its errors and notes.
+Status Drain(Operator& input);
+
 /// Reads a scalar operand: one value a step. Open must have been called on `input`.
 Status ReadScalar(Operator& input, std::vector<double>* values);
 

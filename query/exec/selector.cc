@@ -88,7 +88,7 @@ void AddNotes(ExecContext& context, uint32_t notes, std::string_view name, std::
 class ScanOperator : public Operator {
  public:
   ScanOperator(ExecContext& context, const StepGrid& grid, Selection selection)
-      : Operator(context, grid), selection_(std::move(selection)) {
+      : Operator(context, grid), selection_(std::move(selection)), account_(context.account) {
     plan_.grid = grid;
     plan_.offset_ms = selection_.offset_ms;
     plan_.has_at = selection_.at_ms.has_value();
@@ -102,7 +102,7 @@ class ScanOperator : public Operator {
     SeriesColumns columns;
     std::vector<uint32_t> resets;
     std::vector<double> scratch;
-    uint64_t samples = 0;  // as Prometheus counts them
+    SampleCounter samples;
     uint64_t samples_read = 0;
     uint64_t chunks = 0;
     uint64_t chunks_edge_only = 0;
@@ -132,7 +132,10 @@ class ScanOperator : public Operator {
 
   void MakeWorkers(const SeriesReader::Needs& needs) {
     workers_.resize(context_.pool->threads());
-    for (Worker& worker : workers_) worker.reader = std::make_unique<SeriesReader>(plan_, needs);
+    for (Worker& worker : workers_) {
+      worker.reader = std::make_unique<SeriesReader>(plan_, needs);
+      context_.StartCounter(account_, grid_, &worker.samples);
+    }
   }
 
   Status NextImpl(Tile& tile) override {
@@ -168,16 +171,14 @@ class ScanOperator : public Operator {
     });
     VARVE_RETURN_IF_ERROR(failed);
     next_ += rows;
-    uint64_t samples = 0;
     for (Worker& worker : workers_) {
-      samples += worker.samples;
+      context_.Count(account_, &worker.samples);
       stats().samples += worker.samples_read;
       stats().chunks += worker.chunks;
       stats().chunks_edge_only += worker.chunks_edge_only;
       context_.samples_read += worker.samples_read;
-      worker.samples = worker.samples_read = worker.chunks = worker.chunks_edge_only = 0;
+      worker.samples_read = worker.chunks = worker.chunks_edge_only = 0;
     }
-    context_.total_samples += samples;
     return FinishRows(tile, first);
   }
 
@@ -189,6 +190,7 @@ class ScanOperator : public Operator {
   std::string_view NameOf(size_t i) const { return set_->GetLabel(i, kMetricName); }
 
   Selection selection_;
+  const SampleAccount account_;
   WindowPlan plan_;
   std::unique_ptr<SeriesSet> set_;
   std::vector<Worker> workers_;
@@ -230,8 +232,8 @@ class InstantSelectorOperator final : public ScanOperator {
     const SeriesColumns& c = worker.columns;
     double* out = tile.values(row);
     uint64_t* valid = tile.valid(row);
-    uint64_t points = 0;
     if (c.floats() && c.histograms.empty() && value_ == SelectorValue::kSample) {
+      uint64_t points = 0;
       const Axis& axis = *c.axis;
       const double* values = c.values.data();
       for (uint32_t base = 0; base < grid_.count; base += 64) {
@@ -247,7 +249,11 @@ class InstantSelectorOperator final : public ScanOperator {
         valid[base >> 6] = bits;
         points += std::popcount(bits);
       }
-      worker.samples += points;
+      if (worker.samples.per_step()) {
+        ForEachBit(valid, tile.words(), [&](uint32_t i) { worker.samples.Add(i, 1); });
+      } else {
+        worker.samples.AddTotal(points);
+      }
       return absl::OkStatus();
     }
     size_t h = 0;  // histograms at or before the step
@@ -262,14 +268,14 @@ class InstantSelectorOperator final : public ScanOperator {
           have_float && (!have_histogram || c.axis->times[f] > c.histogram_times[h - 1]);
       const int64_t time = take_float ? c.axis->times[f] : c.histogram_times[h - 1];
       if (take_float ? IsStaleNan(c.values[f]) : IsStaleNan(c.histograms[h - 1]->sum)) continue;
-      ++points;
+      uint64_t weight = 1;
       switch (value_) {
         case SelectorValue::kSample:
           if (take_float) {
             tile.SetFloat(row, i, c.values[f]);
           } else {
             tile.histograms(row)[i] = c.histograms[h - 1];
-            points += SampleWeight(*c.histograms[h - 1]) - 1;
+            weight = SampleWeight(*c.histograms[h - 1]);
           }
           break;
         case SelectorValue::kTimestamp:
@@ -288,8 +294,8 @@ class InstantSelectorOperator final : public ScanOperator {
           break;
         }
       }
+      worker.samples.Add(i, weight);
     }
-    worker.samples += points;
     return absl::OkStatus();
   }
 
@@ -353,7 +359,9 @@ class InstantSelectorOperator final : public ScanOperator {
         if (value != nullptr) tile.histograms(row)[i] = std::move(value);
       }
     }
-    worker.samples += tile.CountPoints(row);
+    for (uint32_t i = 0; i < grid_.count; ++i) {
+      if (tile.has_any(row, i)) worker.samples.Add(i, 1);
+    }
     return absl::OkStatus();
   }
 
@@ -398,13 +406,19 @@ class WindowEvaluator {
 
   Status Evaluate(const WindowPlan& plan, const SeriesColumns& c, std::vector<uint32_t>* resets,
                   std::vector<double>* scratch, Tile& tile, uint32_t row, uint32_t* notes,
-                  uint64_t* samples) const {
+                  SampleCounter* samples) const {
     const bool plain_floats = c.histograms.empty() && c.starts.empty();
     if (plain_floats && !c.floats()) return absl::OkStatus();
     if (c.floats()) VARVE_RETURN_IF_ERROR(context_.budget.Check(c.axis->widest));
     if (plain_floats && call_.spec.edges == WindowEdges::kPlain &&
         HasRowKernel(call_.spec.function)) {
-      *samples += c.axis->window_samples;
+      if (samples->per_step()) {
+        for (uint32_t i = 0; i < grid_.count; ++i) {
+          samples->Add(i, c.axis->end[i] - c.axis->begin[i]);
+        }
+      } else {
+        samples->AddTotal(c.axis->window_samples);
+      }
       RowInput in;
       in.windows = {c.axis->times.data(), c.axis->times.size(), c.axis->begin.data(),
                     c.axis->end.data(), grid_.count};
@@ -447,9 +461,9 @@ class WindowEvaluator {
         s.histograms = c.histograms.data() + hb;
         if (!c.histogram_starts.empty()) s.histogram_starts = c.histogram_starts.data() + hb;
         s.histogram_count = he - hb;
-        for (size_t k = hb; k < he; ++k) *samples += SampleWeight(*c.histograms[k]);
+        for (size_t k = hb; k < he; ++k) samples->Add(i, SampleWeight(*c.histograms[k]));
       }
-      *samples += s.count;
+      samples->Add(i, s.count);
       if (s.count + s.histogram_count == 0) continue;
       const double parameters[2] = {Parameter(0, i), Parameter(1, i)};
       WindowResult result = EvaluateWindow(call_.spec, s, end, grid_.At(i), parameters, notes);
@@ -613,6 +627,7 @@ class SubqueryFunctionOperator final : public Operator {
                            int64_t offset_ms, std::optional<int64_t> at_ms, WindowCall call,
                            WindowParameters parameters)
       : Operator(context, grid),
+        account_(context.account),
         input_(std::move(input)),
         evaluator_(context, grid, std::move(call)),
         parameters_(std::move(parameters)) {
@@ -656,6 +671,7 @@ class SubqueryFunctionOperator final : public Operator {
     for (uint32_t i = 0; i < inner.count; ++i) full_axis_.times[i] = inner.At(i);
     Place(&full_axis_);
     workers_.resize(context_.pool->threads());
+    for (Worker& worker : workers_) context_.StartCounter(account_, grid_, &worker.samples);
     return absl::OkStatus();
   }
 
@@ -682,10 +698,7 @@ class SubqueryFunctionOperator final : public Operator {
                          }
                        });
     VARVE_RETURN_IF_ERROR(failed);
-    for (Worker& worker : workers_) {
-      context_.total_samples += worker.samples;
-      worker.samples = 0;
-    }
+    for (Worker& worker : workers_) context_.Count(account_, &worker.samples);
     for (uint32_t r = 0; r < rows; ++r) {
       evaluator_.Note(tile, r, notes_[r], input_->series()[next_ + r].labels);
     }
@@ -699,7 +712,7 @@ class SubqueryFunctionOperator final : public Operator {
     SeriesColumns columns;
     std::vector<uint32_t> resets;
     std::vector<double> scratch;
-    uint64_t samples = 0;
+    SampleCounter samples;
   };
 
   void Place(Axis* axis) const {
@@ -755,6 +768,7 @@ class SubqueryFunctionOperator final : public Operator {
                                &worker.samples);
   }
 
+  const SampleAccount account_;
   OperatorPtr input_;
   WindowEvaluator evaluator_;
   WindowParameters parameters_;
@@ -826,6 +840,7 @@ Status ReadMatrix(ExecContext& context, const Selection& selection, int64_t time
     for (const HistogramPtr& h : series.histograms) weight += SampleWeight(*h);
     if (weight == 0) continue;
     context.total_samples += weight;
+    if (!context.samples_per_step.empty()) context.samples_per_step[0] += weight;
     context.samples_read += series.values.size() + series.histograms.size();
     VARVE_RETURN_IF_ERROR(
         context.budget.Take(weight, series.values.size() * 16 + series.histograms.size() * 256));

@@ -38,12 +38,14 @@ double Calendar(ElementFunction function, double value) {
   const int64_t seconds = value >= -9223372036854775808.0 && value < 9223372036854775808.0
                               ? static_cast<int64_t>(value)
                               : std::numeric_limits<int64_t>::min();
-  int64_t days = seconds / 86400;
-  int64_t rest = seconds % 86400;
-  if (rest < 0) {
-    rest += 86400;
-    --days;
-  }
+  // Go counts unsigned seconds from a year far in the past, so what lies before that one lies far
+  // in the future: the least integer, and with it NaN and the infinities, is in the year
+  // 292277026596.
+  constexpr uint64_t kZeroYear = 9223372028715321600u;  // seconds before 1970
+  const uint64_t absolute = static_cast<uint64_t>(seconds) + kZeroYear;
+  const auto days =
+      static_cast<int64_t>(absolute / 86400) - static_cast<int64_t>(kZeroYear / 86400);
+  const auto rest = static_cast<int64_t>(absolute % 86400);
   using enum ElementFunction;
   if (function == kMinute) return static_cast<double>(rest / 60 % 60);
   if (function == kHour) return static_cast<double>(rest / 3600);

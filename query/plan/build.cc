@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
@@ -7,6 +9,7 @@
 #include "query/exec/elementwise.h"
 #include "query/exec/histogram_ops.h"
 #include "query/exec/info.h"
+#include "query/exec/shared.h"
 #include "query/plan/plan.h"
 
 namespace varve::query::plan {
@@ -134,10 +137,18 @@ class Builder {
       case NodeKind::kOnce: {
         StepGrid first = grid;
         first.count = 1;
-        VARVE_ASSIGN_OR_RETURN(OperatorPtr inner, Build(*node.children[0], first));
+        const SampleAccount account = context_.account;
+        if (account.kind == SampleAccount::Kind::kPerStep) {
+          context_.account.kind = SampleAccount::Kind::kEveryStep;
+        }
+        auto built = Build(*node.children[0], first);
+        context_.account = account;
+        VARVE_ASSIGN_OR_RETURN(OperatorPtr inner, std::move(built));
         if (grid.count == 1) return inner;
         return Broadcast(context_, grid, std::move(inner));
       }
+      case NodeKind::kShared:
+        return BuildShared(node, grid);
       case NodeKind::kNegate: {
         VARVE_ASSIGN_OR_RETURN(OperatorPtr inner, Build(*node.children[0], grid));
         return Dropped(Negate(context_, std::move(inner)));
@@ -153,6 +164,29 @@ class Builder {
   }
 
  private:
+  /// Makes the first reader of a shared part with the part itself, the others beside it.
+  Result<OperatorPtr> BuildShared(const Node& node, const StepGrid& grid) {
+    std::shared_ptr<SharedRows>& rows = shared_[node.shared_id];
+    const bool first = rows == nullptr;
+    const SampleAccount account = context_.account;
+    if (first) {
+      context_.account.times *= node.shared_uses;
+      auto built = Build(*node.children[0], grid);
+      context_.account = account;
+      VARVE_ASSIGN_OR_RETURN(OperatorPtr source, std::move(built));
+      rows = std::make_shared<SharedRows>(context_, std::move(source));
+    }
+    // The first one has counted the samples of all.
+    return ReadShared(
+        context_, rows, first, [&context = context_, &part = *node.children[0], grid] {
+          const SampleAccount before =
+              std::exchange(context.account, SampleAccount{SampleAccount::Kind::kNone});
+          auto again = Builder(context).Build(part, grid);
+          context.account = before;
+          return again;
+        });
+  }
+
   /// Finishes an operator that drops names: rows that become equal are joined, now or, with
   /// delayed names, at the end.
   OperatorPtr Dropped(OperatorPtr op) {
@@ -297,7 +331,11 @@ class Builder {
       if (inner_grid.count == 0) {
         op = Nothing(context_, grid);
       } else {
-        VARVE_ASSIGN_OR_RETURN(OperatorPtr inner, Build(*range->children[0], inner_grid));
+        const SampleAccount account =
+            std::exchange(context_.account, SampleAccount{SampleAccount::Kind::kNone});
+        auto built = Build(*range->children[0], inner_grid);
+        context_.account = account;
+        VARVE_ASSIGN_OR_RETURN(OperatorPtr inner, std::move(built));
         op = SubqueryFunction(context_, grid, std::move(inner), range->offset_ms, range->at_ms,
                               std::move(call), std::move(parameters));
       }
@@ -529,6 +567,7 @@ class Builder {
   }
 
   ExecContext& context_;
+  std::map<uint32_t, std::shared_ptr<SharedRows>> shared_;
 };
 
 }  // namespace

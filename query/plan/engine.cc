@@ -7,6 +7,7 @@
 #include "query/exec/context.h"
 #include "query/lang/promql/parse.h"
 #include "query/plan/plan.h"
+#include "query/plan/result_cache.h"
 #include "varve/query.h"
 
 namespace varve::query {
@@ -36,7 +37,11 @@ void PrintTree(Operator& op, uint32_t depth, std::string* out) {
 
 class EngineImpl final : public Engine {
  public:
-  explicit EngineImpl(const EngineOptions& options) : options_(options), pool_(Threads(options)) {}
+  explicit EngineImpl(const EngineOptions& options) : options_(options), pool_(Threads(options)) {
+    if (options.result_cache_bytes > 0) {
+      cache_ = std::make_unique<ResultCache>(options.result_cache_bytes);
+    }
+  }
 
   Result<QueryResult> Instant(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
                               int64_t time_ms, const QueryOptions& options) override {
@@ -46,21 +51,28 @@ class EngineImpl final : public Engine {
   Result<QueryResult> Range(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
                             const QueryRange& range, const QueryOptions& options) override {
     VARVE_RETURN_IF_ERROR(CheckRange(range));
-    return Run(std::move(snapshot), text, range, false, options);
+    if (cache_ == nullptr || options.no_cache || options.analyze || options.per_step_stats ||
+        options_.delayed_name_removal) {
+      return Run(std::move(snapshot), text, range, false, options);
+    }
+    return RunCached(std::move(snapshot), text, range, options);
   }
 
   Result<std::string> Explain(std::string_view text, const QueryRange& range) override {
     VARVE_RETURN_IF_ERROR(CheckRange(range));
     QueryOptions query_options;
     ExecContext context(options_, options_.max_samples, &pool_);
-    VARVE_ASSIGN_OR_RETURN(const Prepared prepared,
-                           Prepare(text, range, false, query_options, context));
+    VARVE_ASSIGN_OR_RETURN(Prepared prepared, Prepare(text, range, false, query_options, context));
+    VARVE_RETURN_IF_ERROR(MakeOperators(context, &prepared));
     std::string out;
     PrintTree(*prepared.root, 0, &out);
     return out;
   }
 
   const EngineOptions& options() const override { return options_; }
+  ResultCacheStats result_cache_stats() const override {
+    return cache_ != nullptr ? cache_->stats() : ResultCacheStats();
+  }
 
  private:
   /// A query ready to run: the plan stays for what is not an operator.
@@ -132,23 +144,46 @@ class EngineImpl final : public Engine {
     plan::PropagateMatchers(out.plan);
     plan::TrackResets(out.plan);
     plan::EvaluateOnce(out.plan);
-    if (type == promql::ValueType::kString || type == promql::ValueType::kMatrix) {
-      if (out.plan->kind == plan::NodeKind::kSubquery) {
-        VARVE_ASSIGN_OR_RETURN(const StepGrid grid,
-                               plan::SubqueryGrid(*out.plan, context.query_grid));
+    plan::ShareCommon(out.plan);
+    return out;
+  }
+
+  /// Makes the operators of a plan over the steps of the context.
+  static Status MakeOperators(ExecContext& context, Prepared* prepared) {
+    const plan::Node& plan = *prepared->plan;
+    if (plan.type == promql::ValueType::kString || plan.type == promql::ValueType::kMatrix) {
+      if (plan.kind == plan::NodeKind::kSubquery) {
+        VARVE_ASSIGN_OR_RETURN(const StepGrid grid, plan::SubqueryGrid(plan, context.query_grid));
         if (grid.count > 0) {
-          VARVE_ASSIGN_OR_RETURN(out.root,
-                                 plan::BuildOperators(context, *out.plan->children[0], grid));
+          context.account.kind =
+              SampleAccount::Kind::kEveryStep;  // the points are one step's answer
+          VARVE_ASSIGN_OR_RETURN(prepared->root,
+                                 plan::BuildOperators(context, *plan.children[0], grid));
         }
       }
     } else {
-      VARVE_ASSIGN_OR_RETURN(out.root,
-                             plan::BuildOperators(context, *out.plan, context.query_grid));
+      VARVE_ASSIGN_OR_RETURN(prepared->root,
+                             plan::BuildOperators(context, plan, context.query_grid));
     }
-    if (out.root != nullptr && context.delayed_names && type != promql::ValueType::kScalar) {
-      out.root = CleanNames(context, std::move(out.root));
+    if (prepared->root != nullptr && context.delayed_names &&
+        plan.type != promql::ValueType::kScalar) {
+      prepared->root = CleanNames(context, std::move(prepared->root));
     }
-    return out;
+    return absl::OkStatus();
+  }
+
+  /// Sets up what the operators of a query share.
+  void Start(ExecContext& context, std::shared_ptr<const Snapshot> snapshot,
+             const QueryOptions& query_options, Clock::time_point begin) const {
+    context.snapshot = std::move(snapshot);
+    context.cancellation = query_options.cancellation;
+    const auto timeout = query_options.timeout.value_or(options_.timeout);
+    if (timeout.count() > 0) {
+      context.has_deadline = true;
+      context.deadline = begin + timeout;
+      context.timeout = timeout;
+    }
+    context.per_step_stats = query_options.per_step_stats;
   }
 
   Result<QueryResult> Run(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
@@ -156,16 +191,80 @@ class EngineImpl final : public Engine {
                           const QueryOptions& query_options) {
     const auto begin = Clock::now();
     ExecContext context(options_, query_options.max_samples.value_or(options_.max_samples), &pool_);
-    context.snapshot = std::move(snapshot);
-    context.cancellation = query_options.cancellation;
-    const auto timeout = query_options.timeout.value_or(options_.timeout);
-    if (timeout.count() > 0) {
-      context.has_deadline = true;
-      context.deadline = begin + timeout;
-    }
+    Start(context, std::move(snapshot), query_options, begin);
     VARVE_RETURN_IF_ERROR(context.Poll());
-    VARVE_ASSIGN_OR_RETURN(const Prepared prepared,
+    VARVE_ASSIGN_OR_RETURN(Prepared prepared,
                            Prepare(text, range, instant, query_options, context));
+    return Execute(context, &prepared, range, instant, query_options, begin);
+  }
+
+  /// Answers a range query from what is kept of it, as far as no sample under it has changed since,
+  /// and by evaluating the steps after that; keeps the answer. Answers with notes are not kept:
+  /// notes belong to the whole range.
+  Result<QueryResult> RunCached(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
+                                const QueryRange& range, const QueryOptions& query_options) {
+    const auto begin = Clock::now();
+    ExecContext context(options_, query_options.max_samples.value_or(options_.max_samples), &pool_);
+    Start(context, std::move(snapshot), query_options, begin);
+    VARVE_RETURN_IF_ERROR(context.Poll());
+    VARVE_ASSIGN_OR_RETURN(Prepared prepared, Prepare(text, range, false, query_options, context));
+    const auto* stable = dynamic_cast<const StableSnapshot*>(context.snapshot.get());
+    const Stability state = stable != nullptr ? stable->stability() : Stability();
+    if (state.epoch == 0 ||
+        !plan::StepsBefore(*prepared.plan, context.lookback_ms, kMaxTime).has_value()) {
+      return Execute(context, &prepared, range, false, query_options, begin);
+    }
+    const int64_t step = range.step_ms;
+    const int64_t last_step = context.query_grid.last();
+    const ResultKey key{plan::KeyOf(*prepared.plan), context.lookback_ms, step,
+                        (range.start_ms % step + step) % step};
+    const std::shared_ptr<const CachedResult> kept = cache_->Find(key, state.epoch);
+    // Usable from the first step of the range on, as far as it holds.
+    int64_t usable_to = kMinTime;
+    if (kept != nullptr && kept->first_ms <= range.start_ms) {
+      const int64_t unchanged_ms = stable->UnchangedBefore(kept->state);
+      usable_to = std::min({kept->last_ms, last_step,
+                            *plan::StepsBefore(*prepared.plan, context.lookback_ms, unchanged_ms)});
+    }
+    QueryResult result;
+    Matrix head;
+    QueryRange rest = range;
+    if (usable_to >= range.start_ms) {
+      const int64_t steps = (usable_to - range.start_ms) / step;
+      usable_to = range.start_ms + steps * step;
+      head = SliceTimes(kept->series, range.start_ms, usable_to);
+      rest.start_ms = usable_to + step;
+    }
+    if (rest.start_ms <= last_step) {
+      context.query_grid.start_ms = rest.start_ms;
+      context.query_grid.count = static_cast<uint32_t>((last_step - rest.start_ms) / step) + 1;
+      VARVE_ASSIGN_OR_RETURN(result,
+                             Execute(context, &prepared, rest, false, query_options, begin));
+    } else {
+      result.value = Matrix();
+      result.statistics.parse_time = prepared.parse_time;
+    }
+    result.statistics.cached_steps = static_cast<uint64_t>((rest.start_ms - range.start_ms) / step);
+    const bool noted = !result.annotations.warnings.empty() || !result.annotations.infos.empty();
+    if (rest.start_ms > range.start_ms) {
+      result.value = JoinTimes(std::move(head), std::get<Matrix>(std::move(result.value)));
+    }
+    // An older snapshot must not replace the answer of a newer one.
+    const bool newer = kept == nullptr || kept->state.appends < state.appends ||
+                       kept->first_ms > range.start_ms || kept->last_ms < last_step;
+    if (!noted && newer) {
+      cache_->Put(key, {state, range.start_ms, last_step, std::get<Matrix>(result.value)});
+    }
+    result.statistics.total_time = Clock::now() - begin;
+    return result;
+  }
+
+  Result<QueryResult> Execute(ExecContext& context, Prepared* prepared_plan,
+                              const QueryRange& range, bool instant,
+                              const QueryOptions& query_options, Clock::time_point begin) const {
+    if (context.per_step_stats) context.samples_per_step.resize(context.query_grid.count);
+    VARVE_RETURN_IF_ERROR(MakeOperators(context, prepared_plan));
+    const Prepared& prepared = *prepared_plan;
     const auto planned = Clock::now();
 
     QueryResult result;
@@ -210,6 +309,9 @@ class EngineImpl final : public Engine {
     stats.total_samples = context.total_samples;
     stats.peak_samples = context.budget.peak_samples();
     stats.peak_bytes = context.budget.peak_bytes();
+    for (uint32_t i = 0; i < context.samples_per_step.size(); ++i) {
+      stats.samples_per_step.emplace_back(context.query_grid.At(i), context.samples_per_step[i]);
+    }
     stats.series = context.series_selected;
     stats.samples_read = context.samples_read;
     stats.parse_time = prepared.parse_time;
@@ -298,6 +400,7 @@ class EngineImpl final : public Engine {
 
   const EngineOptions options_;
   ThreadPool pool_;
+  std::unique_ptr<ResultCache> cache_;
 };
 
 }  // namespace

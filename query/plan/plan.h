@@ -30,7 +30,8 @@ enum class NodeKind : uint8_t {
   kAggregate,  // child 0 the vector, child 1 the parameter if there is one
   kBinary,
   kNegate,
-  kOnce,  // child 0 is the same at every step: evaluate it at the first
+  kOnce,    // child 0 is the same at every step: evaluate it at the first
+  kShared,  // child 0 comes several times in the plan: evaluate it once, if its rows can be kept
 };
 
 /// One operation. Only the fields of its kind mean anything.
@@ -57,6 +58,9 @@ struct Node {
   promql::BinaryOp binary = promql::BinaryOp::kAdd;  // kBinary
   bool return_bool = false;
   std::optional<promql::VectorMatching> matching;
+
+  uint32_t shared_id = 0;    // kShared: equal for parts that are the same
+  uint32_t shared_uses = 0;  // how many of those there are
 };
 
 /// What a query is asked for.
@@ -78,15 +82,23 @@ Result<NodePtr> Bind(const promql::Expr& expr, const QueryScope& scope);
 void FoldConstants(NodePtr& node);
 /// Wraps the largest parts that do not depend on the step in kOnce.
 void EvaluateOnce(NodePtr& node);
-/// Gives both sides of `and` the equality matchers that bind the labels they are matched on.
+/// Gives selectors in binary operators the equality matchers that hold on the other side for labels
+/// that must match, where what they leave out could have had no effect.
 void PropagateMatchers(NodePtr& node);
 /// Asks selectors under histogram_count, histogram_sum and histogram_avg to find counter resets
 /// between neighbouring samples themselves, which decides the hints of what is made of them.
 void TrackResets(NodePtr& node);
 
-/// Makes the operators of a plan. Errors: kFailedPrecondition for what Prometheus refuses only
-/// when it runs.
+/// Marks parts that come more than once over the same steps, as kShared.
+void ShareCommon(NodePtr& node);
+
+/// Makes the operators of a plan, which must outlive them. Errors: kFailedPrecondition for what
+/// Prometheus refuses only when it runs.
 Result<OperatorPtr> BuildOperators(ExecContext& context, const Node& node, const StepGrid& grid);
+
+/// Tells up to which step the answers of a plan only depend on samples before `before_ms`, kMinTime
+/// if none do. Nothing if answers for parts of a range do not make up the answer for the range.
+std::optional<int64_t> StepsBefore(const Node& node, int64_t lookback_ms, int64_t before_ms);
 
 /// Gives the grid of a subquery's inner steps for the steps of `grid`: multiples of its step after
 /// the first window's start, up to the last window's end. count may be 0.

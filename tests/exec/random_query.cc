@@ -7,6 +7,7 @@
 
 #include "engine/base/strings.h"
 #include "tests/support/memory_snapshot.h"
+#include "varve/stability.h"
 #include "varve/write_batch.h"
 
 namespace varve::testing {
@@ -141,9 +142,16 @@ std::string Vector(Choices& c, int depth) {
     case 6:
       return Concat(c.Below(2) ? "quantile" : "histogram_quantile", "(0.", c.Below(10), ", ", inner,
                     ")");
-    case 7:
-      return Concat(inner, " ", Pick(c, kOperators), " ",
-                    c.Below(3) == 0 ? std::string("vector(2)") : "(" + Vector(c, depth - 1) + ")");
+    case 7: {
+      const std::string op = Pick(c, kOperators);
+      const uint32_t other = c.Below(4);
+      // Sometimes the same once more, which is evaluated once.
+      return Concat(inner, " ", op, " ",
+                    other == 0   ? "vector(2)"
+                    : other == 1 ? Concat("(sum by (l) ", inner, ")")
+                    : other == 2 ? inner
+                                 : "(" + Vector(c, depth - 1) + ")");
+    }
     case 8:
       return Concat(c.Below(2) ? "count_values(\"v\", " : "limitk(2, ", inner, ")");
     default:
@@ -152,6 +160,66 @@ std::string Vector(Choices& c, int depth) {
 }
 
 uint64_t Bits(double v) { return std::bit_cast<uint64_t>(v); }
+
+/// A snapshot that says which of its samples another one of the same epoch may not have.
+class SettledSnapshot final : public Snapshot, public StableSnapshot {
+ public:
+  SettledSnapshot(std::shared_ptr<const Snapshot> inner, const Stability& stability)
+      : inner_(std::move(inner)), stability_(stability) {}
+  Result<std::unique_ptr<SeriesSet>> Select(std::span<const Matcher> matchers,
+                                            TimeRange range) const override {
+    return inner_->Select(matchers, range);
+  }
+  Result<LookupResult> LabelNames(std::span<const Matcher> matchers, TimeRange range,
+                                  LookupLimit limit) const override {
+    return inner_->LabelNames(matchers, range, limit);
+  }
+  Result<LookupResult> LabelValues(std::string_view name, std::span<const Matcher> matchers,
+                                   TimeRange range, LookupLimit limit) const override {
+    return inner_->LabelValues(name, matchers, range, limit);
+  }
+  Result<std::vector<SeriesExemplars>> Exemplars(std::span<const Matcher> matchers,
+                                                 TimeRange range) const override {
+    return inner_->Exemplars(matchers, range);
+  }
+  std::map<std::string, std::vector<Metadata>> FamilyMetadata() const override {
+    return inner_->FamilyMetadata();
+  }
+  Result<Cardinality> CardinalityStats(size_t top) const override {
+    return inner_->CardinalityStats(top);
+  }
+  TimeRange time_range() const override { return inner_->time_range(); }
+  Stability stability() const override { return stability_; }
+  int64_t UnchangedBefore(const Stability& other) const override { return other.settled_before_ms; }
+
+ private:
+  std::shared_ptr<const Snapshot> inner_;
+  const Stability stability_;
+};
+
+/// Asks for growing and moving parts of a range, so that answers are put together from kept parts.
+std::optional<std::string> CheckCached(query::Engine& plain, query::Engine& cached,
+                                       std::shared_ptr<const Snapshot> inner,
+                                       const std::string& text, const query::QueryRange& range,
+                                       Choices& choices) {
+  static uint64_t epoch = 0;  // each call has data of its own
+  const int64_t span = range.end_ms - range.start_ms;
+  const Stability stability{range.start_ms + span * choices.Below(12) / 8, ++epoch, 0};
+  const auto snapshot = std::make_shared<const SettledSnapshot>(std::move(inner), stability);
+  const int64_t steps = span / range.step_ms;
+  for (int round = 0; round < 4; ++round) {
+    query::QueryRange part = range;
+    part.start_ms += steps * round / 8 * range.step_ms;
+    part.end_ms = range.start_ms + steps * (round + 1) / 4 * range.step_ms;
+    if (part.end_ms < part.start_ms) continue;
+    const auto expected = plain.Range(snapshot, text, part);
+    const auto actual = cached.Range(snapshot, text, part);
+    if (auto difference = Difference(expected, actual)) {
+      return Concat(text, ": cached, round ", round, ": ", *difference);
+    }
+  }
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -231,7 +299,7 @@ std::string DescribeRandom(std::string_view bytes) {
 
 std::optional<std::string> CheckRandom(std::string_view bytes) {
   static const auto* const kEngines = [] {
-    auto* engines = new std::array<std::unique_ptr<query::Engine>, 3>();
+    auto* engines = new std::array<std::unique_ptr<query::Engine>, 4>();
     query::EngineOptions options;
     options.timeout = std::chrono::milliseconds(0);
     options.max_samples = 200'000;
@@ -243,6 +311,8 @@ std::optional<std::string> CheckRandom(std::string_view bytes) {
     options.tile_steps = 7;
     options.threads = 2;
     (*engines)[2] = query::Engine::Make(options);
+    options.result_cache_bytes = 1 << 20;
+    (*engines)[3] = query::Engine::Make(options);
     return engines;
   }();
   Choices choices(bytes);
@@ -260,7 +330,7 @@ std::optional<std::string> CheckRandom(std::string_view bytes) {
       return Concat(text, ": engine ", e, ": ", *difference);
     }
   }
-  return std::nullopt;
+  return CheckCached(*(*kEngines)[0], *(*kEngines)[3], snapshot, text, range, choices);
 }
 
 }  // namespace varve::testing

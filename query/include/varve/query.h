@@ -136,6 +136,8 @@ struct Statistics {
   uint64_t series = 0;        // selected
   uint64_t samples_read = 0;  // stored samples that fell under the selections, each once
   uint64_t peak_bytes = 0;
+  /// Steps whose answer came from the result cache; no other number here includes them.
+  uint64_t cached_steps = 0;
   std::chrono::nanoseconds parse_time{0};
   std::chrono::nanoseconds plan_time{0};
   std::chrono::nanoseconds exec_time{0};
@@ -159,6 +161,15 @@ class Cancellation {
 
  private:
   std::atomic<bool> cancelled_{false};
+};
+
+/// What the cache of results holds and has done.
+struct ResultCacheStats {
+  uint64_t hits = 0;  // range queries of which some steps were there
+  uint64_t misses = 0;
+  uint64_t evictions = 0;
+  uint64_t entries = 0;
+  uint64_t bytes = 0;
 };
 
 /// How an engine evaluates. The defaults are those of a Prometheus server.
@@ -192,6 +203,10 @@ struct EngineOptions {
   /// The size of the tiles that flow between operators. Results never depend on them.
   uint32_t tile_series = 128;
   uint32_t tile_steps = 1024;
+
+  /// Memory for answers of range queries, kept as far as no late sample can change them any more
+  /// (see varve/stability.h). Results never depend on it. 0: nothing is kept.
+  uint64_t result_cache_bytes = 0;
 };
 
 /// Overrides for one query.
@@ -203,6 +218,9 @@ struct QueryOptions {
   bool per_step_stats = false;
   /// Fills Statistics::operators.
   bool analyze = false;
+  /// Neither uses nor fills the result cache. Queries with `analyze` or `per_step_stats` do not
+  /// either.
+  bool no_cache = false;
 };
 
 /// The steps of a range query: start, start + step, ... up to and including end.
@@ -246,6 +264,7 @@ class Engine {
   static std::string FormatAnalysis(const Statistics& statistics);
 
   virtual const EngineOptions& options() const = 0;
+  virtual ResultCacheStats result_cache_stats() const { return {}; }
 };
 
 }  // namespace varve::query
