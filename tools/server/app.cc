@@ -261,6 +261,15 @@ class AppImpl final : public App {
         });
     out->Counter("varve_query_samples", "Samples that queries covered.",
                  AsDouble(context_.query_samples.value()));
+    const query::ResultCacheStats cache = engine_->result_cache_stats();
+    out->Counter("varve_query_result_cache_hits",
+                 "Range queries of which the result cache had some steps.", AsDouble(cache.hits));
+    out->Counter("varve_query_result_cache_misses", "Range queries of which it had none.",
+                 AsDouble(cache.misses));
+    out->Counter("varve_query_result_cache_evictions", "Answers dropped for lack of room.",
+                 AsDouble(cache.evictions));
+    out->Gauge("varve_query_result_cache_entries", "Answers kept.", AsDouble(cache.entries));
+    out->Gauge("varve_query_result_cache_bytes", "Memory of answers kept.", AsDouble(cache.bytes));
     if (const Database* database = context_.database.load(std::memory_order_acquire)) {
       WriteDatabaseMetrics(*database, out);
     }

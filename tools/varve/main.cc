@@ -66,6 +66,7 @@ struct ServeFlags {
   std::string query_timeout = "2m";
   std::string lookback_delta = "5m";
   std::string query_memory = "4GB";
+  std::string query_cache = "64MB";
   uint64_t query_max_samples = 50'000'000;
   size_t query_max_concurrency = 20;
   uint32_t query_threads = 0;
@@ -151,6 +152,12 @@ void AddServeOptions(CLI::App* serve, ServeFlags* flags) {
       ->capture_default_str()
       ->group("Queries");
   serve->add_option("--query.max-memory", flags->query_memory, "Memory that one query may hold")
+      ->check(Size())
+      ->capture_default_str()
+      ->group("Queries");
+  serve
+      ->add_option("--query.cache-size", flags->query_cache,
+                   "Memory for answers that late data cannot change any more; 0 is none")
       ->check(Size())
       ->capture_default_str()
       ->group("Queries");
@@ -281,6 +288,7 @@ query::EngineOptions EngineOptionsOf(const ServeFlags& flags) {
   out.lookback_delta = DurationOf(flags.lookback_delta);
   out.max_samples = flags.query_max_samples;
   out.memory_bytes_max = SizeOf(flags.query_memory);
+  out.result_cache_bytes = SizeOf(flags.query_cache);
   out.threads = flags.query_threads;
   for (const std::string& feature : flags.features) {
     if (feature == "promql-delayed-name-removal") out.delayed_name_removal = true;

@@ -45,6 +45,8 @@ Result<QueryParameters> ReadCommon(Context& context, http::Request& request) {
     }
     if (lookback->count() > 0) out.options.lookback_delta = *lookback;
   }
+  const std::string_view no_cache = request.params.Get("nocache");
+  out.options.no_cache = no_cache == "1" || no_cache == "true";
   auto cancellation = std::make_shared<query::Cancellation>();
   request.cancel->OnCancel([cancellation] { cancellation->Cancel(); });
   out.options.cancellation = std::move(cancellation);

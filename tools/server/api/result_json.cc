@@ -160,6 +160,8 @@ void WriteStatistics(const query::Statistics& statistics, bool all, json::Writer
   }
   json->Key("totalQueryableSamples").Uint(statistics.total_samples);
   json->Key("peakSamples").Uint(statistics.peak_samples).EndObject();
+  // Steps that no other number here speaks of.
+  if (statistics.cached_steps > 0) json->Key("cachedSteps").Uint(statistics.cached_steps);
   if (all) {
     json->Key("series").Uint(statistics.series);
     json->Key("samplesRead").Uint(statistics.samples_read);
