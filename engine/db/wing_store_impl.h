@@ -357,7 +357,7 @@ Status WingStore<W>::Rewrite(uint64_t id, const RewriteFn& rewrite) {
   if (written.has_value()) edit.add_blocks.push_back(*written);
   edit.remove_blocks = {id};
   edit.remove_tombstones = before->UnusedTombstones({id});
-  return CommitAndShow(std::move(edit));
+  return CommitAndShow(std::move(edit), Shows::kOtherRows);
 }
 
 template <typename W>
