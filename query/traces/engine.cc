@@ -97,6 +97,9 @@ class TraceEngineImpl final : public TraceEngine {
     if (range.step_ms <= 0) {
       return MakeStatus(StatusCode::kInvalidArgument, "the step must be positive");
     }
+    if (range.step_ms > kTimeMsMost) {
+      return MakeStatus(StatusCode::kInvalidArgument, "the step is out of range");
+    }
     VARVE_RETURN_IF_ERROR(CheckTimes(range.start_ms, range.end_ms));
     const uint64_t steps =
         static_cast<uint64_t>(range.end_ms - range.start_ms) / static_cast<uint64_t>(range.step_ms);
@@ -158,9 +161,9 @@ class TraceEngineImpl final : public TraceEngine {
   }
 
   /// Bounds times so that nothing overflows in nanoseconds.
+  static constexpr int64_t kTimeMsMost = std::numeric_limits<int64_t>::max() / 4'000'000;
   static Status CheckTimes(int64_t start_ms, int64_t end_ms) {
-    constexpr int64_t kMost = std::numeric_limits<int64_t>::max() / 4'000'000;
-    if (start_ms < -kMost || end_ms > kMost) {
+    if (start_ms < -kTimeMsMost || end_ms > kTimeMsMost) {
       return MakeStatus(StatusCode::kInvalidArgument, "time out of range");
     }
     if (end_ms < start_ms) {

@@ -92,9 +92,10 @@ NsRange RangeOf(const MetricsScope& scope) {
 
 /// Finds the step that a span belongs to. Precondition: it lies in the range.
 uint32_t StepOf(const MetricsScope& scope, int64_t start_ns) {
-  const __int128 first = static_cast<__int128>(scope.grid.start_ms) * 1'000'000;
+  // Times and steps are bounded to a quarter of what 64 bits hold.
+  const int64_t first = scope.grid.start_ms * 1'000'000;
   if (start_ns <= first) return 0;
-  const __int128 step = static_cast<__int128>(scope.grid.step_ms) * 1'000'000;
+  const int64_t step = scope.grid.step_ms * 1'000'000;
   const auto index = static_cast<uint64_t>((start_ns - first + step - 1) / step);
   return static_cast<uint32_t>(std::min<uint64_t>(index, scope.grid.count - 1));
 }

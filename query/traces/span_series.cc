@@ -143,8 +143,13 @@ Status SpanSeries::Add(const std::vector<Val>& by, const Val& argument, uint32_t
   ++spans_;
   key_.clear();
   for (const Val& value : by) {
-    const std::string text = LabelText(value);
-    key_.append(Concat(text.size(), ":", text));
+    // Texts, the usual case, are appended as they are.
+    const bool plain = value.type == Val::Type::kString && !value.text.empty();
+    const std::string made = plain ? std::string() : LabelText(value);
+    const std::string_view text = plain ? value.text : std::string_view(made);
+    const auto size = static_cast<uint32_t>(text.size());
+    key_.append(reinterpret_cast<const char*>(&size), sizeof size);
+    key_.append(text);
   }
   if (has_buckets()) {
     key_.append(reinterpret_cast<const char*>(&bucket), sizeof bucket);

@@ -128,7 +128,10 @@ TEST(TraceQLLimits, BudgetsHold) {
   for (const int64_t time : {INT64_MIN, INT64_MAX}) {
     EXPECT_FALSE(engine->MetricsInstant(*snapshot, "{ } | rate()", 0, time, {}).ok());
     EXPECT_FALSE(engine->MetricsRange(*snapshot, "{ } | rate()", {time, time, 1}, {}).ok());
+    EXPECT_FALSE(engine->MetricsRange(*snapshot, "{ } | rate()", {0, 1, time}, {}).ok());
   }
+  EXPECT_TRUE(
+      engine->MetricsRange(*snapshot, "{ } | rate()", {0, 1, INT64_MAX / 5'000'000}, {}).ok());
 }
 
 TEST(TraceQLLimits, CancellationAndDeadline) {
