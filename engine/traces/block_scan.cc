@@ -685,7 +685,6 @@ class BlockScan final : public SourceScan {
     VARVE_ASSIGN_OR_RETURN(const std::string_view ids, columns->SpanIds());
     VARVE_ASSIGN_OR_RETURN(const auto* starts, columns->Integers(kStartsChunk));
     VARVE_ASSIGN_OR_RETURN(const auto* durations, columns->Integers(kDurationsChunk));
-    VARVE_ASSIGN_OR_RETURN(const auto* kinds, columns->Integers(kKindsChunk));
     for (const uint32_t r : rows) {
       SpanId id;
       std::memcpy(id.bytes.data(), ids.data() + size_t{r} * 8, 8);
@@ -694,7 +693,10 @@ class BlockScan final : public SourceScan {
       out->columns.starts_ns.push_back((*starts)[r]);
       out->columns.durations_ns.push_back(
           DurationOf((*starts)[r], WrapAdd((*starts)[r], (*durations)[r])));
-      out->kinds.push_back(static_cast<SpanKind>((*kinds)[r] & 15));
+    }
+    if (out->with_kinds) {
+      VARVE_ASSIGN_OR_RETURN(const auto* kinds, columns->Integers(kKindsChunk));
+      for (const uint32_t r : rows) out->kinds.push_back(static_cast<SpanKind>((*kinds)[r] & 15));
     }
     for (size_t c = 0; c < columns_.size(); ++c) {
       VARVE_RETURN_IF_ERROR(GiveColumn(scan_->spec.columns[c], columns_[c], columns, rows, out,

@@ -422,17 +422,27 @@ Status TraceBlockWriter::AddPiece(const SpanBatch& spans, std::span<const uint32
     group_.max_start = std::max(group_.max_start, span.start_ns);
     group_.min_duration = std::min(group_.min_duration, duration);
     group_.max_duration = std::max(group_.max_duration, duration);
-    const uint32_t service = scope_services_[scope];
-    const auto kind_byte = static_cast<uint8_t>(span.kind);
-    if (std::get<0>(last_operation_) != service || std::get<2>(last_operation_) != kind_byte ||
-        std::get<1>(last_operation_) != span.name || operations_.empty()) {
-      last_operation_ = {service, std::string(span.name), kind_byte};
-      if (operations_.size() < kOperationsMax) operations_.insert(last_operation_);
-    }
+    AddOperation(scope_services_[scope], span.name, span.kind);
   }
   ++pieces_;
   if (starts_.size() >= kGroupRows || GroupBytes() > kGroupBytes) return CloseGroup();
   return absl::OkStatus();
+}
+
+void TraceBlockWriter::AddOperation(uint32_t service, std::string_view name, SpanKind kind) {
+  const Column& names = columns_[text_columns_[kNamesChunk]];
+  if (names.coding != Coding::kDictionary) {
+    if (operations_.size() < kOperationsMax) {
+      operations_.insert({service, std::string(name), static_cast<uint8_t>(kind)});
+    }
+    return;
+  }
+  // The name was just added, so its place is known.
+  const uint64_t operation =
+      uint64_t{service} << 32 | uint64_t{names.last_place} << 8 | static_cast<uint64_t>(kind);
+  if (operation == last_operation_) return;
+  last_operation_ = operation;
+  if (operation_places_.size() < kOperationsMax) operation_places_.insert(operation);
 }
 
 uint64_t TraceBlockWriter::GroupBytes() const {
@@ -689,6 +699,12 @@ Status TraceBlockWriter::WriteIndexes() {
   VARVE_RETURN_IF_ERROR(PutSection(kGroupsSection, bytes, groups_.size()));
 
   bytes.clear();
+  for (const uint64_t operation : operation_places_) {
+    const std::string_view name =
+        columns_[text_columns_[kNamesChunk]].values[operation >> 8 & 0xffffff];
+    operations_.insert({static_cast<uint32_t>(operation >> 32), std::string(name),
+                        static_cast<uint8_t>(operation)});
+  }
   PutVarint(&bytes, services_.size());
   for (const std::string& service : services_) PutString(&bytes, service);
   PutVarint(&bytes, operations_.size());

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "engine/base/strings.h"
 #include "engine/block/container.h"
 #include "engine/block/plan.h"
@@ -96,6 +97,7 @@ class TraceBlockWriter {
   void EncodePlain(Column* column, std::string* out);
   void EncodeAttributes(AttributesView attributes, std::string* out);
   Status PutSection(block::SectionType type, std::string_view bytes, uint64_t items);
+  void AddOperation(uint32_t service, std::string_view name, SpanKind kind);
   Status WriteIndexes();
   Status WriteTraceTable();
 
@@ -133,8 +135,11 @@ class TraceBlockWriter {
   std::vector<std::vector<uint32_t>> scope_groups_;
   std::map<int64_t, std::vector<uint32_t>> kind_groups_;
   std::vector<std::pair<uint64_t, uint32_t>> trace_hashes_;  // hash, first piece
+  /// Operations whose names are in the dictionary, as service << 32 | place << 8 | kind; and
+  /// others.
+  absl::flat_hash_set<uint64_t> operation_places_;
+  uint64_t last_operation_ = UINT64_MAX;
   std::set<std::tuple<uint32_t, std::string, uint8_t>> operations_;
-  std::tuple<uint32_t, std::string, uint8_t> last_operation_;
   uint64_t rows_ = 0;
   uint32_t pieces_ = 0;
   int64_t min_start_ = INT64_MAX, max_start_ = INT64_MIN;

@@ -85,6 +85,8 @@ class Cursor final : public SpanCursor {
       found_.Clear();
       handed_ = 0;
       const Place& place = order_[next_++];
+      // Only kinds tell repeats apart, and nothing is before the first source.
+      found_.with_kinds = place.source > 0;
       VARVE_RETURN_IF_ERROR(scans_[place.source]->Read(place.index, &found_, &stats_));
       VARVE_RETURN_IF_ERROR(HideRepeats(place.source));
       stats_.spans_matched += found_.columns.size();
@@ -133,9 +135,10 @@ class Cursor final : public SpanCursor {
     }
   }
 
-  /// Drops rows of found_ that a source before `source` has, too. Only sources whose times reach
-  /// to the row's are asked: a repeat starts when the span starts.
+  /// Drops rows of found_ that a source before `source` has, too. Costs one filter probe a trace
+  /// and source where there are none.
   Status HideRepeats(size_t source) {
+    if (source == 0) return absl::OkStatus();
     SpanColumns& columns = found_.columns;
     std::vector<bool> hidden;
     for (size_t i = 0; i < columns.size(); ++i) {

@@ -49,7 +49,8 @@ struct TracePiece {
 /// Rows that a scan found, with what collapsing repeats needs beside the public columns.
 struct FoundRows {
   SpanColumns columns;
-  std::vector<SpanKind> kinds;
+  std::vector<SpanKind> kinds;  // may be empty without `with_kinds`
+  bool with_kinds = true;
   /// Keeps what the columns' views point to.
   std::vector<std::shared_ptr<const void>> owners;
   void Clear();
