@@ -10,9 +10,9 @@
 namespace varve::cli::shell {
 namespace {
 
-constexpr std::array<std::string_view, 14> kCommands = {
-    ".analyze", ".at",   ".exit", ".explain", ".help",  ".labels", ".lang",
-    ".metrics", ".mode", ".quit", ".range",   ".stats", ".timer",  ".values"};
+constexpr std::array<std::string_view, 16> kCommands = {
+    ".analyze", ".at",   ".exit", ".explain", ".help",  ".labels", ".lang",  ".limit",
+    ".metrics", ".mode", ".quit", ".range",   ".stats", ".timer",  ".trace", ".values"};
 
 // Functions, aggregations and keywords of PromQL.
 constexpr std::array<std::string_view, 116> kPromQl = {"abs",
@@ -132,6 +132,104 @@ constexpr std::array<std::string_view, 116> kPromQl = {"abs",
                                                        "fill",
                                                        "fill_left"};
 
+// Stages, functions and keywords of LogQL; intrinsics, functions and keywords
+// of TraceQL.
+constexpr std::string_view kLogQl[] = {"absent_over_time",
+                                       "avg",
+                                       "avg_over_time",
+                                       "bottomk",
+                                       "by",
+                                       "bytes",
+                                       "bytes_over_time",
+                                       "bytes_rate",
+                                       "count",
+                                       "count_over_time",
+                                       "decolorize",
+                                       "drop",
+                                       "duration",
+                                       "duration_seconds",
+                                       "first_over_time",
+                                       "ignoring",
+                                       "ip",
+                                       "json",
+                                       "keep",
+                                       "label_format",
+                                       "label_replace",
+                                       "last_over_time",
+                                       "line_format",
+                                       "logfmt",
+                                       "max",
+                                       "max_over_time",
+                                       "min",
+                                       "min_over_time",
+                                       "offset",
+                                       "on",
+                                       "pattern",
+                                       "quantile_over_time",
+                                       "rate",
+                                       "rate_counter",
+                                       "regexp",
+                                       "sort",
+                                       "sort_desc",
+                                       "stddev",
+                                       "stddev_over_time",
+                                       "stdvar",
+                                       "stdvar_over_time",
+                                       "sum",
+                                       "sum_over_time",
+                                       "topk",
+                                       "unpack",
+                                       "unwrap",
+                                       "vector",
+                                       "without"};
+constexpr std::string_view kTraceQl[] = {"avg",
+                                         "avg_over_time",
+                                         "by",
+                                         "coalesce",
+                                         "compare",
+                                         "count",
+                                         "count_over_time",
+                                         "duration",
+                                         "error",
+                                         "event",
+                                         "false",
+                                         "histogram_over_time",
+                                         "instrumentation",
+                                         "kind",
+                                         "link",
+                                         "max",
+                                         "max_over_time",
+                                         "min",
+                                         "min_over_time",
+                                         "name",
+                                         "nestedSetParent",
+                                         "nil",
+                                         "ok",
+                                         "parent",
+                                         "quantile_over_time",
+                                         "rate",
+                                         "resource",
+                                         "rootName",
+                                         "rootServiceName",
+                                         "select",
+                                         "server",
+                                         "span",
+                                         "status",
+                                         "statusMessage",
+                                         "sum",
+                                         "sum_over_time",
+                                         "trace",
+                                         "traceDuration",
+                                         "true",
+                                         "unset",
+                                         "client",
+                                         "producer",
+                                         "consumer",
+                                         "internal",
+                                         "topk",
+                                         "bottomk",
+                                         "with"};
+
 bool IsWord(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
          c == ':';
@@ -200,7 +298,7 @@ std::string QuoteLike(char quote, std::string_view text) {
 
 }  // namespace
 
-Completion Complete(std::string_view line, Source& source) {
+Completion Complete(std::string_view line, Language language, Source& source) {
   Completion out;
   if (line.starts_with(".")) {
     const size_t blank = line.find(' ');
@@ -216,7 +314,7 @@ Completion Complete(std::string_view line, Source& source) {
       for (const std::string_view word : words) Keep(prefix, word, &out.words);
     };
     if (command == ".mode") return choose({"chart", "csv", "json", "table"}), out;
-    if (command == ".lang") return choose({"promql"}), out;
+    if (command == ".lang") return choose({"logql", "promql", "traceql"}), out;
     if (command == ".stats" || command == ".timer") return choose({"off", "on"}), out;
     if (command == ".range") return choose({"15m", "1h", "6h", "24h", "off"}), out;
     if (command == ".values") {
@@ -227,12 +325,26 @@ Completion Complete(std::string_view line, Source& source) {
     if (command != ".explain" && command != ".analyze") return out;
   }
   const Place place = Find(line);
+  const auto names = [&] {
+    return language == Language::kLogQl ? source.StreamLabelNames() : source.LabelNames();
+  };
+  const auto values = [&](const std::string& name) {
+    return language == Language::kLogQl ? source.StreamLabelValues(name) : source.LabelValues(name);
+  };
+  if (language == Language::kTraceQl) {
+    if (place.in_quotes) return out;
+    out.begin = line.size();
+    while (out.begin > 0 && IsWord(line[out.begin - 1])) --out.begin;
+    for (const std::string_view word : kTraceQl) Keep(line.substr(out.begin), word, &out.words);
+    std::sort(out.words.begin(), out.words.end());
+    return out;
+  }
   if (place.in_quotes) {
     if (place.label.empty()) return out;
     out.begin = place.quote_begin;
     const char quote = line[place.quote_begin];
     const std::string_view prefix = line.substr(place.quote_begin + 1);
-    for (const std::string& value : source.LabelValues(place.label)) {
+    for (const std::string& value : values(place.label)) {
       if (value.starts_with(prefix)) out.words.push_back(QuoteLike(quote, value));
     }
     std::sort(out.words.begin(), out.words.end());
@@ -243,13 +355,16 @@ Completion Complete(std::string_view line, Source& source) {
   const std::string_view prefix = line.substr(out.begin);
   if (place.in_braces && !place.label.empty()) {
     if (!prefix.empty()) return out;
-    for (const std::string& value : source.LabelValues(place.label)) {
+    for (const std::string& value : values(place.label)) {
       out.words.push_back(GoQuote(value));
     }
   } else if (place.in_braces) {
-    for (const std::string& name : source.LabelNames()) {
+    for (const std::string& name : names()) {
       if (name != kMetricName) Keep(prefix, name, &out.words);
     }
+  } else if (language == Language::kLogQl) {
+    for (const std::string_view word : kLogQl) Keep(prefix, word, &out.words);
+    for (const std::string& name : names()) Keep(prefix, name, &out.words);
   } else {
     for (const std::string& name : source.LabelValues(std::string(kMetricName))) {
       Keep(prefix, name, &out.words);

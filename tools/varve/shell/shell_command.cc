@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "tools/varve/commands.h"
 #include "tools/varve/shell/complete.h"
 #include "tools/varve/shell/render.h"
+#include "tools/varve/shell/render_wings.h"
 #include "tools/varve/shell/source.h"
 #include "varve/selector.h"
 
@@ -32,10 +34,13 @@ using shell::Look;
 using shell::Source;
 
 constexpr std::string_view kHelp =
-    "A line is a query, or one of these. A line that ends with \\ goes on in the next one.\n"
-    "  .range LENGTH [STEP]   evaluate over the last LENGTH (.range 1h 30s); .range off: at one "
+    "A line is a query, or one of these. A line that ends with \\ goes on in "
+    "the next one.\n"
+    "  .range LENGTH [STEP]   evaluate over the last LENGTH (.range 1h 30s); "
+    ".range off: at one "
     "time\n"
-    "  .at TIME               take TIME for now: RFC 3339, Unix seconds, -1h; .at now undoes it\n"
+    "  .at TIME               take TIME for now: RFC 3339, Unix seconds, -1h; "
+    ".at now undoes it\n"
     "  .mode MODE             table, csv, json or chart\n"
     "  .explain QUERY         print the plan, run nothing\n"
     "  .analyze QUERY         run it and print what each operator did\n"
@@ -43,12 +48,16 @@ constexpr std::string_view kHelp =
     "  .metrics [TEXT]        list metric names, those that contain TEXT\n"
     "  .labels                list label names\n"
     "  .values LABEL          list the values of a label\n"
-    "  .lang LANGUAGE         promql\n"
+    "  .lang LANGUAGE         promql, logql or traceql: how queries are read\n"
+    "  .limit N               entries of a log query, traces of a search "
+    "(100)\n"
+    "  .trace ID              draw a trace\n"
     "  .stats                 describe the store\n"
     "  .help, .quit\n"
     "Tab completes; Ctrl-C stops a query or drops a line; Ctrl-D leaves.\n";
 
-// What Ctrl-C cancels; set while a query runs. A handler may only touch lock-free atomics.
+// What Ctrl-C cancels; set while a query runs. A handler may only touch
+// lock-free atomics.
 std::atomic<query::Cancellation*> running_query{nullptr};
 void OnInterrupt(int) {
   if (query::Cancellation* const query = running_query.load()) query->Cancel();
@@ -66,7 +75,13 @@ class Shell {
   int RunScript(std::istream& in);
 
   Source& source() { return *source_; }
-  const char* prompt() const { return pending_.empty() ? "varve> " : "  ...> "; }
+  shell::Language language() const { return language_; }
+  const char* prompt() const {
+    if (!pending_.empty()) return "  ...> ";
+    return language_ == shell::Language::kPromQl  ? "varve> "
+           : language_ == shell::Language::kLogQl ? "logql> "
+                                                  : "traceql> ";
+  }
 
  private:
   enum class Mode : uint8_t { kTable, kCsv, kJson, kChart };
@@ -76,6 +91,11 @@ class Shell {
   bool Command(const std::string& line);
   void Query(const std::string& text, bool analyze);
   void Explain(const std::string& text);
+  Result<std::string> AskLogs(const std::string& text, int64_t end_ms, bool analyze,
+                              const std::shared_ptr<query::Cancellation>& cancellation);
+  Result<std::string> AskTraces(const std::string& text, int64_t end_ms,
+                                const std::shared_ptr<query::Cancellation>& cancellation);
+  Result<std::string> Render(query::QueryResult result);
   void Show(const std::string& text) const;
   void Error(std::string_view message);
   void FailQuery(const std::string& text, const Status& status);
@@ -86,6 +106,8 @@ class Shell {
   const bool terminal_;
   mutable Look look_;
   Mode mode_ = Mode::kTable;
+  shell::Language language_ = shell::Language::kPromQl;
+  uint32_t limit_ = 100;
   bool stats_ = false;
   std::string at_ = "now";
   std::chrono::milliseconds length_{0};  // 0: instant queries
@@ -125,7 +147,8 @@ void Shell::Error(std::string_view message) {
 }
 
 void Shell::FailQuery(const std::string& text, const Status& status) {
-  // The query's own line is printed as it is, so that the caret stands under its place.
+  // The query's own line is printed as it is, so that the caret stands under
+  // its place.
   Error(query::RenderError(text, status));
 }
 
@@ -155,6 +178,17 @@ void Shell::Query(const std::string& text, bool analyze) {
   const auto cancellation = std::make_shared<query::Cancellation>();
   const auto begun = std::chrono::steady_clock::now();
   running_query.store(cancellation.get());
+  if (language_ != shell::Language::kPromQl) {
+    const Result<std::string> shown = [&] {
+      const Spinner spinner("running (Ctrl-C stops it)");
+      return language_ == shell::Language::kLogQl
+                 ? AskLogs(text, range->end_ms, analyze || stats_, cancellation)
+                 : AskTraces(text, range->end_ms, cancellation);
+    }();
+    running_query.store(nullptr);
+    if (!shown.ok()) return FailQuery(text, shown.status());
+    return Show(*shown);
+  }
   Result<query::QueryResult> result = [&] {
     const Spinner spinner("running (Ctrl-C stops it)");
     return length_.count() > 0 ? source_->Range(text, *range, cancellation)
@@ -168,31 +202,9 @@ void Shell::Query(const std::string& text, bool analyze) {
   size_t series = 1;
   if (const auto* vector = std::get_if<query::Vector>(&result->value)) series = vector->size();
   if (const auto* matrix = std::get_if<query::Matrix>(&result->value)) series = matrix->size();
-  std::string out;
-  switch (mode_) {
-    case Mode::kTable:
-      out = shell::RenderTable(*result, look_);
-      break;
-    case Mode::kCsv:
-      out = shell::RenderCsv(*result);
-      break;
-    case Mode::kChart:
-      out = shell::RenderChart(*result, look_);
-      break;
-    case Mode::kJson: {
-      http::Response response = api::ResultResponse(*std::move(result), {});
-      out = response.body;
-      for (bool more = response.source != nullptr; more;) {
-        std::string piece;
-        const Result<bool> next = response.source->Next(1 << 16, &piece);
-        if (!next.ok()) return Error(ToStd(next.status().message()));
-        out += piece;
-        more = *next;
-      }
-      out += "\n";
-      break;
-    }
-  }
+  Result<std::string> rendered = Render(*std::move(result));
+  if (!rendered.ok()) return Error(ToStd(rendered.status().message()));
+  std::string out = *std::move(rendered);
   if (analyze || stats_) out += analysis;
   if (terminal_ && mode_ != Mode::kJson && mode_ != Mode::kCsv) {
     char took[64];
@@ -202,7 +214,82 @@ void Shell::Query(const std::string& text, bool analyze) {
   Show(out);
 }
 
+Result<std::string> Shell::Render(query::QueryResult result) {
+  switch (mode_) {
+    case Mode::kTable:
+      return shell::RenderTable(result, look_);
+    case Mode::kCsv:
+      return shell::RenderCsv(result);
+    case Mode::kChart:
+      return shell::RenderChart(result, look_);
+    case Mode::kJson:
+      break;
+  }
+  http::Response response = api::ResultResponse(std::move(result), {});
+  std::string out = response.body;
+  for (bool more = response.source != nullptr; more;) {
+    std::string piece;
+    const Result<bool> next = response.source->Next(1 << 16, &piece);
+    if (!next.ok()) return next.status();
+    out += piece;
+    more = *next;
+  }
+  return out + "\n";
+}
+
+// Logs and traces are asked for the last hour unless .range says otherwise.
+Result<std::string> Shell::AskLogs(const std::string& text, int64_t end_ms, bool analyze,
+                                   const std::shared_ptr<query::Cancellation>& cancellation) {
+  const auto info = query::InspectLogQuery(text);
+  if (!info.ok()) return info.status();
+  const int64_t length_ms = length_.count() > 0 ? length_.count() : 3'600'000;
+  query::LogQueryRange range;
+  range.end_ns = end_ms * 1'000'000;
+  range.start_ns = (end_ms - length_ms) * 1'000'000;
+  range.step_ns = step_.count() * 1'000'000;
+  range.limit = limit_;
+  const bool instant = !info->is_log_query && length_.count() == 0;
+  Result<query::LogQueryResult> found = source_->LogQl(text, range, instant, cancellation);
+  if (!found.ok()) return found.status();
+  std::string out;
+  if (const auto* streams = std::get_if<query::Streams>(&found->value)) {
+    out = shell::RenderLogs(*streams, true, look_);
+  } else {
+    query::QueryResult result;
+    result.annotations.warnings = found->warnings;
+    if (auto* scalar = std::get_if<query::Scalar>(&found->value)) result.value = *scalar;
+    if (auto* vector = std::get_if<query::Vector>(&found->value)) result.value = std::move(*vector);
+    if (auto* matrix = std::get_if<query::Matrix>(&found->value)) result.value = std::move(*matrix);
+    Result<std::string> rendered = Render(std::move(result));
+    if (!rendered.ok()) return rendered;
+    out = *std::move(rendered);
+  }
+  if (analyze) out += query::LogEngine::FormatAnalysis(found->statistics);
+  return out;
+}
+
+Result<std::string> Shell::AskTraces(const std::string& text, int64_t end_ms,
+                                     const std::shared_ptr<query::Cancellation>& cancellation) {
+  const int64_t length_ms = length_.count() > 0 ? length_.count() : 3'600'000;
+  const NsRange range{(end_ms - length_ms) * 1'000'000, end_ms * 1'000'000};
+  const int64_t step_ms = length_.count() == 0 ? 0
+                          : step_.count() > 0
+                              ? step_.count()
+                              : std::max<int64_t>(1000, length_ms / 120 / 1000 * 1000);
+  Result<Source::TraceAnswer> found = source_->TraceQl(text, range, step_ms, limit_, cancellation);
+  if (!found.ok()) return found.status();
+  if (auto* traces = std::get_if<query::SearchResult>(&*found)) {
+    return shell::RenderTraces(*traces, look_);
+  }
+  return Render(std::move(std::get<query::QueryResult>(*found)));
+}
+
 void Shell::Explain(const std::string& text) {
+  if (language_ != shell::Language::kPromQl) {
+    return Error(
+        ".explain prints plans of promql; .analyze shows what a logql "
+        "query did");
+  }
   const Result<query::QueryRange> range = Range();
   if (!range.ok()) return Error(ToStd(range.status().message()));
   const Result<std::string> plan = source_->Explain(text, *range);
@@ -240,7 +327,34 @@ bool Shell::Command(const std::string& line) {
       Error(".mode takes table, csv, json or chart");
     }
   } else if (command == ".lang") {
-    if (rest != "promql") Error(".lang takes promql");
+    if (rest == "promql") {
+      language_ = shell::Language::kPromQl;
+    } else if (rest == "logql") {
+      language_ = shell::Language::kLogQl;
+    } else if (rest == "traceql") {
+      language_ = shell::Language::kTraceQl;
+    } else {
+      Error(".lang takes promql, logql or traceql");
+    }
+  } else if (command == ".limit") {
+    const unsigned long limit = std::strtoul(rest.c_str(), nullptr, 10);
+    if (limit < 1 || limit > 5000) {
+      Error(".limit takes a number from 1 to 5000");
+    } else {
+      limit_ = static_cast<uint32_t>(limit);
+    }
+  } else if (command == ".trace") {
+    const std::optional<TraceId> id = ParseTraceId(rest);
+    if (!id.has_value()) {
+      Error(".trace takes a trace id of up to 32 hex digits");
+      return true;
+    }
+    const Result<SpanBatch> spans = source_->Trace(*id);
+    if (!spans.ok()) {
+      Error(ToStd(spans.status().message()));
+    } else {
+      Show(shell::RenderWaterfall(*spans, look_));
+    }
   } else if (command == ".at") {
     const std::string before = std::exchange(at_, rest.empty() ? "now" : rest);
     if (const Result<int64_t> now = Now(); !now.ok()) {
@@ -320,7 +434,8 @@ const char* PromptOf(EditLine* editor) { return ShellOf(editor)->prompt(); }
 unsigned char CompleteKey(EditLine* editor, int) {
   const LineInfo* const info = el_line(editor);
   const std::string line(info->buffer, info->cursor);
-  const shell::Completion found = shell::Complete(line, ShellOf(editor)->source());
+  const shell::Completion found =
+      shell::Complete(line, ShellOf(editor)->language(), ShellOf(editor)->source());
   if (found.words.empty()) return CC_REFRESH_BEEP;
   const std::string prefix = shell::CommonPrefix(found.words);
   const size_t typed = line.size() - found.begin;
@@ -366,7 +481,8 @@ int Shell::RunTerminal() {
   std::setlocale(LC_CTYPE, "");
   struct sigaction action{};
   action.sa_handler = &OnInterrupt;
-  sigaction(SIGINT, &action, nullptr);  // no SA_RESTART: reading a line is interrupted
+  sigaction(SIGINT, &action,
+            nullptr);  // no SA_RESTART: reading a line is interrupted
   std::cout << source_->Describe() << "\n.help lists the commands, Tab completes.\n" << std::flush;
 
   History* const history = history_init();

@@ -24,7 +24,8 @@ Status Malformed(std::string_view what) {
   return MakeStatus(StatusCode::kInvalidArgument, Concat("the server's answer ", what));
 }
 
-// The place that Prometheus writes in front of a message: "1:7: parse error: ...".
+// The place that Prometheus writes in front of a message: "1:7: parse error:
+// ...".
 Status FromServer(std::string_view type, std::string_view message) {
   constexpr std::string_view kPrefix = "invalid parameter \"query\": ";
   const std::string_view text =
@@ -68,6 +69,11 @@ Status ReadSample(simdjson::dom::element pair, int64_t* time_ms, double* value) 
   return absl::OkStatus();
 }
 
+Status NotFromServer() {
+  return MakeStatus(StatusCode::kUnimplemented,
+                    "the shell asks servers in promql only; open the directory");
+}
+
 class Directory final : public Source {
  public:
   Directory(std::string dir, std::unique_ptr<Database> database,
@@ -102,6 +108,69 @@ class Directory final : public Source {
     auto found = (*snapshot)->LabelValues(name, {}, TimeRange(), LookupLimit());
     return found.ok() ? std::move(found->values) : std::vector<std::string>();
   }
+  std::vector<std::string> StreamLabelNames() override {
+    const auto snapshot = database_->TakeLogSnapshot();
+    if (!snapshot.ok()) return {};
+    auto found = (*snapshot)->LabelNames({}, NsRange(), LookupLimit());
+    return found.ok() ? std::move(found->values) : std::vector<std::string>();
+  }
+  std::vector<std::string> StreamLabelValues(const std::string& name) override {
+    const auto snapshot = database_->TakeLogSnapshot();
+    if (!snapshot.ok()) return {};
+    auto found = (*snapshot)->LabelValues(name, {}, NsRange(), LookupLimit());
+    return found.ok() ? std::move(found->values) : std::vector<std::string>();
+  }
+
+  Result<query::LogQueryResult> LogQl(
+      std::string_view text, const query::LogQueryRange& range, bool instant,
+      const std::shared_ptr<const query::Cancellation>& cancellation) override {
+    VARVE_ASSIGN_OR_RETURN(auto snapshot, database_->TakeLogSnapshot());
+    if (log_engine_ == nullptr) log_engine_ = query::LogEngine::Make({});
+    query::LogQueryOptions options;
+    options.cancellation = cancellation;
+    options.analyze = true;
+    if (instant) {
+      return log_engine_->Instant(std::move(snapshot), text, range.end_ns, options);
+    }
+    return log_engine_->Range(std::move(snapshot), text, range, options);
+  }
+
+  Result<TraceAnswer> TraceQl(
+      std::string_view text, NsRange range, int64_t step_ms, uint32_t limit,
+      const std::shared_ptr<const query::Cancellation>& cancellation) override {
+    VARVE_ASSIGN_OR_RETURN(const auto snapshot, database_->TakeTraceSnapshot());
+    if (trace_engine_ == nullptr) trace_engine_ = query::TraceEngine::Make({});
+    VARVE_ASSIGN_OR_RETURN(const auto parsed, trace_engine_->Parse(text));
+    query::TraceQueryOptions options;
+    options.cancellation = cancellation;
+    if (!parsed.metrics) {
+      query::TraceSearch search;
+      search.range = range;
+      search.limit = limit;
+      VARVE_ASSIGN_OR_RETURN(query::SearchResult found,
+                             trace_engine_->Search(*snapshot, text, search, options));
+      return TraceAnswer(std::move(found));
+    }
+    const int64_t start_ms = range.min_ns / 1'000'000;
+    const int64_t end_ms = range.max_ns / 1'000'000;
+    Result<query::TraceMetricsResult> metrics =
+        step_ms == 0
+            ? trace_engine_->MetricsInstant(*snapshot, text, start_ms, end_ms, options)
+            : trace_engine_->MetricsRange(*snapshot, text, {start_ms, end_ms, step_ms}, options);
+    if (!metrics.ok()) return metrics.status();
+    query::QueryResult out;
+    out.value = std::move(metrics->value);
+    out.statistics = std::move(metrics->statistics);
+    return TraceAnswer(std::move(out));
+  }
+
+  Result<SpanBatch> Trace(const TraceId& id) override {
+    VARVE_ASSIGN_OR_RETURN(const auto snapshot, database_->TakeTraceSnapshot());
+    SpanBatch out;
+    VARVE_RETURN_IF_ERROR(snapshot->GetTrace(id, &out));
+    return out;
+  }
+
   std::string Describe() override {
     const DatabaseStats stats = database_->Stats();
     uint64_t samples = stats.head_samples;
@@ -122,6 +191,8 @@ class Directory final : public Source {
   const std::string dir_;
   const std::unique_ptr<Database> database_;
   const std::unique_ptr<query::Engine> engine_;
+  std::unique_ptr<query::LogEngine> log_engine_;      // made when first asked
+  std::unique_ptr<query::TraceEngine> trace_engine_;  // made when first asked
 };
 
 class Server final : public Source {
@@ -166,8 +237,8 @@ class Server final : public Source {
     return out;
   }
 
-  // A thread of its own waits for the answer, so that Ctrl-C need not; the thread ends with its
-  // request.
+  // A thread of its own waits for the answer, so that Ctrl-C need not; the
+  // thread ends with its request.
   Result<std::string> Ask(const std::string& path, std::string form,
                           const std::shared_ptr<const query::Cancellation>& cancellation) {
     struct Shared {
@@ -223,6 +294,16 @@ class Server final : public Source {
 };
 
 }  // namespace
+
+Result<query::LogQueryResult> Source::LogQl(std::string_view, const query::LogQueryRange&, bool,
+                                            const std::shared_ptr<const query::Cancellation>&) {
+  return NotFromServer();
+}
+Result<Source::TraceAnswer> Source::TraceQl(std::string_view, NsRange, int64_t, uint32_t,
+                                            const std::shared_ptr<const query::Cancellation>&) {
+  return NotFromServer();
+}
+Result<SpanBatch> Source::Trace(const TraceId&) { return NotFromServer(); }
 
 Result<query::QueryResult> ParseAnswer(std::string_view body) {
   simdjson::dom::parser parser;

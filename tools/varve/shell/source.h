@@ -3,14 +3,19 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
+#include "varve/logql.h"
 #include "varve/query.h"
+#include "varve/span_batch.h"
 #include "varve/status.h"
+#include "varve/traceql.h"
 
 namespace varve::cli::shell {
 
-/// Where the shell's answers come from: a directory or a server. Used by one thread.
+/// Where the shell's answers come from: a directory or a server. Used by one
+/// thread.
 class Source {
  public:
   virtual ~Source() = default;
@@ -23,9 +28,22 @@ class Source {
       const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
   /// Errors: kUnimplemented from a server.
   virtual Result<std::string> Explain(std::string_view text, const query::QueryRange& range) = 0;
+  /// Evaluate LogQL (metric queries at `range.end_ns` with `instant`) and
+  /// TraceQL (metrics queries every `step_ms`, or once). Errors: kUnimplemented
+  /// from a server.
+  virtual Result<query::LogQueryResult> LogQl(
+      std::string_view text, const query::LogQueryRange& range, bool instant,
+      const std::shared_ptr<const query::Cancellation>& cancellation);
+  using TraceAnswer = std::variant<query::SearchResult, query::QueryResult>;
+  virtual Result<TraceAnswer> TraceQl(
+      std::string_view text, NsRange range, int64_t step_ms, uint32_t limit,
+      const std::shared_ptr<const query::Cancellation>& cancellation);
+  virtual Result<SpanBatch> Trace(const TraceId& id);
   /// List what completion offers; errors give nothing.
   virtual std::vector<std::string> LabelNames() = 0;
   virtual std::vector<std::string> LabelValues(const std::string& name) = 0;
+  virtual std::vector<std::string> StreamLabelNames() { return {}; }
+  virtual std::vector<std::string> StreamLabelValues(const std::string& name) { return {}; }
   /// Prints one line about the store: what `.stats` and the greeting show.
   virtual std::string Describe() = 0;
 
@@ -36,8 +54,8 @@ class Source {
   static Result<std::unique_ptr<Source>> Connect(const std::string& url);
 };
 
-/// Reads what Prometheus's HTTP API answers. Errors: the server's own, with its place in the query;
-/// kInvalidArgument for what is no answer.
+/// Reads what Prometheus's HTTP API answers. Errors: the server's own, with its
+/// place in the query; kInvalidArgument for what is no answer.
 Result<query::QueryResult> ParseAnswer(std::string_view body);
 
 }  // namespace varve::cli::shell
