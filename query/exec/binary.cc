@@ -393,16 +393,14 @@ class VectorPairOperator final : public Operator {
                               [&](uint32_t c) { return ones_[c].has_any(s); });
       }
       if (!found && !filled) continue;
+      // Also what a comparison drops has matched.
+      if (variant.shared) VARVE_RETURN_IF_ERROR(Claim(m, variant, group, s));
       if (found && !group.matched.empty()) SetBit(group.matched.data(), s);
       const double one_value = found ? (one->values.empty() ? 0 : one->values[s]) : *fill_one_;
       const FloatHistogram* one_histogram = found ? one->histogram(s) : nullptr;
       const double many_value = many_tile_.values(many_row)[s];
       const FloatHistogram* many_histogram = many_tile_.histogram(many_row, s);
-      // What a comparison drops has not matched: it may be one of several.
-      if (Put(s, many_value, many_histogram, one_value, one_histogram, tile, row) &&
-          variant.shared) {
-        VARVE_RETURN_IF_ERROR(Claim(m, variant, group, s));
-      }
+      Put(s, many_value, many_histogram, one_value, one_histogram, tile, row);
     }
     return absl::OkStatus();
   }
@@ -411,8 +409,7 @@ class VectorPairOperator final : public Operator {
     return std::find(list.begin(), list.end(), value) != list.end();
   }
 
-  /// Computes one cell; tells whether there is a result.
-  bool Put(uint32_t s, double many_value, const FloatHistogram* many_histogram, double one_value,
+  void Put(uint32_t s, double many_value, const FloatHistogram* many_histogram, double one_value,
            const FloatHistogram* one_histogram, Tile& tile, uint32_t row) {
     double a = many_value;
     double b = one_value;
@@ -424,18 +421,16 @@ class VectorPairOperator final : public Operator {
     }
     PairResult result = Combine(function_, a, ha, b, hb);
     NotePair(context_, result, function_, ha != nullptr, hb != nullptr, place_);
-    if (result.problem != PairResult::Problem::kNone) return false;
+    if (result.problem != PairResult::Problem::kNone) return;
     if (return_bool_) {
       tile.SetFloat(row, s, result.keep ? 1 : 0);
-      return true;
+    } else if (result.keep) {
+      if (result.histogram != nullptr) {
+        tile.histograms(row)[s] = std::move(result.histogram);
+      } else {
+        tile.SetFloat(row, s, result.value);
+      }
     }
-    if (!result.keep) return false;
-    if (result.histogram != nullptr) {
-      tile.histograms(row)[s] = std::move(result.histogram);
-    } else {
-      tile.SetFloat(row, s, result.value);
-    }
-    return true;
   }
 
   /// Notes that a row has given a result at a step; the second one with the same labels is one too
