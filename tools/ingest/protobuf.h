@@ -103,6 +103,20 @@ class WireReader {
     at_ += 8;
     return true;
   }
+  bool Fixed64(uint64_t* out) {
+    if (!Expect(WireType::kFixed64)) return false;
+    if (end_ - at_ < 8) return Fail("truncated fixed64");
+    std::memcpy(out, at_, 8);
+    at_ += 8;
+    return true;
+  }
+  bool Fixed32(uint32_t* out) {
+    if (!Expect(WireType::kFixed32)) return false;
+    if (end_ - at_ < 4) return Fail("truncated fixed32");
+    std::memcpy(out, at_, 4);
+    at_ += 4;
+    return true;
+  }
   bool Bytes(std::string_view* out) { return Expect(WireType::kBytes) && ReadBytes(out); }
 
   /// Read a repeated scalar, packed or not, calling sink(value) for each; sink returns false to
@@ -122,6 +136,19 @@ class WireReader {
     at_ = after;
     end_ = end;
     return good;
+  }
+  template <typename Sink>
+  bool RepeatedFixed64(Sink sink) {
+    uint64_t value;
+    if (wire() == WireType::kFixed64) return Fixed64(&value) && sink(value);
+    std::string_view packed;
+    if (!Bytes(&packed)) return false;
+    if (packed.size() % 8 != 0) return Fail("packed values of uneven length");
+    for (size_t i = 0; i < packed.size(); i += 8) {
+      std::memcpy(&value, packed.data() + i, 8);
+      if (!sink(value)) return false;
+    }
+    return true;
   }
   template <typename Sink>
   bool RepeatedDouble(Sink sink) {
