@@ -1,5 +1,6 @@
 #include "tools/server/app.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -163,6 +164,7 @@ class AppImpl final : public App {
     api::AddRemoteReadRoute(&context_, &router_);
     loki_ =
         std::make_unique<loki::LokiServer>(options.loki, context_.clock, options.version, &router_);
+    traces_ = std::make_unique<api::TraceServer>(options.traces, &context_, &router_);
   }
   ~AppImpl() override { Stop().IgnoreError(); }
 
@@ -170,6 +172,16 @@ class AppImpl final : public App {
     VARVE_ASSIGN_OR_RETURN(http_, http::Server::Start(options_.http, &router_, &traffic_));
     context_.address = http_->address();
     VARVE_RETURN_IF_ERROR(loki_->Listen(&traffic_));
+    for (const AppOptions::Alias& alias : options_.aliases) {
+      http::ServerOptions http = options_.http;
+      http.address = alias.address;
+      http.port = alias.port;
+      http.lane_threads = {1, std::min<size_t>(8, http.lane_threads[1]),
+                           std::min<size_t>(4, http.lane_threads[2])};
+      VARVE_ASSIGN_OR_RETURN(aliases_.emplace_back(),
+                             http::Server::Start(http, &router_, &traffic_));
+    }
+    VARVE_RETURN_IF_ERROR(traces_->Listen());
     opener_ = std::thread([this] { Open(); });
     return absl::OkStatus();
   }
@@ -184,14 +196,23 @@ class AppImpl final : public App {
   }
   uint16_t port() const override { return http_->port(); }
   std::string address() const override { return http_->address(); }
+  std::vector<std::pair<std::string, std::string>> other_addresses() const override {
+    auto addresses = traces_->addresses();
+    for (size_t i = 0; i < aliases_.size(); ++i) {
+      addresses.emplace_back(options_.aliases[i].name, aliases_[i]->address());
+    }
+    return addresses;
+  }
 
   Status Stop() override {
     if (http_ == nullptr || stopped_) return absl::OkStatus();
     stopped_ = true;
     // Replay cannot be interrupted, only awaited; nothing is lost either way.
-    if (opener_.joinable()) opener_.join();
+    if (opener_.joinable()) opener_.join();  // not when a second port could not be bound
     http_->Shutdown(options_.shutdown_grace);
     loki_->Shutdown(options_.shutdown_grace);
+    for (const auto& alias : aliases_) alias->Shutdown(options_.shutdown_grace);
+    traces_->Shutdown(options_.shutdown_grace);
     {
       const std::lock_guard<std::mutex> lock(stop_mutex_);
       stop_ = true;
@@ -200,6 +221,8 @@ class AppImpl final : public App {
     if (scraper_.joinable()) scraper_.join();
     http_.reset();
     loki_->Close();
+    aliases_.clear();
+    traces_->Close();
     context_.ingest = nullptr;
     context_.database = nullptr;
     ingest_.reset();
@@ -239,6 +262,7 @@ class AppImpl final : public App {
     context_.ingest.store(ingest_.get(), std::memory_order_release);
     context_.database.store(database_.get(), std::memory_order_release);
     loki_->Open(*database_);
+    traces_->Open(*database_);
     log_(LogLevel::kInfo, "ready",
          {{"wal_records", std::to_string(report.wal_records)},
           {"wal_samples", std::to_string(report.wal_samples)},
@@ -277,6 +301,7 @@ class AppImpl final : public App {
       WriteIngestMetrics(*ingest, out);
     }
     loki_->WriteMetrics(out);
+    traces_->WriteMetrics(out);
     telemetry::WriteProcessMetrics(out);
   }
 
@@ -340,7 +365,9 @@ class AppImpl final : public App {
   api::Context context_;
   http::Router router_;
   std::unique_ptr<loki::LokiServer> loki_;
+  std::unique_ptr<api::TraceServer> traces_;
   std::unique_ptr<http::Server> http_;
+  std::vector<std::unique_ptr<http::Server>> aliases_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<ingest::IngestContext> ingest_;
   std::thread opener_;

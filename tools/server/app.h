@@ -12,6 +12,7 @@
 #include "tools/ingest/context.h"
 #include "tools/loki/loki_server.h"
 #include "tools/server/http/server.h"
+#include "tools/server/traces/trace_server.h"
 #include "varve/database.h"
 #include "varve/query.h"
 
@@ -19,7 +20,15 @@ namespace varve::server {
 
 struct AppOptions {
   http::ServerOptions http;
+  /// More addresses that answer as `http` does: the conventional ports of protocols.
+  struct Alias {
+    std::string name;
+    std::string address = "127.0.0.1";
+    uint16_t port = 0;
+  };
+  std::vector<Alias> aliases;
   Options database;
+  api::TraceOptions traces;
   ingest::IngestOptions ingest;
   loki::LokiOptions loki;
   bool enable_admin_api = false;
@@ -57,6 +66,8 @@ class App {
   virtual std::optional<Status> OpenResult() const = 0;
   virtual uint16_t port() const = 0;
   virtual std::string address() const = 0;
+  /// Names what else is listened on, as name and "host:port".
+  virtual std::vector<std::pair<std::string, std::string>> other_addresses() const = 0;
 
   /// Finishes running requests, ends the self-scrape, closes the database. Everything that was
   /// acknowledged is stored when it returns. Errors: of Database::Close.

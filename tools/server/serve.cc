@@ -51,6 +51,9 @@ int Serve(const AppOptions& options, std::unique_ptr<query::Engine> engine) {
   const std::unique_ptr<App> app = *std::move(started);
   log(LogLevel::kInfo, "listening",
       {{"address", app->address()}, {"data", options.database.dir}, {"version", options.version}});
+  for (const auto& [name, address] : app->other_addresses()) {
+    log(LogLevel::kInfo, "listening", {{"protocol", name}, {"address", address}});
+  }
 
   int exit_code = 0;
   while (true) {

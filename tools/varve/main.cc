@@ -16,6 +16,8 @@
 #include "tools/varve/commands.h"
 #include "tools/varve/log_commands.h"
 #include "tools/varve/loki_flags.h"
+#include "tools/varve/trace_command.h"
+#include "tools/varve/trace_flags.h"
 
 namespace varve::cli {
 namespace {
@@ -316,6 +318,8 @@ int Main(int argc, char** argv) {
   AddServeOptions(serve, &serve_flags);
   LokiFlags loki_flags;
   loki_flags.AddTo(serve);
+  TraceFlags trace_flags;
+  trace_flags.AddTo(serve);
 
   QueryCommand query_command;
   std::string query_language = "promql";
@@ -367,6 +371,25 @@ int Main(int argc, char** argv) {
   CLI::App* tail = app.add_subcommand("tail", "Show log entries as they come");
   tail_command.AddTo(tail);
 
+  ImportTracesCommand import_traces;
+  CLI::App* import_traces_app = import->add_subcommand(
+      "traces",
+      "OTLP (JSON, JSON lines, protobuf), Jaeger's JSON, Zipkin's JSON; plain, gzip, zstd");
+  import_traces_app->add_option("--data", import_traces.database.dir, "Directory of the store")
+      ->required();
+  import_traces_app->add_option("files", import_traces.files, "Files to import")->required();
+  import_traces_app->add_flag("--json", import_traces.json, "Print a machine-readable summary");
+
+  TraceCommand trace_command;
+  CLI::App* trace = app.add_subcommand("trace", "Draw a trace as a waterfall");
+  trace->add_option("id", trace_command.id, "Trace id, in hex")->required();
+  CLI::Option* trace_data = trace->add_option("--data", trace_command.data, "Directory of a store");
+  trace->add_option("--url", trace_command.url, "A server instead, http://HOST:PORT")
+      ->excludes(trace_data);
+  trace->add_flag("--json", trace_command.json, "Print OTLP JSON");
+  trace->add_flag("--logs", trace_command.logs, "Print the trace's log entries, too");
+  trace->add_option("--limit", trace_command.limit, "Spans drawn")->capture_default_str();
+
   StoreCommand store_command;
   std::string backup_to;
   const auto add_store = [&](const char* name, const char* help) {
@@ -417,6 +440,7 @@ int Main(int argc, char** argv) {
   if (*serve) {
     server::AppOptions options = AppOptionsOf(serve_flags, *serve);
     loki_flags.Apply(&options);
+    trace_flags.Apply(&options);
     return server::Serve(options, query::Engine::Make(EngineOptionsOf(serve_flags)));
   }
   if (*shell) return RunShell(shell_command);
@@ -442,6 +466,14 @@ int Main(int argc, char** argv) {
   }
   if (*logs) return RunImportLogs(import_logs);
   if (*tail) return RunTail(tail_command);
+  if (*import_traces_app) return RunImportTraces(import_traces);
+  if (*trace) {
+    if (trace_command.data.empty() && trace_command.url.empty()) {
+      std::cerr << "varve: trace needs --data or --url\n";
+      return kUsage;
+    }
+    return RunTrace(trace_command);
+  }
   if (*import) {
     import_command.progress = !import_command.json && isatty(STDERR_FILENO) != 0;
     return ingest::RunImportCommand(import_command, std::cout, std::cerr);

@@ -247,6 +247,7 @@ class ServerImpl final : public Server {
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
   ThreadPool& lane(Lane lane) { return *lanes_[static_cast<size_t>(lane)]; }
   bool HostAllowed(const std::string& host) const;
+  bool OriginAllowed(std::string_view origin) const;
 
   /// Counts body bytes against the budget of the whole server; false: over it, nothing counted.
   bool TakeBodyBytes(size_t bytes) {
@@ -374,7 +375,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string peer_;
   bool http11_ = true;
   bool first_ = true;
-  size_t body_bytes_ = 0;  // counted against the server's budget
+  std::string cors_origin_;  // of the request being answered, if it may read the answer
+  size_t body_bytes_ = 0;    // counted against the server's budget
   std::shared_ptr<Exchange> exchange_;
   std::shared_ptr<WebSocketQueue> websocket_;  // once the connection is one; strand only
   std::atomic<bool> idle_{false};
@@ -407,6 +409,13 @@ bool ServerImpl::HostAllowed(const std::string& host) const {
   return std::any_of(options_.allowed_hosts.begin(), options_.allowed_hosts.end(),
                      [&](const std::string& allowed) {
                        return allowed == "*" || EqualsIgnoreCase(allowed, host);
+                     });
+}
+
+bool ServerImpl::OriginAllowed(std::string_view origin) const {
+  return std::any_of(options_.allowed_origins.begin(), options_.allowed_origins.end(),
+                     [&](const std::string& allowed) {
+                       return allowed == "*" || EqualsIgnoreCase(allowed, origin);
                      });
 }
 
@@ -520,6 +529,9 @@ std::string Connection::Head(Method method, const Response& response, bool keep_
     // A header made from data must not end its line.
     if (value.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos) continue;
     head += Concat(name, ": ", value, "\r\n");
+  }
+  if (!cors_origin_.empty()) {
+    head += Concat("Access-Control-Allow-Origin: ", cors_origin_, "\r\nVary: Origin\r\n");
   }
   head += "X-Content-Type-Options: nosniff\r\n";
   const bool bodiless = response.status == 204 || response.status == 304;
@@ -682,6 +694,7 @@ asio::awaitable<bool> Connection::ServeOne() {
 
   const auto& message = parser.get();
   http11_ = message.version() >= 11;
+  cors_origin_.clear();
   auto exchange = std::make_shared<Exchange>(stream_.get_executor());
   Request& request = exchange->request;
   request.method = MethodOf(message.method());
@@ -711,6 +724,7 @@ asio::awaitable<bool> Connection::ServeOne() {
     if (!target->authority.empty()) host = target->authority;
     const Result<HostPort> parsed = ParseHost(host);
     const std::string_view origin = request.headers.Get("Origin");
+    if (!origin.empty() && server_.OriginAllowed(origin)) cors_origin_ = origin;
     const std::string_view encoding = request.headers.Get("Transfer-Encoding");
     if (many_hosts || (host.empty() && http11_)) {
       refusal = Response::Text(400, "exactly one Host header is required\n");
@@ -718,7 +732,16 @@ asio::awaitable<bool> Connection::ServeOne() {
       refusal = Response::Text(400, Concat(ToStd(parsed.status().message()), "\n"));
     } else if (!host.empty() && !server_.HostAllowed(parsed->host)) {
       refusal = Response::Text(403, "this Host is not served here; --web.allowed-host adds one\n");
-    } else if (!origin.empty() && request.method != Method::kGet &&
+    } else if (!cors_origin_.empty() && request.method == Method::kOptions &&
+               request.headers.Has("Access-Control-Request-Method")) {
+      refusal = Response();
+      refusal->status = 204;
+      refusal->headers.Set("Access-Control-Allow-Methods",
+                           request.headers.Get("Access-Control-Request-Method"));
+      const std::string wanted = request.headers.Joined("Access-Control-Request-Headers");
+      if (!wanted.empty()) refusal->headers.Set("Access-Control-Allow-Headers", wanted);
+      refusal->headers.Set("Access-Control-Max-Age", "600");
+    } else if (!origin.empty() && cors_origin_.empty() && request.method != Method::kGet &&
                request.method != Method::kHead && request.method != Method::kOptions &&
                !EqualsIgnoreCase(origin, Concat("http://", host)) &&
                !EqualsIgnoreCase(origin, Concat("https://", host))) {

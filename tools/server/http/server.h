@@ -23,6 +23,9 @@ struct ServerOptions {
   /// page on evil.example can point its own name at this machine (DNS rebinding), but cannot make
   /// a browser send another name.
   std::vector<std::string> allowed_hosts;
+  /// Origins ("https://app.example") whose pages may read answers and send requests (CORS); "*" is
+  /// any. None by default.
+  std::vector<std::string> allowed_origins;
 
   size_t connections_max = 512;
   size_t header_bytes_max = 64u << 10;  // request line and fields together
