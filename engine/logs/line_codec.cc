@@ -602,6 +602,13 @@ class TemplateDecoder {
       if (value > 0) ++out->templates[value - 1].rows;
     }
     out->column_count = static_cast<uint32_t>(columns);
+    // No variable is empty: together they are no longer than the lines. Bounds what columns take.
+    uint64_t values = 0;
+    for (uint64_t t = 0; t < templates; ++t) {
+      const Template& one = out->templates[t];
+      values += uint64_t{one.rows} * (one.pieces.size() - 1);
+      if (values > text_bytes_) return false;
+    }
     return head.ok();
   }
 
