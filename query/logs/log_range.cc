@@ -119,7 +119,9 @@ class LogRangeOperator final : public StoredOperator {
     range.min_ns = SaturatingSubtract(std::min(first, last), range_ns_);
     if (range.min_ns != std::numeric_limits<int64_t>::max()) ++range.min_ns;
     range.max_ns = std::max(first, last);
-    VARVE_ASSIGN_OR_RETURN(ScanPlan plan, PlanScan(log_, log.matchers, *pipeline_, range));
+    VARVE_ASSIGN_OR_RETURN(ScanPlan plan, PlanScan(log_, log.matchers, *pipeline_, range,
+                                                   measures_bytes_ ? LogScanSpec::Lines::kLengths
+                                                                   : LogScanSpec::Lines::kNone));
     std::vector<Worker> workers(context_.pool->threads());
     if (!plan.units.empty()) {
       context_.pool->For(static_cast<uint32_t>(plan.units.size()), Grain(plan),
@@ -197,7 +199,7 @@ class LogRangeOperator final : public StoredOperator {
       if (pipeline_->unwrap() != nullptr) {
         if (!pipeline_->Unwrap(entry, &value)) continue;
       } else if (measures_bytes_) {
-        value = static_cast<double>(entry.line.size());
+        value = static_cast<double>(with_lines ? entry.line.size() : rows.line_lengths[row]);
       }
       VARVE_RETURN_IF_ERROR(Add(entry, metadata.empty(), value, unit_index, worker));
     }

@@ -25,13 +25,13 @@ Status LogContext::AddScan(const LogScanStats& stats) {
 }
 
 Result<ScanPlan> PlanScan(LogContext& context, std::span<const Matcher> matchers,
-                          const Pipeline& pipeline, NsRange range) {
+                          const Pipeline& pipeline, NsRange range, LogScanSpec::Lines unread) {
   ScanPlan out;
   if (range.empty()) return out;
   LogScanSpec spec;
   spec.range = range;
   spec.line_filters = pipeline.line_filters();
-  spec.lines = pipeline.reads_line() ? LogScanSpec::Lines::kBytes : LogScanSpec::Lines::kNone;
+  spec.lines = pipeline.reads_line() ? LogScanSpec::Lines::kBytes : unread;
   const ParserHints& hints = pipeline.hints();
   if (!hints.required.empty()) {
     spec.metadata_names = hints.required;

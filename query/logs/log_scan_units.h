@@ -59,8 +59,10 @@ struct ScanPlan {
   /// Labels of stream i; views into the snapshot.
   std::vector<std::vector<LabelView>> streams;
 };
-/// Selects streams, lists their chunks and compiles what the store shall do.
+/// Selects streams, lists their chunks and compiles what the store shall do. `unread` says what is
+/// wanted of lines whose bytes no stage reads.
 Result<ScanPlan> PlanScan(LogContext& context, std::span<const Matcher> matchers,
-                          const Pipeline& pipeline, NsRange range);
+                          const Pipeline& pipeline, NsRange range,
+                          LogScanSpec::Lines unread = LogScanSpec::Lines::kNone);
 
 }  // namespace varve::query

@@ -945,7 +945,7 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
   auto out = std::make_shared<Pipeline>();
   out->limits_ = limits;
   out->unwrap_ = logql::FindUnwrap(log);
-  out->reads_line_ = use.bytes || !use.metric;
+  out->reads_line_ = !use.metric;
   bool line_changed = false;
   bool labels_changed = false;
   bool behind_unwrap = false;

@@ -103,7 +103,7 @@ class Pipeline {
   /// Filters on names that come before any parser: a store may apply them where no stream has such
   /// a label. They stay stages.
   const std::vector<Matcher>& early_matchers() const { return early_matchers_; }
-  /// Says whether stages look at the line's bytes, or the result does.
+  /// Says whether stages look at the line's bytes, or the result shows them.
   bool reads_line() const { return reads_line_; }
   const ParserHints& hints() const { return hints_; }
   bool empty() const { return stages_.empty(); }
