@@ -17,6 +17,7 @@
 #include "engine/db/metrics_wing.h"
 #include "engine/db/traces_wing.h"
 #include "engine/io/file_system.h"
+#include "engine/logs/seal.h"
 #include "engine/logs/snapshot.h"
 #include "engine/logs/tombstone.h"
 #include "engine/metrics/snapshot.h"
@@ -92,6 +93,7 @@ class DatabaseImpl final : public Database {
   Status Expire();
   int64_t KeepMs(block::Wing wing) const;
   Status ExpireTracesByRules();
+  Status ExpireLogsByRules();
   Status BackupLocked(const std::string& dir);
   uint64_t DiskBytes() const;
   Status NoteBackground(Status status);
@@ -107,6 +109,7 @@ class DatabaseImpl final : public Database {
   std::unique_ptr<db::LogsStore> logs_;
   std::unique_ptr<db::TracesStore> traces_;
   std::unique_ptr<traces::TraceRetention> trace_rules_;  // null without rules
+  std::unique_ptr<db::StreamRetention> log_rules_;       // likewise
   std::unique_ptr<Scheduler> scheduler_;
   std::atomic<bool> closed_{false};
   bool opened_ = false;
@@ -160,6 +163,10 @@ Status DatabaseImpl::Init() {
   metrics_ = db::MakeMetricsStore(host_);
   logs_ = db::MakeLogsStore(host_);
   traces_ = db::MakeTracesStore(host_);
+  if (!options_.log_retention_rules.empty()) {
+    VARVE_ASSIGN_OR_RETURN(log_rules_, db::StreamRetention::Make(options_.log_retention_rules,
+                                                                 KeepMs(block::Wing::kLogs)));
+  }
   if (!options_.trace_retention_rules.empty()) {
     VARVE_ASSIGN_OR_RETURN(
         trace_rules_,
@@ -312,8 +319,9 @@ Status DatabaseImpl::Expire() {
   uint64_t other = manifest_->bytes();
   VARVE_RETURN_IF_ERROR(ForEachWing([&](auto& wing) -> Status {
     int64_t keep_ms = KeepMs(wing.kWing);
-    // Rules weigh traces one by one, below.
+    // Rules weigh traces and streams one by one, below.
     if (wing.kWing == block::Wing::kTraces && trace_rules_ != nullptr) keep_ms = 0;
+    if (wing.kWing == block::Wing::kLogs && log_rules_ != nullptr) keep_ms = 0;
     const int64_t ticks = std::decay_t<decltype(wing)>::kTicksPerMs;
     int64_t oldest_ms = kMinTime;
     if (keep_ms > 0) {
@@ -346,6 +354,7 @@ Status DatabaseImpl::Expire() {
       return status;
     }));
   }
+  if (log_rules_ != nullptr) VARVE_RETURN_IF_ERROR(ExpireLogsByRules());
   return trace_rules_ == nullptr ? absl::OkStatus() : ExpireTracesByRules();
 }
 
@@ -354,6 +363,37 @@ int64_t DatabaseImpl::KeepMs(block::Wing wing) const {
                     : wing == block::Wing::kLogs ? options_.log_retention_time
                                                  : std::nullopt;
   return own.value_or(options_.retention_time).count();
+}
+
+Status DatabaseImpl::ExpireLogsByRules() {
+  int64_t now_ns = 0;
+  if (__builtin_mul_overflow(clock_->NowMs(), db::LogsStore::kTicksPerMs, &now_ns)) {
+    now_ns = kMaxTime;
+  }
+  now_ns = std::min(now_ns, logs_->newest_time());
+  const auto current = logs_->blocks();
+  for (const auto& entry : current->entries()) {
+    const uint64_t id = entry.block->meta().id;
+    switch (log_rules_->Judge(*entry.block, now_ns)) {
+      case db::StreamRetention::Verdict::kKeep:
+        break;
+      case db::StreamRetention::Verdict::kDrop: {
+        uint64_t dropped = 0;
+        VARVE_RETURN_IF_ERROR(logs_->Drop({id}, &dropped));
+        expired_ += dropped;
+        break;
+      }
+      case db::StreamRetention::Verdict::kRewrite:
+        VARVE_RETURN_IF_ERROR(
+            logs_->Rewrite(id, [&](const logs::SourcePtr& source, const block::SealMeta& meta,
+                                   const block::SealTarget& target) {
+              const logs::SourcePtr trimmed = logs::MakeTrimmedSource(
+                  source, [&](LabelsView labels) { return log_rules_->Cutoff(labels, now_ns); });
+              return logs::WriteMerged({trimmed}, NsRange{}, meta, target);
+            }));
+    }
+  }
+  return absl::OkStatus();
 }
 
 Status DatabaseImpl::ExpireTracesByRules() {

@@ -53,6 +53,68 @@ Result<std::optional<block::BlockMeta>> LogsWing::Merge(const std::vector<Source
   return logs::WriteMerged(sources, NsRange{}, meta, target);
 }
 
+Result<std::unique_ptr<StreamRetention>> StreamRetention::Make(
+    const std::vector<RetentionRule>& rules, int64_t otherwise_ms) {
+  auto out = std::make_unique<StreamRetention>();
+  out->otherwise_ms_ = otherwise_ms;
+  for (const RetentionRule& rule : rules) {
+    VARVE_ASSIGN_OR_RETURN(auto matchers, index::CompileMatchers(rule.matchers));
+    out->rules_.push_back({rule.priority, rule.keep.count(), std::move(matchers)});
+  }
+  // By priority, then the shorter time; 0 is the longest.
+  std::stable_sort(out->rules_.begin(), out->rules_.end(), [](const Rule& a, const Rule& b) {
+    const auto length = [](const Rule& rule) {
+      return rule.keep_ms == 0 ? INT64_MAX : rule.keep_ms;
+    };
+    return a.priority != b.priority ? a.priority > b.priority : length(a) < length(b);
+  });
+  return out;
+}
+
+int64_t StreamRetention::Cutoff(LabelsView labels, int64_t now_ns) const {
+  int64_t keep_ms = otherwise_ms_;
+  for (const Rule& rule : rules_) {
+    const bool matches = std::all_of(
+        rule.matchers.begin(), rule.matchers.end(),
+        [&](const auto& matcher) { return matcher.Matches(FindLabel(labels, matcher.name())); });
+    if (!matches) continue;
+    keep_ms = rule.keep_ms;
+    break;
+  }
+  int64_t keep = 0;
+  int64_t cutoff = 0;
+  if (keep_ms == 0 || __builtin_mul_overflow(keep_ms, LogsWing::kTicksPerMs, &keep) ||
+      __builtin_sub_overflow(now_ns, keep, &cutoff)) {
+    return INT64_MIN;
+  }
+  return cutoff;
+}
+
+StreamRetention::Verdict StreamRetention::Judge(const logs::LogsBlock& block,
+                                                int64_t now_ns) const {
+  constexpr uint64_t kShare = 4;
+  uint64_t all = 0;
+  uint64_t expired = 0;
+  bool alive = false;
+  std::vector<LabelView> labels;
+  for (uint32_t stream = 0; stream < block.labels().size(); ++stream) {
+    block.labels().GetLabels(stream, &labels);
+    const int64_t cutoff = Cutoff(labels, now_ns);
+    for (const logs::LogsPart& part : block.parts_of(stream)) {
+      // Empty lines count as well.
+      const uint64_t bytes = part.line_bytes + part.rows;
+      all += bytes;
+      if (part.max_time_ns < cutoff) {
+        expired += bytes;
+      } else {
+        alive = true;
+      }
+    }
+  }
+  if (!alive) return Verdict::kDrop;
+  return expired > 0 && expired >= all / kShare ? Verdict::kRewrite : Verdict::kKeep;
+}
+
 std::unique_ptr<LogsStore> MakeLogsStore(const WingHost& host) {
   const Options& options = *host.options;
   WingSettings settings;
@@ -62,6 +124,7 @@ std::unique_ptr<LogsStore> MakeLogsStore(const WingHost& host) {
   }
   settings.plan.levels = std::max<uint32_t>(1, options.block_levels);
   settings.plan.merge_bytes_max = kMergeBytesMax;
+  settings.plan.tiered_early_merges = true;
   if (__builtin_mul_overflow(options.out_of_order_window.count(), LogsWing::kTicksPerMs,
                              &settings.lateness)) {
     settings.lateness = INT64_MAX;

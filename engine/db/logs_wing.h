@@ -68,6 +68,28 @@ struct LogsWing {
 using LogsStore = WingStore<LogsWing>;
 extern template class WingStore<LogsWing>;
 
+/// Retention by selector: how long each stream lives.
+class StreamRetention {
+ public:
+  /// `otherwise_ms`: for streams that no rule matches; 0 keeps for ever. Errors: kInvalidArgument.
+  static Result<std::unique_ptr<StreamRetention>> Make(const std::vector<RetentionRule>& rules,
+                                                       int64_t otherwise_ms);
+  enum class Verdict : uint8_t { kKeep, kDrop, kRewrite };
+  /// Says what to do with a block at `now_ns`: rewriting must free a quarter of it.
+  Verdict Judge(const logs::LogsBlock& block, int64_t now_ns) const;
+  /// Returns the time before which entries of a stream have expired.
+  int64_t Cutoff(LabelsView labels, int64_t now_ns) const;
+
+ private:
+  struct Rule {
+    int32_t priority;
+    int64_t keep_ms;
+    std::vector<index::CompiledMatcher> matchers;
+  };
+  std::vector<Rule> rules_;  // the first that matches counts
+  int64_t otherwise_ms_ = 0;
+};
+
 /// Makes the store of logs. `host` and what it points to outlive it.
 std::unique_ptr<LogsStore> MakeLogsStore(const WingHost& host);
 

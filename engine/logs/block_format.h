@@ -12,6 +12,7 @@ inline constexpr block::SectionType kLabelsSection = 1;
 inline constexpr block::SectionType kDirectorySection = 2;
 inline constexpr block::SectionType kGroupsSection = 3;
 inline constexpr block::SectionType kFiltersSection = 4;
+inline constexpr block::SectionType kVocabularySection = 5;  // skippable; may be missing
 
 /// A row group is closed when its lines reach this, or its rows the other; a single longer line
 /// makes a group of its own.
@@ -21,5 +22,7 @@ inline constexpr uint32_t kGroupRows = 64 * 1024;
 /// Bounds that readers check before they allocate.
 inline constexpr uint64_t kGroupRawBytesMax = uint64_t{1} << 30;
 inline constexpr uint32_t kGroupRowsMax = 1u << 20;
+/// A block with more bytes of words has no vocabulary.
+inline constexpr uint64_t kVocabularyBytesMax = 8u << 20;
 
 }  // namespace varve::logs

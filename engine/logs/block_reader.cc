@@ -9,17 +9,19 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/block/container.h"
+#include "engine/index/value_scan.h"
 #include "engine/logs/block_format.h"
 #include "engine/logs/columns.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
 #include "engine/logs/rows.h"
+#include "engine/logs/zstd_page.h"
 
 namespace varve::logs {
 namespace {
 
-constexpr std::array<block::SectionType, 4> kKnownSections = {kLabelsSection, kDirectorySection,
-                                                              kGroupsSection, kFiltersSection};
+constexpr std::array<block::SectionType, 5> kKnownSections = {
+    kVocabularySection, kLabelsSection, kDirectorySection, kGroupsSection, kFiltersSection};
 
 class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_this<LogsBlockImpl> {
  public:
@@ -131,7 +133,12 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     return absl::OkStatus();
   }
 
-  bool MayContain(const LogScan& scan) const override { return true; }
+  bool MayContain(const LogScan& scan) const override {
+    if (scan.needed().empty()) return true;
+    const std::shared_ptr<const NeededKeys> needed = Needed(scan);
+    return std::none_of(needed->begin(), needed->end(),
+                        [](const auto& alternatives) { return alternatives.empty(); });
+  }
 
   void MetadataNames(const std::vector<uint32_t>& streams, NsRange range,
                      std::vector<std::string>* out) const override {
@@ -182,6 +189,9 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
         case kFiltersSection:
           stats.name = "filters";
           break;
+        case kVocabularySection:
+          stats.name = "vocabulary";
+          break;
         default:
           stats.name = "meta";
           break;
@@ -202,6 +212,15 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     for (uint32_t g = 0; g < directory_.groups.size(); ++g) {
       const Status status = Load(g, true, true, &storage, &stats);
       if (!status.ok()) damage.push_back(status);
+    }
+    std::string words;
+    const auto packed = file_->Section(kVocabularySection);
+    if (packed.ok()) {
+      const Status status = GetZstdPage(*packed, kVocabularyBytesMax, &words);
+      if (!status.ok()) {
+        damage.push_back(DataLossError(file_->path(), file_->Find(kVocabularySection)->offset,
+                                       ToStd(status.message())));
+      }
     }
     return damage;
   }
@@ -227,7 +246,31 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
       }
       filter = kept.get();
     }
-    return FilterMayMatch(*filter, scan);
+    return FilterMayMatch(*filter, *Needed(scan));
+  }
+
+  /// Returns the keys that a scan needs here; those of the last few scans are kept.
+  std::shared_ptr<const NeededKeys> Needed(const LogScan& scan) const {
+    absl::MutexLock lock(&filters_mutex_);
+    for (const auto& [id, needed] : resolved_) {
+      if (id == scan.id()) return needed;
+    }
+    if (!vocabulary_read_) {
+      vocabulary_read_ = true;
+      const auto packed = file_->Section(kVocabularySection);
+      std::string words;
+      // Without it, or if it is damaged, queries are slower; Verify tells.
+      if (packed.ok() && GetZstdPage(*packed, kVocabularyBytesMax, &words).ok() &&
+          (words.empty() || words.back() == '\n')) {
+        words.append(index::kScanPadding, '\0');
+        vocabulary_ = std::make_unique<const std::string>(std::move(words));
+      }
+    }
+    auto needed = std::make_shared<const NeededKeys>(ResolveNeeded(scan, vocabulary_.get()));
+    constexpr size_t kResolvedMax = 8;
+    if (resolved_.size() == kResolvedMax) resolved_.erase(resolved_.begin());
+    resolved_.emplace_back(scan.id(), needed);
+    return needed;
   }
 
   /// Tells whether templates and texts of a group let a scan pass. What is decoded already needs
@@ -328,6 +371,10 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
   mutable absl::Mutex filters_mutex_;
   mutable std::vector<std::unique_ptr<const index::BinaryFuse>> parsed_filters_
       ABSL_GUARDED_BY(filters_mutex_);  // by group; null: not yet
+  mutable bool vocabulary_read_ ABSL_GUARDED_BY(filters_mutex_) = false;
+  mutable std::unique_ptr<const std::string> vocabulary_ ABSL_GUARDED_BY(filters_mutex_);
+  mutable std::vector<std::pair<uint64_t, std::shared_ptr<const NeededKeys>>> resolved_
+      ABSL_GUARDED_BY(filters_mutex_);  // by LogScan::id()
 };
 
 }  // namespace

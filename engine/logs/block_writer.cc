@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/base/macros.h"
+#include "engine/base/strings.h"
 #include "engine/block/container.h"
 #include "engine/index/label_index.h"
 #include "engine/logs/block_directory.h"
@@ -13,6 +14,7 @@
 #include "engine/logs/columns.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/zstd_page.h"
 
 namespace varve::logs {
 namespace {
@@ -88,10 +90,27 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     const std::string directory = EncodeDirectory(directory_);
     VARVE_RETURN_IF_ERROR(out_->AddSection(kDirectorySection, 0, 0, directory, directory.size(),
                                            directory_.parts.size()));
+    VARVE_RETURN_IF_ERROR(AddVocabulary());
     return out_->Finish(std::move(meta));
   }
 
  private:
+  Status AddVocabulary() {
+    if (vocabulary_full_) return absl::OkStatus();
+    std::vector<std::string_view> words(vocabulary_.begin(), vocabulary_.end());
+    std::sort(words.begin(), words.end());
+    std::string raw;
+    for (const std::string_view word : words) {
+      raw.append(word);
+      raw.push_back('\n');
+    }
+    if (raw.size() > kVocabularyBytesMax) return absl::OkStatus();
+    std::string packed;
+    PutZstdPage(raw, 3, &packed);
+    return out_->AddSection(kVocabularySection, block::kSkippable, 0, packed, raw.size(),
+                            words.size());
+  }
+
   Status CloseGroup() {
     if (times_.empty()) return absl::OkStatus();
     LogsGroup group;
@@ -107,7 +126,8 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     EncodeTimes(times_, &bytes_);
     group.time_bytes = bytes_.size();
     keys_.clear();
-    EncodeLines(lines, &bytes_, &keys_);
+    EncodeLines(lines, &bytes_, &keys_, vocabulary_full_ ? nullptr : &vocabulary_);
+    vocabulary_full_ = vocabulary_full_ || vocabulary_.size() > kVocabularyBytesMax / 8;
     group.text_bytes = bytes_.size() - group.time_bytes;
     if (!metadata_.empty()) {
       for (const std::string_view name : metadata_.names()) {
@@ -146,6 +166,8 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
   BlockDirectory directory_;
   std::map<std::string, size_t> names_;  // of metadata, to their order of first use
   std::string filters_;
+  StringSet vocabulary_;
+  bool vocabulary_full_ = false;
   uint64_t entries_ = 0;
   uint64_t line_bytes_ = 0;
 

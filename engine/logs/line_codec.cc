@@ -95,8 +95,9 @@ constexpr std::array<bool, 256> kFieldEnds = MakeFieldEnds();
 /// Collects the keys of words and ids; each word about once.
 class KeyCollector {
  public:
-  void Start(std::vector<uint64_t>* keys) {
+  void Start(std::vector<uint64_t>* keys, StringSet* vocabulary) {
     keys_ = keys;
+    vocabulary_ = vocabulary;
     recent_.fill(0);
   }
   void Add(std::string_view text) {
@@ -122,12 +123,16 @@ class KeyCollector {
       const std::string_view word(reinterpret_cast<const char*>(begin),
                                   static_cast<size_t>(at - begin));
       keys_->push_back(WordKey(word));
+      if (vocabulary_ != nullptr && InVocabulary(word) && !vocabulary_->contains(word)) {
+        vocabulary_->emplace(word);
+      }
       if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
     }
   }
 
  private:
   std::vector<uint64_t>* keys_ = nullptr;
+  StringSet* vocabulary_ = nullptr;
   std::array<uint64_t, 4096> recent_;
 };
 
@@ -485,8 +490,7 @@ class TemplateDecoder {
     text_bytes_ = text_bytes;
     // Templates, rows and values all come from lines; a row takes a few bytes more.
     limit_ = 8 * text_bytes + 64ull * count + 4096;
-    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[0], limit_, &head_));
-    head_in_ = ByteReader(head_);
+    VARVE_RETURN_IF_ERROR(GetPadded(pages_[0], &head_, &head_in_));
     tables_used_ = 0;
     return OpenTable(count, &lines_) ? absl::OkStatus() : Malformed("bad templates");
   }
@@ -510,18 +514,21 @@ class TemplateDecoder {
       const std::string_view one = needle.substr(begin, i - begin);
       if ((classes & kDigit) == 0 && !IsHex(one) && one.size() > word.size()) word = one;
     }
-    if (word.empty() || head_.find(word) != std::string::npos) return true;
-    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[3], limit_, &text_));
-    return text_.find(word) != std::string::npos;
+    const auto has = [word](const std::string& padded) {
+      const size_t end = padded.size() - index::kScanPadding;
+      return index::FindBytes(padded.data(), 0, end, word) < end;
+    };
+    if (word.empty() || has(head_)) return true;
+    VARVE_RETURN_IF_ERROR(GetPadded(pages_[3], &text_, &text_in_));
+    return has(text_);
   }
 
   Status Render(Rows* rows) {
     VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[1], limit_, &numbers_));
     VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[2], limit_, &hex_));
-    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[3], limit_, &text_));
+    VARVE_RETURN_IF_ERROR(GetPadded(pages_[3], &text_, &text_in_));
     numbers_in_ = ByteReader(numbers_);
     hex_in_ = ByteReader(hex_);
-    text_in_ = ByteReader(text_);
     if (!ReadTable(&lines_, true)) return Malformed("bad column");
     if (head_in_.left() != 0 || numbers_in_.left() != 0 || hex_in_.left() != 0 ||
         text_in_.left() != 0 || !head_in_.ok() || !numbers_in_.ok() || !hex_in_.ok() ||
@@ -570,6 +577,15 @@ class TemplateDecoder {
     std::vector<std::string_view> whole;
     size_t whole_at = 0;
   };
+
+  /// Inflates a page, with bytes behind it that may be read.
+  Status GetPadded(std::string_view page, std::string* out, ByteReader* in) const {
+    VARVE_RETURN_IF_ERROR(GetZstdPage(page, limit_, out));
+    const size_t bytes = out->size();
+    out->append(index::kScanPadding, '\0');
+    *in = ByteReader(std::string_view(*out).substr(0, bytes));
+    return absl::OkStatus();
+  }
 
   /// Reads templates and rows.
   bool OpenTable(uint32_t rows, Table* out) {
@@ -756,9 +772,14 @@ class TemplateDecoder {
     }
     return nullptr;
   }
+  /// `text` is in a padded page, and there is padding behind `end`: most pieces are short, and one
+  /// copy of fixed size is cheaper than one of just the bytes.
   static char* PutText(std::string_view text, char* to, char* end) {
     if (text.size() > static_cast<size_t>(end - to)) return nullptr;
-    std::memcpy(to, text.data(), text.size());
+    constexpr size_t kStep = 16;
+    static_assert(kStep <= index::kScanPadding);
+    std::memcpy(to, text.data(), kStep);
+    if (text.size() > kStep) std::memcpy(to + kStep, text.data() + kStep, text.size() - kStep);
     return to + text.size();
   }
 
@@ -814,6 +835,13 @@ Status DecodePlain(std::string_view bytes, uint32_t count, uint64_t text_bytes, 
 
 const uint8_t* const kCharClass = kClasses.data();
 
+bool InVocabulary(std::string_view word) {
+  return std::any_of(word.begin(), word.end(), [](char c) {
+    const char low = static_cast<char>(c | 0x20);
+    return kClasses[static_cast<uint8_t>(c)] == kLetter && !(low >= 'a' && low <= 'f');
+  });
+}
+
 uint64_t WordKey(std::string_view word) {
   char folded[64];
   std::string longer;
@@ -857,10 +885,10 @@ void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
 }
 
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
-                 std::vector<uint64_t>* keys) {
+                 std::vector<uint64_t>* keys, StringSet* vocabulary) {
   static thread_local TemplateEncoder encoder;
   static thread_local KeyCollector collector;
-  collector.Start(keys);
+  collector.Start(keys, vocabulary);
   if (encoder.Encode(lines, out, &collector)) return;
   for (const std::string_view line : lines) collector.Add(line);
   EncodePlain(lines, out);

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/base/strings.h"
 #include "engine/logs/rows.h"
 #include "varve/status.h"
 
@@ -21,9 +22,10 @@ namespace varve::logs {
 /// Efficient and Scalable Search on Compressed Text Logs", OSDI 2021.)
 
 /// Appends the smallest encoding of `lines`, and to `keys` the hashes of what a filter should know:
-/// WordKey of every word with a letter, IdKeys of long ones with a digit. Keys may repeat.
+/// WordKey of every word with a letter, AddIdKeys of long ones with a digit. Keys may repeat.
+/// `vocabulary`, if not null, gets every word for which InVocabulary holds.
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
-                 std::vector<uint64_t>* keys);
+                 std::vector<uint64_t>* keys, StringSet* vocabulary = nullptr);
 
 /// Fills text and line_begin of `rows` with `count` lines of `text_bytes` bytes together. Safe on
 /// any bytes. Errors: kDataLoss.
@@ -41,6 +43,8 @@ enum CharClass : uint8_t { kDelimiter = 0, kLetter = 1, kDigit = 2 };
 /// The class of each byte: 256 of them.
 extern const uint8_t* const kCharClass;
 
+/// Tells that a word has a letter that hexadecimal has not: such words are few enough to be listed.
+bool InVocabulary(std::string_view word);
 /// Hashes a word, whatever the case of its ASCII letters.
 uint64_t WordKey(std::string_view word);
 /// Words of at least this many bytes with letters and digits are ids: every piece of an id that is

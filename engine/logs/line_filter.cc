@@ -5,6 +5,8 @@
 #include "engine/base/hash.h"
 #include "engine/base/macros.h"
 #include "engine/index/filters.h"
+#include "engine/index/value_scan.h"
+#include "engine/logs/line_codec.h"
 
 namespace varve::logs {
 namespace {
@@ -28,8 +30,45 @@ Status EncodeGroupFilter(std::vector<uint64_t> keys, const MetadataColumns& meta
   return absl::OkStatus();
 }
 
-bool FilterMayMatch(const index::BinaryFuse& filter, const LogScan& scan) {
-  return std::all_of(scan.needed().begin(), scan.needed().end(), [&](const auto& alternatives) {
+NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary) {
+  // A piece that is in many words rules out little.
+  constexpr size_t kWordsMax = 64;
+  NeededKeys out;
+  for (const std::vector<LogScan::Alternative>& element : scan.needed()) {
+    std::vector<std::vector<uint64_t>> alternatives;
+    bool known = true;
+    for (const LogScan::Alternative& one : element) {
+      if (!one.keys.empty()) {
+        alternatives.push_back(one.keys);
+        continue;
+      }
+      if (vocabulary == nullptr) {
+        known = false;
+        break;
+      }
+      const std::string_view words(vocabulary->data(), vocabulary->size() - index::kScanPadding);
+      size_t at = 0;
+      size_t found = 0;
+      while ((at = index::FindBytes(words.data(), at, words.size(), one.piece)) < words.size()) {
+        const size_t before = words.rfind('\n', at);
+        const size_t begin = before == std::string_view::npos ? 0 : before + 1;
+        const size_t end = words.find('\n', at);
+        alternatives.push_back({WordKey(words.substr(begin, end - begin))});
+        if (++found > kWordsMax) break;
+        at = end;
+      }
+      if (found > kWordsMax) {
+        known = false;
+        break;
+      }
+    }
+    if (known) out.push_back(std::move(alternatives));
+  }
+  return out;
+}
+
+bool FilterMayMatch(const index::BinaryFuse& filter, const NeededKeys& needed) {
+  return std::all_of(needed.begin(), needed.end(), [&](const auto& alternatives) {
     return std::any_of(alternatives.begin(), alternatives.end(), [&](const auto& keys) {
       return std::all_of(keys.begin(), keys.end(),
                          [&](uint64_t key) { return filter.MayContain(key); });

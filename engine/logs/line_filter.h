@@ -20,7 +20,15 @@ namespace varve::logs {
 Status EncodeGroupFilter(std::vector<uint64_t> keys, const MetadataColumns& metadata,
                          std::string* out);
 
+/// LogScan::needed() of one block: of each element one alternative, of that all keys.
+using NeededKeys = std::vector<std::vector<std::vector<uint64_t>>>;
+
+/// Turns what a scan needs into keys; pieces of words are looked up in `vocabulary`: words with a
+/// line feed behind each and index::kScanPadding bytes behind the last, or null if there is none.
+/// An element without alternatives means that nothing can match.
+NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary);
+
 /// Tells that some row may match.
-bool FilterMayMatch(const index::BinaryFuse& filter, const LogScan& scan);
+bool FilterMayMatch(const index::BinaryFuse& filter, const NeededKeys& needed);
 
 }  // namespace varve::logs

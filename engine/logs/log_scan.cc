@@ -3,6 +3,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "engine/base/macros.h"
@@ -14,9 +15,11 @@
 namespace varve {
 namespace {
 
-/// Appends the keys that every line with `needle` has: of words that stand whole in it, and of
-/// pieces of ids.
-void AddNeedleKeys(std::string_view needle, std::vector<uint64_t>* keys) {
+/// Finds the keys that every line with `needle` has: of words that stand whole in it, and of pieces
+/// of ids. Without any, the longest piece of a word.
+LogScan::Alternative AlternativeOf(std::string_view needle) {
+  LogScan::Alternative out;
+  std::string_view longest;
   for (size_t i = 0; i < needle.size();) {
     const auto at = [&](size_t k) { return logs::kCharClass[static_cast<uint8_t>(needle[k])]; };
     if (at(i) == logs::kDelimiter) {
@@ -28,12 +31,100 @@ void AddNeedleKeys(std::string_view needle, std::vector<uint64_t>* keys) {
     while (i < needle.size() && at(i) != logs::kDelimiter) classes |= at(i++);
     const std::string_view word = needle.substr(begin, i - begin);
     const bool whole = begin > 0 && i < needle.size();
-    if (whole && (classes & logs::kLetter) != 0) keys->push_back(logs::WordKey(word));
-    // Any piece of an id has its minimizers, if the word around it surely has letter and digit.
+    if (whole && (classes & logs::kLetter) != 0) out.keys.push_back(logs::WordKey(word));
+    // The word around a piece with letter and digit is an id, and has the piece's minimizers.
     if (classes == (logs::kLetter | logs::kDigit) && word.size() >= logs::kIdBytesMin) {
-      logs::AddIdKeys(word, keys);
+      logs::AddIdKeys(word, &out.keys);
+    }
+    if (word.size() > longest.size() && logs::InVocabulary(word)) longest = word;
+  }
+  constexpr size_t kPieceBytesMin = 3;
+  if (out.keys.empty() && longest.size() >= kPieceBytesMin) out.piece = std::string(longest);
+  return out;
+}
+
+/// Returns the longest text that every match of `pattern` holds, as far as a glance tells: what
+/// stands outside of groups, classes and repetitions. Empty where nothing is sure.
+std::string SureText(std::string_view pattern) {
+  std::string best;
+  std::string run;
+  int depth = 0;
+  const auto end_run = [&] {
+    if (run.size() > best.size()) best = run;
+    run.clear();
+  };
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    const char c = pattern[i];
+    switch (c) {
+      case '|':
+        if (depth == 0) return "";
+        break;
+      case '(':
+        // Flags may change what letters mean.
+        if (i + 1 < pattern.size() && pattern[i + 1] == '?' &&
+            !(i + 2 < pattern.size() && pattern[i + 2] == ':')) {
+          return "";
+        }
+        end_run();
+        ++depth;
+        break;
+      case ')':
+        --depth;
+        end_run();
+        break;
+      case '[': {
+        end_run();
+        // A bracket first in a class belongs to it.
+        size_t k = i + 1;
+        if (k < pattern.size() && pattern[k] == '^') ++k;
+        if (k < pattern.size() && pattern[k] == ']') ++k;
+        for (; k < pattern.size() && pattern[k] != ']'; ++k) {
+          if (pattern[k] == '\\') ++k;
+          // Names of classes hold brackets of their own.
+          if (k + 1 < pattern.size() && pattern[k] == '[' && pattern[k + 1] == ':') return "";
+        }
+        i = k;
+        break;
+      }
+      case '*':
+      case '?':
+      case '{':
+        // What stands before may be missing.
+        if (!run.empty()) {
+          do {
+            const auto last = static_cast<uint8_t>(run.back());
+            run.pop_back();
+            if ((last & 0xc0) != 0x80) break;  // the last byte of a character goes with its others
+          } while (!run.empty());
+        }
+        end_run();
+        if (c == '{') {
+          while (i < pattern.size() && pattern[i] != '}') ++i;
+        }
+        break;
+      case '+':
+      case '.':
+      case '^':
+      case '$':
+        end_run();
+        break;
+      case '\\':
+        ++i;
+        if (i >= pattern.size()) return "";
+        // Letters and digits after a backslash have meanings of many kinds.
+        if (logs::kCharClass[static_cast<uint8_t>(pattern[i])] != logs::kDelimiter) {
+          if (std::string_view("dDwWsSbB").find(pattern[i]) == std::string_view::npos) return "";
+          end_run();
+        } else if (depth == 0) {
+          run.push_back(pattern[i]);
+        }
+        break;
+      default:
+        if (depth == 0) run.push_back(c);
     }
   }
+  end_run();
+  return best;
 }
 
 }  // namespace
@@ -43,11 +134,23 @@ struct LogScan::Filter {
   std::vector<std::string> needles;
   std::vector<std::unique_ptr<re2::RE2>> patterns;
 
+  /// If not empty: one of these is in every line for which Any holds.
+  std::vector<std::string> literals;
+
+  const std::vector<std::string>& sure_texts() const {
+    return patterns.empty() ? needles : literals;
+  }
   bool wanted() const { return op == LineFilter::Op::kContains || op == LineFilter::Op::kMatches; }
 
   bool Any(std::string_view line) const {
     for (const std::string& needle : needles) {
       if (line.find(needle) != std::string_view::npos) return true;
+    }
+    if (!literals.empty() &&
+        std::none_of(literals.begin(), literals.end(), [line](const std::string& literal) {
+          return line.find(literal) != std::string_view::npos;
+        })) {
+      return false;
     }
     for (const auto& pattern : patterns) {
       if (re2::RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), *pattern)) return true;
@@ -78,10 +181,16 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
           std::make_unique<re2::RE2>(re2::StringPiece(text.data(), text.size()), options);
       if (pattern->ok()) {
         filter.patterns.push_back(std::move(pattern));
+        filter.literals.push_back(SureText(text));
         continue;
       }
       return MakeStatus(StatusCode::kInvalidArgument,
                         Concat("line filter \"", text, "\": ", pattern->error()));
+    }
+    // One expression without a sure text leaves nothing sure of all.
+    if (std::any_of(filter.literals.begin(), filter.literals.end(),
+                    [](const std::string& literal) { return literal.empty(); })) {
+      filter.literals.clear();
     }
     scan->filters_.push_back(std::move(filter));
   }
@@ -99,24 +208,26 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
 }
 
 void LogScan::FindKeys() {
+  static std::atomic<uint64_t> next{1};
+  id_ = next++;
   for (const Filter& filter : filters_) {
-    if (!filter.wanted() || filter.needles.empty()) continue;
-    std::vector<std::vector<uint64_t>> alternatives;
-    for (const std::string& needle : filter.needles) {
-      alternatives.emplace_back();
-      AddNeedleKeys(needle, &alternatives.back());
-    }
-    // An alternative without keys may be anywhere.
-    const bool useless = std::any_of(alternatives.begin(), alternatives.end(),
-                                     [](const auto& keys) { return keys.empty(); });
+    if (!filter.wanted()) continue;
+    // Of an expression, the text that surely is in what it matches.
+    const std::vector<std::string>& texts = filter.sure_texts();
+    if (texts.empty()) continue;
+    std::vector<Alternative> alternatives;
+    for (const std::string& text : texts) alternatives.push_back(AlternativeOf(text));
+    const bool useless =
+        std::any_of(alternatives.begin(), alternatives.end(),
+                    [](const Alternative& one) { return one.keys.empty() && one.piece.empty(); });
     if (!useless) needed_.push_back(std::move(alternatives));
-    required_.push_back(filter.needles);
+    required_.push_back(texts);
   }
   for (const index::CompiledMatcher& matcher : metadata_) {
     if (matcher.MatchesEmpty() || matcher.negative() || matcher.literals() == nullptr) continue;
-    std::vector<std::vector<uint64_t>> alternatives;
+    std::vector<Alternative> alternatives;
     for (const std::string& value : *matcher.literals()) {
-      alternatives.push_back({logs::MetadataKey(matcher.name(), value)});
+      alternatives.push_back({{logs::MetadataKey(matcher.name(), value)}, {}});
     }
     needed_.push_back(std::move(alternatives));
   }
@@ -135,12 +246,18 @@ void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t>
     const uint32_t first = selected->front();
     const uint32_t last = selected->back();
     const bool dense = last - first + 1 == selected->size();
-    if (dense && filter.patterns.empty() && filter.needles.size() == 1 &&
-        !filter.needles[0].empty()) {
+    const std::vector<std::string>& texts = filter.sure_texts();
+    if (dense && texts.size() == 1 && !texts[0].empty()) {
       // One search over all lines at once.
       hits.clear();
-      index::FindStringsWith(text.data(), line_begin.subspan(first, last - first + 2),
-                             filter.needles[0], [&](uint32_t i) { hits.push_back(first + i); });
+      index::FindStringsWith(text.data(), line_begin.subspan(first, last - first + 2), texts[0],
+                             [&](uint32_t i) { hits.push_back(first + i); });
+      // Of an expression, these are those worth running it on.
+      std::erase_if(hits, [&](uint32_t row) {
+        const std::string_view line =
+            text.substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
+        return !filter.patterns.empty() && !filter.Any(line);
+      });
       if (filter.wanted()) {
         selected->swap(hits);
       } else {

@@ -28,9 +28,16 @@ class LogScan {
   bool tests_metadata() const { return !metadata_.empty(); }
   const std::vector<index::CompiledMatcher>& metadata() const { return metadata_; }
 
-  /// What filters must hold for any row to match: for each element, all keys of one of the
-  /// alternatives. See line_codec.h and columns.h for the keys.
-  const std::vector<std::vector<std::vector<uint64_t>>>& needed() const { return needed_; }
+  /// One way in which a filter can hold for a line.
+  struct Alternative {
+    std::vector<uint64_t> keys;  // all of them in a group's filter; see line_codec.h, columns.h
+    /// Where there are no keys: a piece of some word, which a vocabulary may list. Empty: unknown.
+    std::string piece;
+  };
+  /// What must be found for any row to match: of each element, one alternative.
+  const std::vector<std::vector<Alternative>>& needed() const { return needed_; }
+  /// Differs between scans of a process.
+  uint64_t id() const { return id_; }
   /// Texts of which every matching line has one, for each filter that has such texts: what
   /// LinesMayContain can test.
   const std::vector<std::vector<std::string>>& required() const { return required_; }
@@ -54,7 +61,8 @@ class LogScan {
   std::shared_ptr<const LogScan> whole_;
   std::vector<Filter> filters_;
   std::vector<index::CompiledMatcher> metadata_;
-  std::vector<std::vector<std::vector<uint64_t>>> needed_;
+  std::vector<std::vector<Alternative>> needed_;
+  uint64_t id_ = 0;
   std::vector<std::vector<std::string>> required_;
 };
 

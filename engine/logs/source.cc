@@ -180,7 +180,63 @@ class BlockSource final : public Source {
   std::shared_ptr<const LogChunk::Impl> plain_;
 };
 
+class TrimmedSource final : public Source {
+ public:
+  TrimmedSource(SourcePtr source, CutoffFn cutoff)
+      : source_(std::move(source)), cutoff_(std::move(cutoff)) {}
+
+  std::vector<uint32_t> Select(std::span<const index::CompiledMatcher> matchers, NsRange range,
+                               const LogScan* scan) const override {
+    std::vector<uint32_t> out = source_->Select(matchers, range, scan);
+    std::vector<LogChunk> chunks;
+    std::erase_if(out, [&](uint32_t stream) {
+      chunks.clear();
+      GetChunks(stream, range, &chunks);
+      return chunks.empty();
+    });
+    return out;
+  }
+  void GetLabels(uint32_t stream, std::vector<LabelView>* out) const override {
+    source_->GetLabels(stream, out);
+  }
+  std::string_view GetLabel(uint32_t stream, std::string_view name) const override {
+    return source_->GetLabel(stream, name);
+  }
+  void GetChunks(uint32_t stream, NsRange range, std::vector<LogChunk>* out) const override {
+    std::vector<LabelView> labels;
+    source_->GetLabels(stream, &labels);
+    range.min_ns = std::max(range.min_ns, cutoff_(labels));
+    if (!range.empty()) source_->GetChunks(stream, range, out);
+  }
+  bool ordered() const override { return source_->ordered(); }
+  NsRange range() const override { return source_->range(); }
+  void LabelNames(const std::vector<uint32_t>* within, size_t limit,
+                  std::vector<std::string>* out) const override {
+    source_->LabelNames(within, limit, out);
+  }
+  void LabelValues(std::string_view name, const std::vector<uint32_t>* within, size_t limit,
+                   std::vector<std::string>* out) const override {
+    source_->LabelValues(name, within, limit, out);
+  }
+  bool has_hidden_streams() const override { return true; }
+  void MetadataNames(const std::vector<uint32_t>& streams, NsRange range,
+                     std::vector<std::string>* out) const override {
+    source_->MetadataNames(streams, range, out);
+  }
+  void AddVolume(uint32_t stream, NsRange range, LogVolume* out) const override {
+    source_->AddVolume(stream, range, out);
+  }
+
+ private:
+  SourcePtr source_;
+  CutoffFn cutoff_;
+};
+
 }  // namespace
+
+SourcePtr MakeTrimmedSource(SourcePtr source, CutoffFn cutoff) {
+  return std::make_shared<const TrimmedSource>(std::move(source), std::move(cutoff));
+}
 
 SourcePtr MakeHeadSource(std::shared_ptr<const Head> head) {
   return std::make_shared<const HeadSource>(std::move(head));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
 #include <span>
@@ -57,6 +58,11 @@ struct HiddenRows {
   std::shared_ptr<const LogScan> scan;  // what of them
 };
 SourcePtr MakeBlockSource(std::shared_ptr<const LogsBlock> block, std::vector<HiddenRows> hidden);
+
+/// Leaves out the entries of `source` that are older than `cutoff` says for their stream, chunk by
+/// chunk: what shares a chunk with newer ones stays.
+using CutoffFn = std::function<int64_t(LabelsView labels)>;
+SourcePtr MakeTrimmedSource(SourcePtr source, CutoffFn cutoff);
 
 /// The streams of several sources seen as one.
 class MergedStreams : public index::MergedSelection<SourcePtr> {

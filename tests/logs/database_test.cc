@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <random>
 
+#include "engine/base/clock.h"
 #include "engine/base/strings.h"
 #include "tests/logs/logs_testing.h"
 
@@ -214,6 +215,75 @@ TEST(Blocks, ManyStreamsShareRowGroups) {
   const Contents found = MustReadAll(*db, spec, {}, &stats);
   EXPECT_EQ(found.size(), 11u);
   EXPECT_EQ(stats.groups_read, 1u);  // decoded once for all streams
+}
+
+TEST(Retention, BySelectorAndPriority) {
+  Options options = TestOptions(std::make_shared<io::MemoryFileSystem>());
+  auto clock = std::make_shared<ManualClock>(1'000'000'000);
+  options.clock = clock;
+  options.block_range = std::chrono::hours(1000);
+  options.log_retention_time = std::chrono::hours(10);
+  options.log_retention_rules = {
+      {{{MatchType::kEqual, "i", "1"}}, std::chrono::hours(1), 1},
+      {{{MatchType::kRegex, "i", "[12]"}}, std::chrono::hours(100), 0},
+  };
+  auto db = MustOpen(options);
+  const int64_t now = 1'000'000'000 * int64_t{1'000'000};
+  constexpr int64_t kHour = 3600 * kSecond;
+  for (int i = 1; i <= 3; ++i) {
+    for (int h = 50; h >= 0; --h) AppendOne(*db, Stream(i), {now - h * kHour, "line", {}});
+    ASSERT_TRUE(db->Flush().ok());
+  }
+  // One block for all: rows go by rewriting, row group by row group.
+  ASSERT_TRUE(db->Compact().ok());
+  EXPECT_EQ(MustReadAll(*db).size(), 3u);
+  clock->Advance(std::chrono::hours(20));
+  AppendOne(*db, Stream(9), {now + 20 * kHour, "newest", {}});
+  ASSERT_TRUE(db->Maintain().ok());
+  const Contents left = MustReadAll(*db);
+  EXPECT_EQ(left.count(ToString(LabelsView(Stream(1)))), 0u);  // after 1 h, by priority
+  EXPECT_EQ(left.count(ToString(LabelsView(Stream(2)))), 1u);  // after 100 h
+  EXPECT_EQ(left.count(ToString(LabelsView(Stream(3)))), 0u);  // after 10 h
+  EXPECT_EQ(left.count(ToString(LabelsView(Stream(9)))), 1u);
+  EXPECT_TRUE(db->Verify()->empty());
+  clock->Advance(std::chrono::hours(200));
+  AppendOne(*db, Stream(9), {now + 220 * kHour, "newer", {}});
+  ASSERT_TRUE(db->Maintain().ok());
+  EXPECT_EQ(MustReadAll(*db).size(), 1u);
+  options.dir = "other";
+  options.log_retention_rules[0].matchers[0] = {MatchType::kRegex, "i", "("};
+  EXPECT_EQ(Database::Open(options).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(Blocks, FiltersSkipWithoutReading) {
+  auto db = MustOpen(TestOptions(std::make_shared<io::MemoryFileSystem>()));
+  LogBatch batch;
+  const uint32_t stream = batch.AddStream(Stream(1));
+  for (int i = 0; i < 20000; ++i) {
+    batch.AddEntry(stream, i,
+                   batch.Copy(Concat("GET /item/", i, " trace=", 1000000 + i, "abcdef012345",
+                                     i == 15000 ? " needle" : "", " done in ", i % 77, " ms, ",
+                                     std::string(100, 'x'))));
+  }
+  ASSERT_TRUE(db->AppendLogs(batch).ok());
+  ASSERT_TRUE(db->Flush().ok());
+  const auto ask = [&](LineFilter::Op op, const char* text) {
+    LogScanSpec spec;
+    spec.line_filters = {{op, {text}}};
+    LogScanStats stats;
+    size_t found = 0;
+    for (const auto& [labels, entries] : MustReadAll(*db, spec, {}, &stats)) {
+      found += entries.size();
+    }
+    return std::pair(found, stats.groups_read);
+  };
+  using Op = LineFilter::Op;
+  EXPECT_EQ(ask(Op::kContains, "quizzacious"), (std::pair<size_t, uint64_t>(0, 0)));
+  EXPECT_EQ(ask(Op::kContains, "7c9e6679a425401d"), (std::pair<size_t, uint64_t>(0, 0)));
+  EXPECT_EQ(ask(Op::kContains, "eedl"), (std::pair<size_t, uint64_t>(1, 1)));
+  EXPECT_EQ(ask(Op::kMatches, "1015000abcdef012345 n[a-z]+"), (std::pair<size_t, uint64_t>(1, 1)));
+  EXPECT_EQ(ask(Op::kNotContains, "needle").first, 19999u);
+  EXPECT_EQ(ask(Op::kNotMatches, "needle|done").first, 0u);
 }
 
 void RunModel(uint64_t seed) {

@@ -1,0 +1,138 @@
+// Block files: what was written is read, and version 1 stays readable.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "engine/base/strings.h"
+#include "engine/block/plan.h"
+#include "engine/io/memory_file_system.h"
+#include "engine/logs/block_reader.h"
+#include "engine/logs/block_writer.h"
+#include "engine/logs/source.h"
+
+namespace varve::logs {
+namespace {
+
+constexpr uint64_t kFixedTag = 0x76617276656c6f67;
+
+struct Row {
+  int64_t time_ns;
+  std::string line;
+  std::vector<std::pair<std::string, std::string>> metadata;
+  friend bool operator==(const Row&, const Row&) = default;
+};
+using Model = std::vector<std::pair<Labels, std::vector<Row>>>;
+
+Model SmallModel() {
+  Model out;
+  for (int s = 0; s < 3; ++s) {
+    std::vector<Row> rows;
+    for (int i = 0; i < 40; ++i) {
+      Row row{1'000'000'000LL * (i + s),
+              Concat("request ", i, " of user", i % 5, " took ", i * 3, " ms, id=", 1000000000 + i,
+                     "abcdef"),
+              {}};
+      if (s == 1) row.metadata = {{"trace_id", Concat("t", i % 4)}};
+      if (i == 7) row.line = std::string("\0\xff bytes", 8);
+      rows.push_back(std::move(row));
+    }
+    out.emplace_back(Labels{{"app", "shop"}, {"pod", Concat("p", s)}}, std::move(rows));
+  }
+  return out;
+}
+
+Status Write(const Model& model, std::shared_ptr<io::FileSystem> fs, uint64_t id) {
+  auto writer = LogsBlockWriter::Create(std::move(fs), "/d", id, kFixedTag);
+  if (!writer.ok()) return writer.status();
+  for (const auto& [labels, rows] : model) {
+    Status status = (*writer)->BeginStream(labels);
+    if (!status.ok()) return status;
+    LogRows batch;
+    batch.metadata_begin.push_back(0);
+    for (const Row& row : rows) {
+      batch.times_ns.push_back(row.time_ns);
+      batch.lines.push_back(row.line);
+      for (const auto& [name, value] : row.metadata) batch.metadata.push_back({name, value});
+      batch.metadata_begin.push_back(static_cast<uint32_t>(batch.metadata.size()));
+    }
+    status = (*writer)->Add(batch);
+    if (!status.ok()) return status;
+  }
+  block::BlockMeta meta;
+  meta.wing = block::Wing::kLogs;
+  block::ApplySealMeta({}, id, &meta);
+  return (*writer)->Finish(std::move(meta)).status();
+}
+
+Model Read(const std::shared_ptr<const LogsBlock>& block) {
+  Model out;
+  const auto scan = *CompileLogScan({});
+  std::vector<LabelView> labels;
+  LogRows rows;
+  LogScanStats stats;
+  for (uint32_t stream = 0; stream < block->labels().size(); ++stream) {
+    block->labels().GetLabels(stream, &labels);
+    out.emplace_back(Labels(LabelsView(labels)), std::vector<Row>());
+    for (const LogsPart& part : block->parts_of(stream)) {
+      const Status status = block->ReadPart(block->index_of(part), *scan, {}, &rows, &stats);
+      EXPECT_TRUE(status.ok()) << status;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        Row row{rows.times_ns[i], std::string(rows.lines[i]), {}};
+        for (const LabelView& label : rows.metadata_of(i)) {
+          row.metadata.emplace_back(label.name, label.value);
+        }
+        out.back().second.push_back(std::move(row));
+      }
+    }
+  }
+  return out;
+}
+
+std::shared_ptr<io::MemoryFileSystem> NewFileSystem() {
+  auto fs = std::make_shared<io::MemoryFileSystem>();
+  EXPECT_TRUE(fs->MakeDirs("/d").ok());
+  return fs;
+}
+
+TEST(LogsBlock, ReadsWhatWasWritten) {
+  auto fs = NewFileSystem();
+  const Status status = Write(SmallModel(), fs, 3);
+  ASSERT_TRUE(status.ok()) << status;
+  const auto block = LogsBlock::Open(*fs, io::JoinPath("/d", block::BlockFileName(3)));
+  ASSERT_TRUE(block.ok()) << block.status();
+  EXPECT_EQ(Read(*block), SmallModel());
+  EXPECT_TRUE((*block)->VerifyAll().empty());
+  EXPECT_EQ((*block)->Stats().entries, 120u);
+  EXPECT_EQ((*block)->range(), (NsRange{0, 41'000'000'000}));
+  std::vector<std::string> names;
+  (*block)->MetadataNames({0, 1, 2}, {}, &names);
+  EXPECT_EQ(names, std::vector<std::string>{"trace_id"});
+}
+
+// Version 1 as it was first written; a change of the format gets a new file beside it. Written by
+// this test with VARVE_WRITE_GOLDEN=1.
+TEST(LogsBlock, ReadsTheGoldenFile) {
+  const char* source = std::getenv("VARVE_SOURCE");
+  const std::string path =
+      std::string(source == nullptr ? "." : source) + "/tests/logs/golden/v1.varve";
+  auto fs = NewFileSystem();
+  if (const char* make = std::getenv("VARVE_WRITE_GOLDEN"); make != nullptr && *make == '1') {
+    ASSERT_TRUE(Write(SmallModel(), fs, 3).ok());
+    std::ofstream(path, std::ios::binary)
+        << *fs->ReadFile(io::JoinPath("/d", block::BlockFileName(3)), 1 << 20);
+  }
+  std::ifstream file(path, std::ios::binary);
+  ASSERT_TRUE(file.good()) << path;
+  const std::string golden{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  ASSERT_TRUE(fs->Put("/d/golden", golden).ok());
+  const auto block = LogsBlock::Open(*fs, "/d/golden");
+  ASSERT_TRUE(block.ok()) << block.status();
+  EXPECT_EQ(Read(*block), SmallModel());
+  EXPECT_TRUE((*block)->VerifyAll().empty());
+}
+
+}  // namespace
+}  // namespace varve::logs

@@ -1,0 +1,240 @@
+// Lines, columns, filters: what is encoded comes back byte for byte, what is there is never ruled
+// out, and what is damaged is refused.
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <random>
+
+#include "engine/base/strings.h"
+#include "engine/index/filters.h"
+#include "engine/logs/columns.h"
+#include "engine/logs/line_codec.h"
+#include "engine/logs/line_filter.h"
+#include "tests/support/shared_data.h"
+
+namespace varve::logs {
+namespace {
+
+struct Encoded {
+  std::string bytes;
+  std::vector<uint64_t> keys;
+  StringSet vocabulary;
+  uint64_t text_bytes = 0;
+};
+
+Encoded Encode(const std::vector<std::string_view>& lines) {
+  Encoded out;
+  for (const std::string_view line : lines) out.text_bytes += line.size();
+  EncodeLines(lines, &out.bytes, &out.keys, &out.vocabulary);
+  return out;
+}
+
+void ExpectRoundTrip(const std::vector<std::string_view>& lines, const Encoded& encoded) {
+  Rows rows;
+  const Status status =
+      DecodeLines(encoded.bytes, static_cast<uint32_t>(lines.size()), encoded.text_bytes, &rows);
+  ASSERT_TRUE(status.ok()) << status;
+  for (uint32_t i = 0; i < lines.size(); ++i) ASSERT_EQ(rows.line(i), lines[i]) << i;
+}
+
+/// What a scan for `needle` would ask of a group: true if it would be read.
+bool Allowed(const Encoded& encoded, size_t lines, const std::string& needle) {
+  LogScanSpec spec;
+  spec.line_filters = {{LineFilter::Op::kContains, {needle}}};
+  const auto scan = *CompileLogScan(spec);
+  std::string vocabulary;
+  for (const std::string& word : encoded.vocabulary) vocabulary += word + "\n";
+  vocabulary.append(32, '\0');
+  std::string bytes;
+  EXPECT_TRUE(EncodeGroupFilter(encoded.keys, MetadataColumns(), &bytes).ok());
+  if (!bytes.empty()) {
+    const auto filter = index::BinaryFuse::Parse(bytes);
+    EXPECT_TRUE(filter.ok());
+    if (!FilterMayMatch(*filter, ResolveNeeded(*scan, &vocabulary))) return false;
+  }
+  return *LinesMayContain(encoded.bytes, static_cast<uint32_t>(lines), encoded.text_bytes, needle);
+}
+
+std::vector<std::string> RandomLines(std::mt19937_64& random, size_t count) {
+  const auto pick = [&](std::initializer_list<const char*> list) {
+    return std::string(*(list.begin() + random() % list.size()));
+  };
+  std::vector<std::string> out;
+  const int kind = static_cast<int>(random() % 5);
+  for (size_t i = 0; i < count; ++i) {
+    switch (kind) {
+      case 0:
+        out.push_back(Concat(i * 1000, " ", pick({"GET", "PUT"}), " /a/", random() % 99, "/",
+                             pick({"x", "y-z", "Q"}), " took 0.00", random() % 9999,
+                             "s id=", random(), "f"));
+        break;
+      case 1:
+        out.push_back(Concat(R"({"t":")", 100000 + i, R"(","user":")", pick({"ann", "bob", "é"}),
+                             random() % 5, R"(","path":")", pick({"/p", "/q/r", ""}), random() % 3,
+                             R"(","ua":"a \" quote ;)", random() % 200, R"("})"));
+        break;
+      case 2: {
+        std::string line(random() % 40, ' ');
+        for (char& c : line) c = static_cast<char>(random());
+        out.push_back(std::move(line));
+        break;
+      }
+      case 3:
+        out.push_back(random() % 3 == 0 ? ""
+                                        : pick({"000", "0", "007", "12", "99999999999999999999"}));
+        break;
+      default: {
+        std::string id;
+        for (int k = 0; k < 16; ++k) id.push_back("0123456789abcdef"[random() % 16]);
+        out.push_back(Concat("trace=", id, " done"));
+      }
+    }
+  }
+  return out;
+}
+
+TEST(Lines, RandomLinesComeBackAndAreFound) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 300; ++round) {
+    const std::vector<std::string> owned = RandomLines(random, 1 + random() % 200);
+    const std::vector<std::string_view> lines(owned.begin(), owned.end());
+    const Encoded encoded = Encode(lines);
+    ExpectRoundTrip(lines, encoded);
+    if (::testing::Test::HasFatalFailure()) return;
+    for (int k = 0; k < 20; ++k) {
+      const std::string_view line = lines[random() % lines.size()];
+      const size_t begin = random() % (line.size() + 1);
+      const std::string needle(line.substr(begin, 1 + random() % 30));
+      ASSERT_TRUE(Allowed(encoded, lines.size(), needle)) << round << " " << GoQuote(needle);
+    }
+  }
+}
+
+TEST(Lines, DamageIsRefusedOrDecodesInBounds) {
+  std::mt19937_64 random(8);
+  for (int round = 0; round < 40; ++round) {
+    const std::vector<std::string> owned = RandomLines(random, 60);
+    const Encoded encoded = Encode({owned.begin(), owned.end()});
+    for (int k = 0; k < 200; ++k) {
+      std::string bad = encoded.bytes;
+      if (k % 3 == 0) {
+        bad.resize(random() % bad.size());
+      } else {
+        bad[random() % bad.size()] = static_cast<char>(random());
+      }
+      Rows rows;
+      DecodeLines(bad, 60, encoded.text_bytes, &rows).IgnoreError();
+      LinesMayContain(bad, 60, encoded.text_bytes, "word").status().IgnoreError();
+    }
+  }
+}
+
+TEST(Filters, RuleOutWhatIsAbsent) {
+  std::vector<std::string> owned;
+  for (int i = 0; i < 500; ++i) {
+    owned.push_back(Concat("level=info msg=\"request done\" id=", std::string(8, 'a'), 100000 + i,
+                           "bcdef user=u", i));
+  }
+  const Encoded encoded = Encode({owned.begin(), owned.end()});
+  int allowed = 0;
+  for (int i = 0; i < 200; ++i) {
+    allowed += Allowed(encoded, owned.size(), Concat(" absent", i, " ")) ? 1 : 0;
+    allowed += Allowed(encoded, owned.size(), Concat("7c9e66", 10000 + i, "aa25401d")) ? 1 : 0;
+    allowed +=
+        Allowed(encoded, owned.size(), Concat("quizzacious", i % 2 == 0 ? "ly" : "")) ? 1 : 0;
+  }
+  EXPECT_LT(allowed, 20);
+  EXPECT_TRUE(Allowed(encoded, owned.size(), "aaa100123bcde"));
+  EXPECT_TRUE(Allowed(encoded, owned.size(), "reques"));
+}
+
+TEST(Filters, TextsOfExpressions) {
+  const auto needs = [](const char* pattern) {
+    LogScanSpec spec;
+    spec.line_filters = {{LineFilter::Op::kMatches, {pattern}}};
+    const auto scan = *CompileLogScan(spec);
+    return scan->required().empty() ? std::string() : scan->required()[0][0];
+  };
+  EXPECT_EQ(needs("checkpoint (starting|complete)"), "checkpoint ");
+  EXPECT_EQ(needs("a+b"), "a");
+  EXPECT_EQ(needs("abc?d"), "ab");
+  EXPECT_EQ(needs("foo|bar"), "");
+  EXPECT_EQ(needs("(?i)foo"), "");
+  EXPECT_EQ(needs("foo\\n|bar"), "");
+  EXPECT_EQ(needs("x\\.y\\d+zz"), "x.y");
+  EXPECT_EQ(needs("[abc]+longer[^]x]tail"), "longer");
+  EXPECT_EQ(needs("é*xy"), "xy");
+  EXPECT_EQ(needs("a{2}bcd"), "bcd");
+  EXPECT_EQ(needs("(?:abc)?de"), "de");
+}
+
+TEST(Columns, TimesAndMetadata) {
+  const std::vector<std::vector<int64_t>> cases = {
+      {5},
+      {INT64_MIN, INT64_MAX, 0},
+      {1'000'000'000, 2'000'000'000, 2'000'000'000, 5'000'000'000},
+      {-7, -7, -3},
+      {INT64_MIN, INT64_MIN},
+  };
+  for (const std::vector<int64_t>& times : cases) {
+    std::string bytes;
+    EncodeTimes(times, &bytes);
+    std::vector<int64_t> back;
+    ASSERT_TRUE(DecodeTimes(bytes, static_cast<uint32_t>(times.size()), &back).ok());
+    EXPECT_EQ(back, times);
+  }
+  MetadataColumns columns;
+  const std::vector<LabelView> first{{"a", "1"}, {"b", ""}};
+  const std::vector<LabelView> third{{"b", "x"}};
+  columns.Add(first);
+  columns.Add({});
+  columns.Add(third);
+  std::string bytes;
+  const std::vector<uint32_t> numbers{0, 1};
+  columns.Encode(numbers, &bytes);
+  const std::vector<std::string_view> names{"a", "b"};
+  Rows rows;
+  ASSERT_TRUE(DecodeMetadata(bytes, 3, names, &rows).ok());
+  EXPECT_TRUE(SameMetadata(rows.metadata_of(0), first));
+  EXPECT_TRUE(rows.metadata_of(1).empty());
+  EXPECT_TRUE(SameMetadata(rows.metadata_of(2), third));
+}
+
+TEST(Lines, RealLogsComeBackByteForByte) {
+  uint64_t raw = 0;
+  uint64_t stored = 0;
+  for (const char* name : {"nginx-error.log", "node-shop-winston.json", "etcd-zap.json",
+                           "nginx-raw-bytes-long-lines.log", "zookeeper-java-debug.log",
+                           "redis-debug.log", "haproxy-http.log"}) {
+    const auto path = varve::testing::SharedPath(Concat("data/logs/", name, ".zst"));
+    if (!path.has_value()) {
+      std::printf("skipped: no shared logs\n");
+      return;
+    }
+    const std::string text = varve::testing::ReadFile(*path).substr(0, 8 << 20);
+    std::vector<std::string_view> group;
+    uint64_t bytes = 0;
+    const std::vector<std::string_view> lines = varve::testing::SplitLines(text);
+    for (size_t i = 0; i < lines.size(); ++i) {
+      group.push_back(lines[i]);
+      bytes += lines[i].size();
+      if (bytes < (1 << 20) && i + 1 < lines.size()) continue;
+      const Encoded encoded = Encode(group);
+      ExpectRoundTrip(group, encoded);
+      if (::testing::Test::HasFatalFailure()) return;
+      raw += bytes;
+      stored += encoded.bytes.size();
+      for (size_t k = 0; k < group.size(); k += 1 + group.size() / 20) {
+        const std::string_view line = group[k].substr(0, 200);
+        ASSERT_TRUE(Allowed(encoded, group.size(), std::string(line.substr(line.size() / 3))));
+      }
+      group.clear();
+      bytes = 0;
+    }
+  }
+  EXPECT_GT(raw, stored * 8) << raw << " bytes became " << stored;
+}
+
+}  // namespace
+}  // namespace varve::logs
