@@ -35,8 +35,9 @@ class ResultSource final : public http::BodySource {
       *out += TypeName();
       *out += R"(","result":)";
       if (const auto* scalar = std::get_if<query::Scalar>(&result_.value)) {
+        // Milliseconds here, unlike everywhere else: so does Loki.
         json::Writer json(out);
-        json.BeginArray().TimeMs(scalar->time_ms).FloatString(scalar->value).EndArray();
+        json.BeginArray().Int(scalar->time_ms).FloatString(scalar->value).EndArray();
       } else {
         out->push_back('[');
       }
