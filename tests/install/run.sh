@@ -15,9 +15,9 @@ pc=$(dirname "$(find "$work/prefix" -name varve.pc)")
 # shellcheck disable=SC2046
 "$cxx" "$example/example.cc" -o "$work/with_pkg_config" \
   $(PKG_CONFIG_PATH="$pc" pkg-config --define-variable=prefix="$work/prefix" --cflags --libs --static varve)
-"$work/with_pkg_config" "$work/data2" | grep -q '{job="api"} 2'
-# The shared libraries: C++ through varve::varve_shared, C through varve_c.
 lib=$(dirname "$pc")
+LD_LIBRARY_PATH="$lib" "$work/with_pkg_config" "$work/data2" | grep -q '{job="api"} 2'
+# The shared libraries: C++ through varve::varve_shared, C through varve_c.
 "$work/build/example_shared" "$work/data3" | grep -q '{job="api"} 2'
 readelf -d "$work/build/example_shared" | grep -q 'NEEDED.*libvarve\.so\.0'
 cc -std=c11 -Wall -Werror "$example/example.c" -o "$work/example_c" \
