@@ -91,6 +91,7 @@ def fill(server, now):
 def main():
     work = tempfile.mkdtemp(prefix="varve-hostile-")
     now = int(time.time()) // 60 * 60
+    server = None
     try:
         # A budget as for a small machine.
         server = Server(os.path.join(work, "data"), "--query.max-memory", "256MB", "--query.timeout",
@@ -121,7 +122,8 @@ def main():
             ("a subquery of 100 years", "sum_over_time(vector(1)[100y:1ms])", {422}),
             ("subqueries in subqueries",
              "sum_over_time(sum_over_time(sum_over_time(c0_total[6h:1s])[6h:1s])[6h:1s])", {422, 503}),
-            ("a subquery over everything", f"count_over_time({every}[6h:10ms])", {422, 503}),
+            # Half a milliard of points, one series after the other: a fast machine answers in time.
+            ("a subquery over everything", f"count_over_time({every}[6h:10ms])", {200, 422, 503}),
             ("labels that double", doubled, {422}),
             ("a label of many copies",
              f'label_replace(c0_total,"x","{"$1" * 20_000}","host","(.*)")', {200, 422}),
@@ -226,6 +228,8 @@ def main():
         check(server.rss() < 1 << 30, f"peak memory {server.rss() >> 20} MiB")
         server.stop()
     finally:
+        if server is not None and server.process.poll() is None:
+            server.process.kill()
         shutil.rmtree(work, ignore_errors=True)
     print(f"{checks} passed, 0 failed")
 
