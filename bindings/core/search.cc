@@ -106,7 +106,6 @@ std::unique_ptr<arrow::Source> TraceSource(std::shared_ptr<const query::SearchRe
   return std::make_unique<TraceSourceImpl>(std::move(result));
 }
 
-#if VARVE_LOGQL
 std::shared_ptr<const LogResult> MakeLogResult(query::LogQueryResult result, bool backward) {
   auto out = std::make_shared<LogResult>();
   out->warnings = std::move(result.warnings);
@@ -126,6 +125,5 @@ std::shared_ptr<const LogResult> MakeLogResult(query::LogQueryResult result, boo
                    });
   return out;
 }
-#endif
 
 }  // namespace varve::bindings

@@ -18,11 +18,7 @@ Result<std::vector<Matcher>> MatchersOf(std::string_view selector) {
 
 Result<std::vector<Matcher>> LogMatchersOf(std::string_view selector) {
   if (selector.empty()) return std::vector<Matcher>();
-#if VARVE_LOGQL
   return query::ParseLogSelector(selector);
-#else
-  return query::ParseSelector(selector);
-#endif
 }
 
 }  // namespace
@@ -135,7 +131,6 @@ Result<std::string> Store::ExplainTraceQl(std::string_view text) {
   return Call([&](Database&) { return trace_engine().Explain(text); });
 }
 
-#if VARVE_LOGQL
 query::LogEngine& Store::log_engine() {
   std::call_once(log_engine_once_, [this] {
     query::LogEngineOptions options;
@@ -184,15 +179,6 @@ Result<Store::LogAnswer> Store::LogQl(std::string_view text, const query::LogQue
 Result<std::string> Store::ExplainLogQl(std::string_view text) {
   return Call([&](Database&) { return log_engine().Explain(text); });
 }
-#else
-Result<Store::LogAnswer> Store::LogQl(std::string_view, const query::LogQueryRange&, bool,
-                                      const query::LogQueryOptions&) {
-  return MakeStatus(StatusCode::kUnimplemented, "this build has no LogQL");
-}
-Result<std::string> Store::ExplainLogQl(std::string_view) {
-  return MakeStatus(StatusCode::kUnimplemented, "this build has no LogQL");
-}
-#endif
 
 Result<std::vector<std::string>> Store::LabelNames(std::string_view selector, TimeRange range) {
   return Call([&](Database& database) -> Result<std::vector<std::string>> {

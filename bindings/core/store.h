@@ -56,7 +56,7 @@ class Store : public std::enable_shared_from_this<Store> {
   Result<std::string> ExplainTraceQl(std::string_view text);
 
   /// Evaluates LogQL: a log query gives entries, a metric query columns. `instant` evaluates a
-  /// metric query at `range.end_ns`. Errors: kUnimplemented in a build without it.
+  /// metric query at `range.end_ns`.
   struct LogAnswer {
     std::shared_ptr<const LogResult> entries;
     std::shared_ptr<const MetricResult> metrics;

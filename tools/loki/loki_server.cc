@@ -6,48 +6,32 @@
 #include "tools/loki/tail.h"
 
 namespace varve::loki {
-namespace {
-
-std::unique_ptr<query::LogEngine> MakeEngine(const query::LogEngineOptions& options) {
-#ifdef VARVE_LOGQL
-  return query::LogEngine::Make(options);
-#else
-  return nullptr;
-#endif
-}
-
-}  // namespace
 
 void AddAllRoutes(Context* context, http::Router* router) {
   AddPushRoutes(context, router);
   AddStatusRoutes(context, router);
-#ifdef VARVE_LOGQL
   AddDeleteRoutes(context, router);
   AddLabelRoutes(context, router);
   AddVolumeRoutes(context, router);
-  if (context->engine == nullptr) return;
   AddQueryRoutes(context, router);
   AddFieldRoutes(context, router);
   AddPatternRoutes(context, router);
   AddTailRoute(context, router);
-#endif
 }
 
 LokiServer::LokiServer(const LokiOptions& options, std::shared_ptr<Clock> clock,
                        std::string version, http::Router* router)
-    : options_(options), engine_(MakeEngine(options.engine)) {
+    : options_(options), engine_(query::LogEngine::Make(options.engine)) {
   context_.limits = options.limits;
   context_.clock = std::move(clock);
   context_.version = std::move(version);
   context_.engine = engine_.get();
   context_.enable_delete = options.enable_delete;
-#ifdef VARVE_LOGQL
   tails_ = std::make_unique<TailHub>(options.limits.max_concurrent_tail_requests);
   context_.tails = tails_.get();
   context_.on_append = [this](const LogBatch& batch, const LogAppendResult& result) {
     tails_->Publish(batch, result);
   };
-#endif
   AddAllRoutes(&context_, router);
   AddPortRoutes(&context_, router, nullptr);
   AddBulkRoutes(&context_, router);

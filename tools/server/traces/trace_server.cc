@@ -23,9 +23,7 @@ std::string_view DetectLevel(LabelsView stream, LabelsView metadata, std::string
 TraceServer::TraceServer(const TraceOptions& options, Context* context, http::Router* router,
                          std::unique_ptr<query::TraceEngine> engine)
     : options_(options), engine_(std::move(engine)) {
-#ifdef VARVE_TRACEQL
   if (engine_ == nullptr) engine_ = query::TraceEngine::Make(options.engine);
-#endif
   context_.base = context;
   context_.engine = engine_.get();
   auto sampling = tracing::SamplingFile::Open(options.sampling_file);
@@ -38,10 +36,8 @@ TraceServer::TraceServer(const TraceOptions& options, Context* context, http::Ro
   AddSamplingRoutes(&context_, router, false);
   AddSamplingRoutes(&context_, &sampling_router_, true);
   AddCorrelationRoutes(&context_, router);
-#ifdef VARVE_TRACEQL
   // Before Jaeger's: /api/metrics/query_range would be one of /api/metrics/:metric.
   AddTempoRoutes(&context_, router);
-#endif
   AddJaegerRoutes(&context_, router);
   AddJaegerV3Routes(&context_, router);
 }
