@@ -499,6 +499,10 @@ int Shell::RunTerminal() {
   el_set(editor, EL_HIST, ::history, history);
   el_set(editor, EL_ADDFN, "varve-complete", "Complete the word", &CompleteKey);
   el_set(editor, EL_BIND, "^I", "varve-complete", nullptr);
+  // Between two lines the terminal edits its own line, and would keep a Ctrl-D typed ahead as a
+  // mark that reads as a NUL in the next one. With no such key it is handed on as typed.
+  el_set(editor, EL_SETTY, "-x", "eof=", nullptr);
+  el_set(editor, EL_BIND, "^D", "em-delete-or-list", nullptr);
   el_set(editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
   el_set(editor, EL_SIGNAL, 0);
   el_source(editor, nullptr);
