@@ -1,9 +1,11 @@
 #include <bit>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "gtest/gtest.h"
 #include "tools/server/json/writer.h"
@@ -57,6 +59,15 @@ TEST(JsonTest, FloatsAsGoPrintsThem) {
       {-inf, "-Inf"},
       {std::nan(""), "NaN"},
       {1700000000.123, "1700000000.123"},
+      {0.0001, "0.0001"},
+      {0.00001, "0.00001"},
+      {-21.07, "-21.07"},
+      {21.070000000000004, "21.070000000000004"},
+      {0.30000000000000004, "0.30000000000000004"},
+      {123456789.12345, "123456789.12345"},
+      {99999999999.9999, "99999999999.9999"},
+      {999999999999.9999, "999999999999.9999"},
+      {9999.99995, "9999.99995"},
   };
   for (const auto& [value, want] : kCases) EXPECT_EQ(Float(value), want);
 }
@@ -75,6 +86,57 @@ TEST(JsonTest, FloatsReadBackToTheSameBits) {
     const std::string text = Float(value);
     ASSERT_EQ(std::strtod(text.c_str(), nullptr), value) << text;
   }
+}
+
+TEST(JsonTest, DecimalsAreTheShortestThatReadBack) {
+  // Whole numbers and few decimals take a way of their own: %.17g and fewer digits must agree.
+  std::mt19937_64 random(8);
+  for (int i = 0; i < 100'000; ++i) {
+    static constexpr double kUnits[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6};
+    double value =
+        std::ldexp(static_cast<double>(random() >> 11), -static_cast<int>(random() % 53));
+    value = std::floor(value) / kUnits[random() % 7];
+    if (random() % 8 == 0) value = std::nextafter(value, 0);
+    const std::string text = Float(value);
+    ASSERT_EQ(std::strtod(text.c_str(), nullptr), value) << text;
+    char shortest[64];
+    const auto end = std::to_chars(shortest, shortest + 64, value, std::chars_format::fixed).ptr;
+    if (value >= 1e-6 && value < 1e15) {
+      ASSERT_EQ(text, std::string_view(shortest, end));
+    }
+  }
+}
+
+TEST(JsonTest, PointsKeepNoTextThatDoesNotFit) {
+  std::mt19937_64 random(9);
+  PointsWriter points;
+  for (int run = 0; run < 300; ++run) {
+    std::vector<int64_t> times;
+    std::vector<double> values;
+    int64_t time = static_cast<int64_t>(random() % 3) * 500 - 1000;
+    for (size_t i = random() % 600; i > 0; --i) {
+      time += 500 * static_cast<int64_t>(1 + (random() % 8 == 0 ? random() % 4 : 0));
+      times.push_back(time);
+      values.push_back(random() % 3 == 0 ? 1.0 / static_cast<double>(random() % 100)
+                                         : static_cast<double>(random() % 1000));
+    }
+    std::string out = "before";
+    points.Append(times, values, &out);
+    std::string want = "before";
+    Writer writer(&want);
+    for (size_t i = 0; i < times.size(); ++i) {
+      writer.BeginArray().TimeMs(times[i]).FloatString(values[i]).EndArray();
+    }
+    ASSERT_EQ(out, want);
+  }
+  std::string out;
+  const int64_t extremes[] = {std::numeric_limits<int64_t>::min(), -1,
+                              std::numeric_limits<int64_t>::max()};
+  const double values[] = {-1.7976931348623157e308, -999999999999999868928.0, 0};
+  points.Append(extremes, values, &out);
+  EXPECT_EQ(out,
+            "[-9223372036854775.808,\"-1.7976931348623157e+308\"],"
+            "[-0.001,\"-999999999999999900000\"],[9223372036854775.807,\"0\"]");
 }
 
 TEST(JsonTest, TimesAreSecondsWithMilliseconds) {

@@ -22,14 +22,14 @@ void WriteSample(const query::VectorSample& sample, json::Writer* json) {
   json->EndArray().EndObject();
 }
 
-void WriteSeries(const query::Series& series, json::Writer* json) {
+void WriteSeries(const query::Series& series, json::PointsWriter* points, std::string* out) {
+  json::Writer writer(out);
+  json::Writer* const json = &writer;
   json->BeginObject().Key("metric");
   WriteLabels(series.labels, json);
   if (!series.times_ms.empty()) {
     json->Key("values").BeginArray();
-    for (size_t i = 0; i < series.times_ms.size(); ++i) {
-      json->BeginArray().TimeMs(series.times_ms[i]).FloatString(series.values[i]).EndArray();
-    }
+    points->Append(series.times_ms, series.values, out);
     json->EndArray();
   }
   if (!series.histograms.empty()) {
@@ -87,12 +87,12 @@ class ResultSource final : public http::BodySource {
     }
     while (next_ < size_ && out->size() - begin < bytes_hint) {
       if (next_ > 0) out->push_back(',');
-      json::Writer json(out);
       if (auto* vector = std::get_if<query::Vector>(&result_.value)) {
+        json::Writer json(out);
         WriteSample((*vector)[next_], &json);
         (*vector)[next_] = query::VectorSample();
       } else if (auto* matrix = std::get_if<query::Matrix>(&result_.value)) {
-        WriteSeries((*matrix)[next_], &json);
+        WriteSeries((*matrix)[next_], &points_, out);
         (*matrix)[next_] = query::Series();  // give back what has been sent
       }
       ++next_;
@@ -116,6 +116,7 @@ class ResultSource final : public http::BodySource {
   const ResultOptions options_;
   size_t size_ = 0;
   size_t next_ = 0;
+  json::PointsWriter points_;
   bool started_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -15,7 +16,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/core/buffers_range.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
@@ -47,7 +47,9 @@ using Tcp = asio::ip::tcp;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kPieceBytes = 64u << 10;
+// What a source is asked for at once: each piece costs a hop to the lane and back.
+constexpr size_t kPieceBytes = 256u << 10;
+constexpr size_t kReadAheadBytes = 64u << 10;
 constexpr size_t kWriteSliceBytes = 256u << 10;
 
 // Grows a body with the bytes that really come: a declared length alone costs at most 1 MiB.
@@ -143,9 +145,10 @@ struct Exchange {
 void Pull(Exchange* exchange) {
   exchange->piece.clear();
   exchange->more = true;
-  std::string plain;
+  std::string text;
+  std::string& plain = exchange->encoder == nullptr ? exchange->piece : text;
   while (exchange->more && exchange->piece.size() < kPieceBytes) {
-    plain.clear();
+    text.clear();
     Result<bool> more = exchange->response.source->Next(kPieceBytes, &plain);
     if (!more.ok() || exchange->request.cancel->cancelled()) {
       exchange->failed = true;
@@ -153,9 +156,8 @@ void Pull(Exchange* exchange) {
       return;
     }
     exchange->more = *more;
-    if (exchange->encoder == nullptr) {
-      exchange->piece += plain;
-    } else if (!exchange->encoder->Write(plain, !exchange->more, &exchange->piece).ok()) {
+    if (exchange->encoder != nullptr &&
+        !exchange->encoder->Write(text, !exchange->more, &exchange->piece).ok()) {
       exchange->failed = true;
       exchange->more = false;
       return;
@@ -298,7 +300,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       : server_(server),
         options_(server.options()),
         stream_(std::move(socket)),
-        buffer_(options_.header_bytes_max + kPieceBytes) {
+        buffer_(options_.header_bytes_max + kReadAheadBytes) {
     beast::error_code error;
     stream_.socket().set_option(Tcp::no_delay(true), error);
     const Tcp::endpoint peer = stream_.socket().remote_endpoint(error);
@@ -358,7 +360,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// Runs `job` on the lane of the exchange and waits for it, watching the peer.
   asio::awaitable<bool> RunOnLane(std::shared_ptr<Exchange> exchange, bool urgent,
                                   void (*job)(const ServerOptions&, Exchange*));
-  asio::awaitable<bool> WriteAll(std::string_view bytes);
+  /// Writes all of it, in one call to the system where the socket takes that much.
+  asio::awaitable<bool> WriteAll(std::string_view before, std::string_view body = {},
+                                 std::string_view after = {});
   /// Sends the answer in the exchange. Returns false when the connection is lost.
   asio::awaitable<bool> Answer(std::shared_ptr<Exchange> exchange, bool keep_alive);
   /// Sends a short answer made here.
@@ -508,14 +512,29 @@ void ServerImpl::Shutdown(std::chrono::milliseconds grace) {
   }
 }
 
-asio::awaitable<bool> Connection::WriteAll(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const std::string_view slice = bytes.substr(0, kWriteSliceBytes);
+asio::awaitable<bool> Connection::WriteAll(std::string_view before, std::string_view body,
+                                           std::string_view after) {
+  std::array<std::string_view, 3> parts = {before, body, after};
+  size_t first = 0;
+  while (true) {
+    while (first < parts.size() && parts[first].empty()) ++first;
+    if (first == parts.size()) break;
+    std::array<asio::const_buffer, 3> slice;
+    size_t room = kWriteSliceBytes;
+    for (size_t i = first; i < parts.size(); ++i) {
+      const size_t take = std::min(room, parts[i].size());
+      slice[i] = asio::buffer(parts[i].data(), take);
+      room -= take;
+    }
+    // The limit is on a peer that takes nothing, not on one that takes little.
     stream_.expires_after(options_.write_stall_timeout);
-    auto [error, written] =
-        co_await asio::async_write(stream_, asio::buffer(slice.data(), slice.size()), kAwait);
+    auto [error, written] = co_await stream_.async_write_some(slice, kAwait);
     if (error) co_return false;
-    bytes.remove_prefix(slice.size());
+    for (size_t i = first; written > 0; ++i) {
+      const size_t gone = std::min(written, parts[i].size());
+      parts[i].remove_prefix(gone);
+      written -= gone;
+    }
   }
   stream_.expires_never();
   co_return true;
@@ -623,33 +642,28 @@ asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, boo
   const Method method = exchange->request.method;
   if (exchange->failed) co_return false;
   if (!exchange->more) {
-    std::string head = Head(method, exchange->response, keep_alive, exchange->piece.size());
-    const bool bodiless =
-        method == Method::kHead || exchange->response.status == 204 || exchange->piece.empty();
-    if (!bodiless && exchange->piece.size() <= 16384) {
-      head += exchange->piece;
-      co_return co_await WriteAll(head);
-    }
-    if (!co_await WriteAll(head)) co_return false;
-    if (bodiless) co_return true;
-    co_return co_await WriteAll(exchange->piece);
+    const std::string head = Head(method, exchange->response, keep_alive, exchange->piece.size());
+    const bool bodiless = method == Method::kHead || exchange->response.status == 204;
+    co_return co_await WriteAll(head, bodiless ? std::string_view() : exchange->piece);
   }
-  const std::string head = Head(method, exchange->response, keep_alive, std::nullopt);
-  if (!co_await WriteAll(head)) co_return false;
-  if (method == Method::kHead) co_return true;
+  // What goes before the next piece: the head, then the sizes of chunks.
+  std::string before = Head(method, exchange->response, keep_alive, std::nullopt);
+  if (method == Method::kHead) co_return co_await WriteAll(before);
   while (true) {
-    if (!exchange->piece.empty()) {
-      if (http11_) {
+    std::string_view after;
+    if (http11_) {
+      const bool empty = exchange->piece.empty();
+      if (!empty) {
         char size[24];
         const int n = std::snprintf(size, sizeof(size), "%zx\r\n", exchange->piece.size());
-        exchange->piece.insert(0, size, static_cast<size_t>(n));
-        exchange->piece += "\r\n";
+        before.append(size, static_cast<size_t>(n));
       }
-      if (!exchange->more && http11_) exchange->piece += "0\r\n\r\n";
-      if (!co_await WriteAll(exchange->piece)) co_return false;
-    } else if (!exchange->more && http11_) {
-      if (!co_await WriteAll("0\r\n\r\n")) co_return false;
+      static constexpr std::string_view kEnds = "\r\n0\r\n\r\n";
+      after = exchange->more ? kEnds.substr(0, 2) : kEnds;
+      if (empty) after.remove_prefix(2);
     }
+    if (!co_await WriteAll(before, exchange->piece, after)) co_return false;
+    before.clear();
     if (!exchange->more) co_return true;
     co_await RunOnLane(exchange, /*urgent=*/true,
                        [](const ServerOptions&, Exchange* e) { Pull(e); });
@@ -659,7 +673,7 @@ asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, boo
 
 asio::awaitable<bool> Connection::ServeOne() {
   // --- The head ---
-  if (buffer_.capacity() > 2 * kPieceBytes && buffer_.size() == 0) buffer_.shrink_to_fit();
+  if (buffer_.capacity() > 2 * kReadAheadBytes && buffer_.size() == 0) buffer_.shrink_to_fit();
   if (buffer_.size() == 0) {
     SetIdle(true);
     if (server_.stopping()) co_return false;

@@ -1,7 +1,9 @@
 #include "tools/server/json/writer.h"
 
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 namespace varve::json {
 namespace {
@@ -28,70 +30,153 @@ size_t Utf8Length(std::string_view text) {
   return 0;
 }
 
+char* PrintUint(uint64_t value, char* out) { return std::to_chars(out, out + 20, value).ptr; }
+
 void AppendUint(uint64_t value, std::string* out) {
-  char text[24];
-  const auto [end, error] = std::to_chars(text, text + sizeof(text), value);
-  out->append(text, end);
+  char text[20];
+  out->append(text, PrintUint(value, text));
 }
 
-bool NeedsEscape(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return byte < 0x20 || byte >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&';
+constexpr std::array<bool, 256> kNeedsEscape = [] {
+  std::array<bool, 256> out{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    out[byte] = byte < 0x20 || byte >= 0x7f || byte == '"' || byte == '\\' || byte == '<' ||
+                byte == '>' || byte == '&';
+  }
+  return out;
+}();
+bool NeedsEscape(char c) { return kNeedsEscape[static_cast<unsigned char>(c)]; }
+
+/// Prints whole numbers and those with up to four decimals, which most samples are, without the
+/// search for the shortest digits. Returns null for all others. Below 1e15 every decimal of up to
+/// 15 digits stands for a double of its own, so digits that give the value back are the shortest.
+char* PrintPlain(double magnitude, char* out) {
+  const auto whole = static_cast<uint64_t>(magnitude);
+  if (static_cast<double>(whole) == magnitude) return PrintUint(whole, out);
+  if (magnitude >= 1e11) return nullptr;
+  const auto scaled = static_cast<uint64_t>(magnitude * 1e4 + 0.5);
+  if (static_cast<double>(scaled) / 1e4 != magnitude) return nullptr;
+  out = PrintUint(scaled / 10'000, out);
+  *out++ = '.';
+  auto rest = static_cast<unsigned>(scaled % 10'000);
+  for (unsigned unit = 1000; rest != 0; unit /= 10) {
+    *out++ = static_cast<char>('0' + rest / unit);
+    rest %= unit;
+  }
+  return out;
+}
+
+char* Print(std::string_view text, char* out) {
+  std::memcpy(out, text.data(), text.size());
+  return out + text.size();
 }
 
 }  // namespace
 
-void AppendFloat(double value, std::string* out) {
-  if (std::isnan(value)) {
-    out->append("NaN");
-    return;
-  }
-  if (std::isinf(value)) {
-    out->append(value > 0 ? "+Inf" : "-Inf");
-    return;
-  }
+char* PrintFloat(double value, char* out) {
+  if (std::isnan(value)) return Print("NaN", out);
+  if (std::isinf(value)) return Print(value > 0 ? "+Inf" : "-Inf", out);
   const double magnitude = std::fabs(value);
-  char text[64];
-  if (magnitude >= 1e15 && magnitude < 1e21) {
-    // to_chars would print the exact integer here; Go prints the shortest digits and then zeros.
-    const auto [end, error] =
-        std::to_chars(text, text + sizeof(text), magnitude, std::chars_format::scientific);
-    const std::string_view scientific(text, static_cast<size_t>(end - text));
-    const size_t e = scientific.find('e');
-    const auto exponent =
-        static_cast<size_t>((scientific[e + 2] - '0') * 10 + (scientific[e + 3] - '0'));
-    if (value < 0) out->push_back('-');
-    out->push_back(scientific[0]);
-    const std::string_view digits = e > 2 ? scientific.substr(2, e - 2) : std::string_view();
-    out->append(digits.substr(0, exponent));
-    if (digits.size() < exponent) {
-      out->append(exponent - digits.size(), '0');
-    } else if (digits.size() > exponent) {
-      out->push_back('.');
-      out->append(digits.substr(exponent));
-    }
-    return;
+  if (std::signbit(value)) *out++ = '-';
+  char* const end = out + kNumberBytesMax - 1;
+  if (magnitude < 1e15) {
+    if (char* const done = PrintPlain(magnitude, out); done != nullptr) return done;
+    return std::to_chars(
+               out, end, magnitude,
+               magnitude < 1e-6 ? std::chars_format::scientific : std::chars_format::fixed)
+        .ptr;
   }
-  const bool scientific = magnitude != 0 && (magnitude < 1e-6 || magnitude >= 1e21);
-  const auto [end, error] =
-      std::to_chars(text, text + sizeof(text), value,
-                    scientific ? std::chars_format::scientific : std::chars_format::fixed);
-  out->append(text, end);
+  if (magnitude >= 1e21)
+    return std::to_chars(out, end, magnitude, std::chars_format::scientific).ptr;
+  // to_chars would print the exact integer here; Go prints the shortest digits and then zeros.
+  char text[40];
+  const auto printed =
+      std::to_chars(text, text + sizeof(text), magnitude, std::chars_format::scientific);
+  const std::string_view scientific(text, static_cast<size_t>(printed.ptr - text));
+  const size_t e = scientific.find('e');
+  const auto exponent =
+      static_cast<size_t>((scientific[e + 2] - '0') * 10 + (scientific[e + 3] - '0'));
+  *out++ = scientific[0];
+  const std::string_view digits = e > 2 ? scientific.substr(2, e - 2) : std::string_view();
+  out = Print(digits.substr(0, exponent), out);
+  if (digits.size() < exponent) {
+    std::memset(out, '0', exponent - digits.size());
+    return out + (exponent - digits.size());
+  }
+  if (digits.size() > exponent) {
+    *out++ = '.';
+    out = Print(digits.substr(exponent), out);
+  }
+  return out;
+}
+
+char* PrintTimeMs(int64_t time_ms, char* out) {
+  uint64_t magnitude = static_cast<uint64_t>(time_ms);
+  if (time_ms < 0) {
+    *out++ = '-';
+    magnitude = 0 - magnitude;
+  }
+  out = PrintUint(magnitude / 1000, out);
+  const auto fraction = static_cast<unsigned>(magnitude % 1000);
+  if (fraction == 0) return out;
+  *out++ = '.';
+  *out++ = static_cast<char>('0' + fraction / 100);
+  *out++ = static_cast<char>('0' + fraction / 10 % 10);
+  *out++ = static_cast<char>('0' + fraction % 10);
+  return out;
+}
+
+void AppendFloat(double value, std::string* out) {
+  char text[kNumberBytesMax];
+  out->append(text, PrintFloat(value, text));
 }
 
 void AppendTimeMs(int64_t time_ms, std::string* out) {
-  uint64_t magnitude = static_cast<uint64_t>(time_ms);
-  if (time_ms < 0) {
-    out->push_back('-');
-    magnitude = 0 - magnitude;
+  char text[kNumberBytesMax];
+  out->append(text, PrintTimeMs(time_ms, text));
+}
+
+void PointsWriter::Append(std::span<const int64_t> times_ms, std::span<const double> values,
+                          std::string* out) {
+  // Series of one query have their times from one grid: what came before each value then is the
+  // same text again.
+  char block[4096];
+  char* at = block;
+  size_t k = 0;
+  for (size_t i = 0; i < times_ms.size(); ++i) {
+    if (static_cast<size_t>(block + sizeof(block) - at) < kTimeBytesMax + kNumberBytesMax + 8) {
+      out->append(block, at);
+      at = block;
+    }
+    while (k < times_.size() && times_[k].time_ms < times_ms[i]) ++k;
+    if (k == times_.size()) {
+      Time made{times_ms[i], 0, {}};
+      char* text = made.text;
+      *text++ = ',';
+      *text++ = '[';
+      text = PrintTimeMs(times_ms[i], text);
+      *text++ = ',';
+      *text++ = '"';
+      made.bytes = static_cast<uint32_t>(text - made.text);
+      if (times_.size() == kTimesMax) times_.clear();
+      k = times_.size();
+      times_.push_back(made);
+    } else if (times_[k].time_ms != times_ms[i]) {
+      // Another grid, or a gap in the first series: start over from here.
+      times_.resize(k);
+      --i;
+      continue;
+    }
+    const Time& time = times_[k];
+    std::memcpy(at, time.text, sizeof(time.text));  // of one size: no call
+    const size_t comma = i == 0 ? 1 : 0;
+    if (comma != 0) std::memmove(at, at + 1, time.bytes - 1);
+    at += time.bytes - comma;
+    at = PrintFloat(values[i], at);
+    *at++ = '"';
+    *at++ = ']';
   }
-  AppendUint(magnitude / 1000, out);
-  const auto fraction = static_cast<unsigned>(magnitude % 1000);
-  if (fraction == 0) return;
-  out->push_back('.');
-  out->push_back(static_cast<char>('0' + fraction / 100));
-  out->push_back(static_cast<char>('0' + fraction / 10 % 10));
-  out->push_back(static_cast<char>('0' + fraction % 10));
+  out->append(block, at);
 }
 
 void AppendString(std::string_view text, std::string* out) {
@@ -176,9 +261,12 @@ Writer& Writer::Number(double value) {
 
 Writer& Writer::FloatString(double value) {
   Comma();
-  out_->push_back('"');
-  AppendFloat(value, out_);
-  out_->push_back('"');
+  char text[kNumberBytesMax + 2];
+  char* end = text;
+  *end++ = '"';
+  end = PrintFloat(value, end);
+  *end++ = '"';
+  out_->append(text, end);
   return *this;
 }
 

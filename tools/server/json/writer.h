@@ -1,12 +1,22 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 /// JSON as Prometheus writes it: the same digits for the same bits.
 namespace varve::json {
+
+/// Room that any float or time takes at most.
+inline constexpr size_t kNumberBytesMax = 48;
+
+/// Write to `out`, which has kNumberBytesMax bytes of room, what the functions below append, and
+/// return its end.
+char* PrintFloat(double value, char* out);
+char* PrintTimeMs(int64_t time_ms, char* out);
 
 /// Appends a float in Go's shortest form, 'f' layout, 'e' below 1e-6 and from 1e21 on; "+Inf",
 /// "-Inf", "NaN". No quotes. (Prometheus, util/jsonutil.)
@@ -16,6 +26,25 @@ void AppendTimeMs(int64_t time_ms, std::string* out);
 /// Appends a quoted string. Bytes that are not UTF-8 become U+FFFD; `<`, `>` and `&` are escaped
 /// too, so that a body mistaken for HTML stays inert.
 void AppendString(std::string_view text, std::string* out);
+
+/// Appends the points of series, keeping the text of times from one series for the next. Not
+/// thread-safe.
+class PointsWriter {
+ public:
+  /// Appends `[time,"value"],...`; both lists have the same length, times ascend. No brackets
+  /// around the list.
+  void Append(std::span<const int64_t> times_ms, std::span<const double> values, std::string* out);
+
+ private:
+  static constexpr size_t kTimeBytesMax = 32;
+  static constexpr size_t kTimesMax = 16'384;
+  struct Time {
+    int64_t time_ms;
+    uint32_t bytes;
+    char text[kTimeBytesMax];  // with what stands before it and after it
+  };
+  std::vector<Time> times_;  // ascending
+};
 
 /// Appends one JSON document to a string, commas included. Calls must nest properly; a value that
 /// follows a key belongs to it. Holds no copy: what is written can be flushed and cleared between
