@@ -28,6 +28,22 @@ constexpr std::array<Class, 5> kIntClasses = {
 constexpr double kWholeMax = 9007199254740992.0;  // 2^53: all whole numbers below are exact
 constexpr uint32_t kFirstTimeBits = 42;
 
+// How a sample lies in the stream that keeps the step and moves by a whole number: bits 01, then 0,
+// a prefix and the code. By the four bits in which the prefixes end.
+struct WholeCode {
+  uint64_t mask;
+  uint32_t shift;
+  uint32_t skip;
+};
+constexpr std::array<WholeCode, 16> kWholeCodes = [] {
+  std::array<WholeCode, 16> out{};
+  for (uint32_t bits = 0; bits < 16; ++bits) {
+    const Class& c = kIntClasses[std::min<size_t>(std::countr_one(bits), kIntClasses.size() - 1)];
+    out[bits] = {MaskOf(c.bits), 3 + c.prefix_bits, 3 + c.prefix_bits + c.bits};
+  }
+  return out;
+}();
+
 }  // namespace
 
 double GorillaChunk::last_value() const { return std::bit_cast<double>(last_bits_); }
@@ -192,7 +208,26 @@ bool DecodeGorilla(std::string_view bytes, std::span<int64_t> times, std::span<d
   values[0] = std::bit_cast<double>(last);
   size_t i = 1;
   while (i < count) {
-    const uint64_t peek = in.Peek();
+    uint64_t peek = in.Peek();
+    if ((peek & 7) == 1) {
+      // Most counters and many gauges stay here from sample to sample. The loop carries the whole
+      // number, not the double: converting both ways would be the longest chain in it.
+      const double before = std::bit_cast<double>(last);
+      if (!(std::fabs(before) < kWholeMax)) return false;
+      auto whole = static_cast<int64_t>(before);
+      do {
+        const WholeCode& c = kWholeCodes[(peek >> 3) & 15];
+        whole += UnZigZag(((peek >> c.shift) & c.mask) + 1);
+        in.Skip(c.skip);
+        time = WrapAdd(time, delta);
+        times[i] = time;
+        values[i] = static_cast<double>(whole);
+        if (++i == count) break;
+        peek = in.Peek();
+      } while ((peek & 7) == 1 && std::abs(whole) < static_cast<int64_t>(kWholeMax));
+      last = std::bit_cast<uint64_t>(static_cast<double>(whole));
+      continue;
+    }
     if ((peek & 1) == 0) {
       // A run of samples without change is a run of zeros.
       const size_t run = std::min<size_t>(

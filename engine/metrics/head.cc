@@ -1015,6 +1015,7 @@ class HeadChunkData final : public Chunk::Impl {
     std::string_view bytes;
     const std::vector<int64_t>* starts = nullptr;
     uint32_t count = 0;
+    bool is_histogram = false;
   };
 
   explicit HeadChunkData(std::shared_ptr<const Head> head) : head_(std::move(head)) {}
@@ -1052,14 +1053,13 @@ class HeadChunkData final : public Chunk::Impl {
   }
 
   std::vector<Piece> pieces_;
-  std::vector<bool> is_histogram_;
   std::string open_bytes_;
   std::vector<int64_t> open_starts_;
 
  private:
   static Status Broken() { return MakeStatus(StatusCode::kInternal, "head chunk does not decode"); }
   Status Decode(const Piece& piece, std::span<int64_t> times, std::span<double> values) const {
-    if (is_histogram_[&piece - pieces_.data()]) {
+    if (piece.is_histogram) {
       std::vector<Histogram> histograms;
       return DecodeHistogramPiece(piece, times, &histograms);
     }
@@ -1076,7 +1076,9 @@ class HeadChunkData final : public Chunk::Impl {
 Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
                        std::vector<Chunk>* out) const {
   auto data = std::make_shared<HeadChunkData>(shared_from_this());
-  std::vector<Chunk> chunks;
+  std::vector<Chunk> own;
+  // Where nothing is late, which is usual, what is found is the answer.
+  std::vector<Chunk>& chunks = out->empty() ? *out : own;
   std::vector<Late::Float> late_floats;
   std::vector<Late::Histo> late_histograms;
   bool last_is_cut = false;  // the reader sees less of the last chunk than there is
@@ -1112,8 +1114,7 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
       chunk.max_time_ms = max_time;
       chunk.impl = data;
       chunk.token = static_cast<uint32_t>(data->pieces_.size());
-      data->pieces_.push_back({bytes, starts, count});
-      data->is_histogram_.push_back(kind == ChunkKind::kHistogram);
+      data->pieces_.push_back({bytes, starts, count, kind == ChunkKind::kHistogram});
       chunks.push_back(std::move(chunk));
     };
     uint32_t left = in_order;
@@ -1156,8 +1157,10 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
     last.max_time_ms = times.back();
     if (last.max_time_ms < range.min_ms) chunks.pop_back();
   }
+  if (&chunks == out && late_floats.empty() && late_histograms.empty()) return absl::OkStatus();
   std::vector<std::vector<Chunk>> sources;
   sources.push_back(std::move(chunks));
+  if (&chunks == out) out->clear();
   if (!late_floats.empty() || !late_histograms.empty()) {
     std::stable_sort(late_floats.begin(), late_floats.end(),
                      [](const auto& a, const auto& b) { return a.time < b.time; });
