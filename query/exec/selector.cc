@@ -32,6 +32,11 @@ bool EndsWith(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
 }
 
+bool NamesCounter(std::string_view name) {
+  return EndsWith(name, "_total") || EndsWith(name, "_sum") || EndsWith(name, "_count") ||
+         EndsWith(name, "_bucket");
+}
+
 /// Adds what a series' windows had to say. `name` is the metric's.
 void AddNotes(ExecContext& context, uint32_t notes, std::string_view name, std::string_view place,
               double bad_quantile) {
@@ -131,6 +136,11 @@ class ScanOperator : public Operator {
   }
 
   void MakeWorkers(const SeriesReader::Needs& needs) {
+    const TimeRange range = plan_.Covered();
+    const double covered = static_cast<double>(range.max_ms) - static_cast<double>(range.min_ms);
+    worth_sharing_ =
+        static_cast<double>(set_->size()) * (grid_.count + covered / kUsualSpacingMs) >=
+        kSharedWorkMin;
     workers_.resize(context_.pool->threads());
     for (Worker& worker : workers_) {
       worker.reader = std::make_unique<SeriesReader>(plan_, needs);
@@ -147,7 +157,8 @@ class ScanOperator : public Operator {
     Status failed;
     uint32_t failed_row = rows;
     const size_t first = next_;
-    const uint32_t grain = std::max(1u, rows / (context_.pool->threads() * 4));
+    const uint32_t grain =
+        worth_sharing_ ? std::max(1u, rows / (context_.pool->threads() * 4)) : rows;
     context_.pool->For(rows, grain, [&](uint32_t begin, uint32_t end, uint32_t w) {
       Worker& worker = workers_[w];
       for (uint32_t r = begin; r < end; ++r) {
@@ -196,6 +207,13 @@ class ScanOperator : public Operator {
   std::vector<Worker> workers_;
   std::vector<uint32_t> notes_;
   size_t next_ = 0;
+
+ private:
+  /// Scans of less work, in steps and samples, run on one thread: waking others costs more than it
+  /// saves.
+  static constexpr double kSharedWorkMin = 128 * 1024;
+  static constexpr double kUsualSpacingMs = 15'000;
+  bool worth_sharing_ = true;
 };
 
 // --- Instant selectors ---
@@ -477,6 +495,14 @@ class WindowEvaluator {
     return absl::OkStatus();
   }
 
+  /// Tells that Note has nothing to say about the series of a metric whatever their values.
+  bool NeverNotes(std::string_view name) const {
+    if (call_.spec.function != WindowFunction::kRate &&
+        call_.spec.function != WindowFunction::kIncrease) {
+      return true;
+    }
+    return name.empty() || (!context_.options.type_and_unit_labels && NamesCounter(name));
+  }
   /// Adds the notes of a row; `name` is that of the series before any label was dropped.
   void Note(const Tile& tile, uint32_t row, uint32_t notes, LabelsView labels) const {
     const std::string_view name = FindLabel(labels, kMetricName);
@@ -509,10 +535,7 @@ class WindowEvaluator {
           call_.place);
       return;
     }
-    if (EndsWith(name, "_total") || EndsWith(name, "_sum") || EndsWith(name, "_count") ||
-        EndsWith(name, "_bucket")) {
-      return;
-    }
+    if (NamesCounter(name)) return;
     context_.annotations.Add(
         Kind::kInfo,
         Concat("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ",
@@ -608,6 +631,7 @@ class RangeFunctionOperator final : public ScanOperator {
   }
   Status FinishRows(Tile& tile, size_t first) override {
     for (uint32_t r = 0; r < tile.rows(); ++r) {
+      if (notes_[r] == 0 && evaluator_.NeverNotes(NameOf(first + r))) continue;
       set_->GetLabels(first + r, &labels_);
       evaluator_.Note(tile, r, notes_[r], labels_);
     }

@@ -65,6 +65,18 @@ void SeriesReader::Prepare(Axis* axis) const {
               ends.data(), false, &axis->rate);
 }
 
+const Axis* SeriesReader::RecentAxis() {
+  for (size_t back = 1; back <= kRecentAxes; ++back) {
+    const Axis& axis = recent_[(recent_next_ + kRecentAxes - back) % kRecentAxes];
+    if (axis.times == times_) return &axis;
+  }
+  Axis& axis = recent_[recent_next_];
+  recent_next_ = (recent_next_ + 1) % kRecentAxes;
+  axis.times.swap(times_);
+  Prepare(&axis);
+  return &axis;
+}
+
 Status SeriesReader::Read(const SeriesSet& set, size_t i, SeriesColumns* out) {
   out->axis = nullptr;
   out->axis_is_shared = false;
@@ -112,7 +124,7 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
     total += chunk.count;
   }
   bool values_done = false;
-  Axis* axis = nullptr;
+  const Axis* axis = nullptr;
   if (shareable) {
     const auto found = axes_.find(key_);
     if (found != axes_.end()) {
@@ -137,12 +149,11 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
     out->axis_is_shared = true;
     out->values.resize(total);
   } else {
-    axis = &out->own_axis;
-    axis->times.resize(total);
+    times_.resize(total);
     out->values.resize(total);
     size_t at = 0;
     for (const Chunk& chunk : chunks) {
-      const auto times = std::span(axis->times).subspan(at, chunk.count);
+      const auto times = std::span(times_).subspan(at, chunk.count);
       if (needs_.values_unused && !maybe_stale) {
         VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times));
       } else {
@@ -152,7 +163,12 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
       at += chunk.count;
     }
     values_done = true;
-    if (!maybe_stale || needs_.stale_markers) Prepare(axis);
+    if (!maybe_stale || needs_.stale_markers ||
+        std::none_of(out->values.begin(), out->values.end(), IsStale)) {
+      maybe_stale = false;
+      axis = RecentAxis();
+      out->axis_is_shared = true;
+    }
   }
 
   if (has_starts && needs_.starts) {
@@ -223,24 +239,22 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
     // Windows do not see stale markers. Where there are some, this series gets an axis without.
     const uint32_t from = values_done ? 0 : axis->need_begin;
     const uint32_t to = values_done ? static_cast<uint32_t>(total) : axis->need_end;
+    const std::vector<int64_t>& times = values_done ? times_ : axis->times;
     const bool any = std::any_of(out->values.begin() + from, out->values.begin() + to, IsStale);
     if (any) {
-      times_.clear();
+      out->own_axis.times.clear();
       size_t kept = 0;
       for (uint32_t k = from; k < to; ++k) {
         if (IsStale(out->values[k])) continue;
-        times_.push_back(axis->times[k]);
+        out->own_axis.times.push_back(times[k]);
         out->values[kept] = out->values[k];
         if (!out->starts.empty()) out->starts[kept] = out->starts[k];
         ++kept;
       }
       if (!out->starts.empty()) out->starts.resize(kept);
-      out->own_axis.times.swap(times_);
+      Prepare(&out->own_axis);
       axis = &out->own_axis;
       out->axis_is_shared = false;
-      Prepare(axis);
-    } else if (values_done) {
-      Prepare(axis);
     }
   }
   out->axis = axis;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -92,6 +93,10 @@ class SeriesReader {
   Status ReadHistograms(const Chunk& chunk, SeriesColumns* out);
   static void TrackResets(SeriesColumns* out);
   void Prepare(Axis* axis) const;
+  /// Gives the prepared axis of times_: one of the last few, if it has the same times. Neighbours
+  /// often come from one scrape target even where nothing says so. Valid for this and the next
+  /// kRecentAxes - 1 calls.
+  const Axis* RecentAxis();
 
   const WindowPlan plan_;
   const Needs needs_;
@@ -102,6 +107,9 @@ class SeriesReader {
   std::vector<int64_t> times_;
   absl::flat_hash_map<std::vector<uint64_t>, std::unique_ptr<Axis>> axes_;
   size_t axes_bytes_ = 0;
+  static constexpr size_t kRecentAxes = 4;
+  std::array<Axis, kRecentAxes> recent_;
+  size_t recent_next_ = 0;  // the oldest one
 };
 
 }  // namespace varve::query

@@ -1,6 +1,7 @@
 #include "query/functions/window.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -945,6 +946,52 @@ void RateRow(const RowInput& in, double* out, uint64_t* valid) {
   });
 }
 
+/// Windows of up to 2^kLevelsMax - 1 samples.
+constexpr uint32_t kLevelsMax = 9;
+
+/// Min and max of windows by a table of the extremes of 1, 2, 4, ... neighbours: each window is
+/// covered by two entries of the longest kind that fits. Building it takes log2(width) passes
+/// without branches. Not for NaN and -0.0, where the order of comparisons shows in the result:
+/// returns false if there are some.
+template <bool kMax>
+bool ExtremeByTable(const RowInput& in, uint64_t widest, double* out, uint64_t* valid) {
+  const RowWindows& w = in.windows;
+  uint32_t first = 0;
+  while (w.end[first] <= w.begin[first]) ++first;
+  uint32_t last = w.steps - 1;
+  while (w.end[last] <= w.begin[last]) --last;
+  const uint32_t low = w.begin[first];
+  const uint32_t count = w.end[last] - low;
+  const double* values = in.values + low;
+  bool plain = true;
+  for (uint32_t k = 0; k < count; ++k) {
+    plain &= values[k] == values[k] && std::bit_cast<uint64_t>(values[k]) != uint64_t{1} << 63;
+  }
+  if (!plain) return false;
+  const auto top = static_cast<uint32_t>(std::bit_width(widest)) - 1;
+  in.scratch->resize(size_t{top} * count);
+  const double* levels[kLevelsMax];
+  levels[0] = values;
+  for (uint32_t level = 1; level <= top; ++level) {
+    const uint32_t half = 1u << (level - 1);
+    const double* from = levels[level - 1];
+    double* to = in.scratch->data() + size_t{level - 1} * count;
+    for (uint32_t k = 0; k + 2 * half <= count; ++k) {
+      const double a = from[k];
+      const double b = from[k + half];
+      to[k] = kMax ? (a < b ? b : a) : (a > b ? b : a);
+    }
+    levels[level] = to;
+  }
+  ForWindows<1>(in, out, valid, [&](uint32_t begin, uint32_t end, uint32_t) {
+    const auto level = static_cast<uint32_t>(std::bit_width(end - begin)) - 1;
+    const double a = levels[level][begin - low];
+    const double b = levels[level][end - low - (1u << level)];
+    return kMax ? (a < b ? b : a) : (a > b ? b : a);
+  });
+  return true;
+}
+
 /// Min and max. Short windows are scanned; long ones keep a deque of candidates, where an equal
 /// value never replaces an earlier one, as in the scan.
 template <bool kMax>
@@ -953,6 +1000,9 @@ void ExtremeRow(const RowInput& in, double* out, uint64_t* valid) {
   uint64_t widest = 0;
   for (uint32_t i = 0; i < w.steps; ++i) {
     widest = std::max<uint64_t>(widest, w.end[i] > w.begin[i] ? w.end[i] - w.begin[i] : 0);
+  }
+  if (widest >= 4 && widest < (1u << kLevelsMax) && ExtremeByTable<kMax>(in, widest, out, valid)) {
+    return;
   }
   if (widest < 24) {
     ForWindows<1>(in, out, valid, [&](uint32_t begin, uint32_t end, uint32_t) {
