@@ -228,6 +228,22 @@ bool DecodeGorilla(std::string_view bytes, std::span<int64_t> times, std::span<d
       last = std::bit_cast<uint64_t>(static_cast<double>(whole));
       continue;
     }
+    if ((peek & 15) == 0b0101 && width != 0 && width + 4 <= 57) {
+      // Values with many digits: the step stays, and so does the place of the bits that change.
+      const uint64_t mask = MaskOf(width);
+      uint64_t bits = last;
+      do {
+        bits ^= ((peek >> 4) & mask) << shift;
+        in.Skip(4 + width);
+        time = WrapAdd(time, delta);
+        times[i] = time;
+        values[i] = std::bit_cast<double>(bits);
+        if (++i == count) break;
+        peek = in.Peek();
+      } while ((peek & 15) == 0b0101);
+      last = bits;
+      continue;
+    }
     if ((peek & 1) == 0) {
       // A run of samples without change is a run of zeros.
       const size_t run = std::min<size_t>(

@@ -963,23 +963,26 @@ bool ExtremeByTable(const RowInput& in, uint64_t widest, double* out, uint64_t* 
   const uint32_t low = w.begin[first];
   const uint32_t count = w.end[last] - low;
   const double* values = in.values + low;
-  bool plain = true;
-  for (uint32_t k = 0; k < count; ++k) {
-    plain &= values[k] == values[k] && std::bit_cast<uint64_t>(values[k]) != uint64_t{1} << 63;
+  uint64_t nan = 0;
+  uint64_t zeros = 0;
+  for (size_t k = 0; k < count; ++k) {
+    nan |= values[k] != values[k] ? 1 : 0;
+    zeros |= values[k] == 0 ? std::bit_cast<uint64_t>(values[k]) : 0;
   }
-  if (!plain) return false;
+  if (nan != 0 || zeros != 0) return false;
   const auto top = static_cast<uint32_t>(std::bit_width(widest)) - 1;
   in.scratch->resize(size_t{top} * count);
   const double* levels[kLevelsMax];
   levels[0] = values;
   for (uint32_t level = 1; level <= top; ++level) {
     const uint32_t half = 1u << (level - 1);
-    const double* from = levels[level - 1];
-    double* to = in.scratch->data() + size_t{level - 1} * count;
-    for (uint32_t k = 0; k + 2 * half <= count; ++k) {
-      const double a = from[k];
-      const double b = from[k + half];
-      to[k] = kMax ? (a < b ? b : a) : (a > b ? b : a);
+    double* __restrict to = in.scratch->data() + size_t{level - 1} * count;
+    const double* __restrict left = levels[level - 1];
+    const double* __restrict right = left + half;
+    const size_t entries = count - 2 * half + 1;
+    for (size_t k = 0; k < entries; ++k) {
+      to[k] = kMax ? (left[k] < right[k] ? right[k] : left[k])
+                   : (left[k] > right[k] ? right[k] : left[k]);
     }
     levels[level] = to;
   }

@@ -85,6 +85,7 @@ class ResultSource final : public http::BodySource {
         out->push_back('[');
       }
     }
+    Reserve(bytes_hint, out);
     while (next_ < size_ && out->size() - begin < bytes_hint) {
       if (next_ > 0) out->push_back(',');
       if (auto* vector = std::get_if<query::Vector>(&result_.value)) {
@@ -112,6 +113,18 @@ class ResultSource final : public http::BodySource {
   }
 
  private:
+  /// Makes room for about what comes next, so that the text is not moved while it grows.
+  void Reserve(size_t bytes_hint, std::string* out) const {
+    constexpr size_t kPointBytes = 32;
+    constexpr size_t kLabelsBytes = 256;
+    const auto* matrix = std::get_if<query::Matrix>(&result_.value);
+    size_t bytes = kLabelsBytes;
+    for (size_t i = next_; i < size_ && bytes < bytes_hint; ++i) {
+      bytes += kLabelsBytes + (matrix != nullptr ? (*matrix)[i].times_ms.size() * kPointBytes : 0);
+    }
+    out->reserve(out->size() + bytes);
+  }
+
   query::QueryResult result_;
   const ResultOptions options_;
   size_t size_ = 0;

@@ -179,7 +179,30 @@ void PointsWriter::Append(std::span<const int64_t> times_ms, std::span<const dou
   out->append(block, at);
 }
 
+namespace {
+
+/// Appends a quoted string that is short and needs no escapes, and `after`, in one piece. Returns
+/// false, with nothing appended, for others.
+bool AppendShort(std::string_view text, std::string_view after, std::string* out) {
+  char block[256];
+  if (text.size() + after.size() + 2 > sizeof(block)) return false;
+  char* at = block;
+  *at++ = '"';
+  bool plain = true;
+  for (const char c : text) {
+    plain &= !NeedsEscape(c);
+    *at++ = c;
+  }
+  if (!plain) return false;
+  *at++ = '"';
+  out->append(block, Print(after, at));
+  return true;
+}
+
+}  // namespace
+
 void AppendString(std::string_view text, std::string* out) {
+  if (AppendShort(text, "", out)) return;
   static constexpr char kHex[] = "0123456789abcdef";
   out->push_back('"');
   while (!text.empty()) {
@@ -223,9 +246,10 @@ void AppendString(std::string_view text, std::string* out) {
 
 Writer& Writer::Key(std::string_view key) {
   Comma();
+  fresh_ = true;
+  if (AppendShort(key, ":", out_)) return *this;
   AppendString(key, out_);
   out_->push_back(':');
-  fresh_ = true;
   return *this;
 }
 
