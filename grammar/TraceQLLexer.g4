@@ -1,5 +1,5 @@
 // Tokens of TraceQL (Tempo 3.x). The input is bytes, not code points; bytes above 0x7f may stand in
-// strings and attribute names. No rule fails: what is wrong becomes a BAD_ or UNEXPECTED token.
+// strings, comments and attribute names. No rule fails: what is wrong becomes a BAD_ or UNEXPECTED token.
 lexer grammar TraceQLLexer;
 
 // --- Punctuation and operators ---
@@ -62,8 +62,10 @@ BAD_STRING : '"' (~["\\\n] | '\\' ~[\n])* '\\'?
            | '`' ~[`]* ;
 BAD_NUMBER : [0-9] [0-9a-zA-Z_.]* ;
 
-SPACE      : [ \t\r\n]+ -> skip ;
-UNEXPECTED : . ;
+SPACE         : [ \t\r\n]+ -> skip ;
+COMMENT       : '//' ~[\n]* -> skip ;
+BLOCK_COMMENT : '/*' .*? '*/' -> skip ;
+UNEXPECTED    : . ;
 
 fragment NUM       : [0-9]+ ('.' [0-9]*)? | '.' [0-9]+ ;
 fragment UNIT      : 'ns' | 'us' | '\u00C2\u00B5s' | '\u00CE\u00BCs' | 'ms' | [smhdw] ;

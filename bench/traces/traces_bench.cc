@@ -1,6 +1,8 @@
-/// Measures the trace wing: `traces_bench trainticket` loads the recorded traces and reports bytes
-/// a span by section and CPU a span by step; `traces_bench synthetic [spans]` makes spans with ten
-/// attributes and reports the same and the times of look-ups and searches.
+/// Measures the trace wing. `traces_bench trainticket [copies]` loads the recorded traces, each
+/// copy with ids of its own and later than the one before (31 copies are ten million spans);
+/// `traces_bench synthetic [spans]` makes spans with ten attributes. Both report CPU a span by
+/// step, bytes a span by section, and the times of look-ups and searches. `--dir DIR` keeps the
+/// database; one that is there already is measured as it is.
 
 #include <sys/resource.h>
 
@@ -10,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -18,6 +21,7 @@
 #include "bench/traces/otlp_lines.h"
 #include "tests/support/shared_data.h"
 #include "varve/database.h"
+#include "varve/traceql.h"
 
 namespace varve::bench {
 namespace {
@@ -126,8 +130,42 @@ void Search(const Database& db, const char* what, SpanScanSpec spec) {
     }
     best = std::min(best, (CpuSeconds() - cpu) * 1e3);
   }
-  std::printf("search %-30s %9.2f ms CPU  %10llu spans\n", what, best,
+  std::printf("scan   %-34s %9.2f ms CPU  %10llu spans\n", what, best,
               static_cast<unsigned long long>(found));
+}
+
+/// What a user asks: the newest twenty traces, through the engine.
+void Query(const Database& db, const char* text) {
+  const auto engine = query::TraceEngine::Make({});
+  const auto snapshot = db.TakeTraceSnapshot();
+  Check(snapshot.status(), "snapshot");
+  double cpu = 1e9;
+  double wall = 1e9;
+  std::string found;
+  const auto metrics = engine->Parse(text);
+  Check(metrics.status(), "parse");
+  for (int i = 0; i < 3; ++i) {
+    const double before = CpuSeconds();
+    wall = std::min(wall, WallMs([&] {
+                      if (metrics->metrics) {
+                        const NsRange range = (*snapshot)->time_range();
+                        const auto result =
+                            engine->MetricsInstant(**snapshot, text, range.min_ns / 1'000'000 - 1,
+                                                   range.max_ns / 1'000'000 + 1, {});
+                        Check(result.status(), "metrics");
+                        found = std::to_string(result->scan.spans) + " spans read";
+                        return;
+                      }
+                      query::TraceSearch search;
+                      search.range = (*snapshot)->time_range();
+                      const auto result = engine->Search(**snapshot, text, search, {});
+                      Check(result.status(), "search");
+                      found = std::to_string(result->traces.size()) + " traces, " +
+                              std::to_string(result->stats.scan.spans) + " spans read";
+                    }));
+    cpu = std::min(cpu, (CpuSeconds() - before) * 1e3);
+  }
+  std::printf("query  %-50s %9.2f ms CPU %9.2f ms  %s\n", text, cpu, wall, found.c_str());
 }
 
 SpanPredicate On(AttributeScope scope, const char* key, SpanPredicate::Op op,
@@ -139,7 +177,6 @@ SpanPredicate On(Intrinsic intrinsic, SpanPredicate::Op op, SpanPredicate::Value
 }
 
 Options BenchOptions(const std::string& dir) {
-  std::filesystem::remove_all(dir);
   Options options;
   options.dir = dir;
   options.background_threads = 0;
@@ -147,44 +184,88 @@ Options BenchOptions(const std::string& dir) {
   return options;
 }
 
-int TrainTicket(const std::string& dir) {
+/// Spreads an id over another for each copy; equal ids stay equal.
+void Renew(uint64_t copy, uint8_t* bytes, size_t size) {
+  for (size_t i = 0; copy != 0 && i < size; i += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes + i, 8);
+    word ^= (copy + i) * 0x9e3779b97f4a7c15ull;
+    word *= 0xff51afd7ed558ccdull;
+    word ^= word >> 32;
+    std::memcpy(bytes + i, &word, 8);
+  }
+}
+
+void Seal(Database* db, uint64_t spans) {
+  {
+    const Timer timer("seal what is left", spans);
+    Check(db->Flush(), "flush");
+  }
+  PrintSizes(*db, false);
+  {
+    const Timer timer("compact", spans);
+    Check(db->Compact(), "compact");
+  }
+}
+
+std::vector<TraceId> TrainTicket(Database* db, uint64_t copies) {
   const auto path = testing::SharedPath(
       "data/traces/trainticket/"
       "trainticket-2023-01-29.otlp-traces.jsonl.zst");
   if (!path.has_value()) {
     std::printf("skipped: no shared data\n");
-    return 0;
+    return {};
   }
-  const std::vector<SpanBatch> batches = LoadOtlpLines(*path);
+  std::vector<SpanBatch> batches = LoadOtlpLines(*path);
+  NsRange range{INT64_MAX, INT64_MIN};
   uint64_t spans = 0;
   std::vector<TraceId> ids;
   for (const SpanBatch& batch : batches) {
     spans += batch.spans().size();
-    ids.push_back(batch.spans()[0].trace_id);
+    for (const SpanBatch::Span& span : batch.spans()) {
+      range.min_ns = std::min(range.min_ns, span.start_ns);
+      range.max_ns = std::max(range.max_ns, span.start_ns);
+    }
   }
-  auto db = Database::Open(BenchOptions(dir));
-  Check(db.status(), "open");
-  {
-    const Timer timer("append", spans);
-    for (const SpanBatch& batch : batches) Check((*db)->AppendSpans(batch).status(), "append");
+  const int64_t shift = range.max_ns - range.min_ns + 1'000'000'000;
+  double append = 0;
+  double maintain = 0;
+  SpanBatch made;
+  for (uint64_t copy = 0; copy < copies; ++copy) {
+    for (const SpanBatch& batch : batches) {
+      made.Clear();
+      for (const SpanBatch::Resource& resource : batch.resources()) {
+        made.AddResource(batch.attributes(resource.attributes), resource.schema_url);
+      }
+      for (const SpanBatch::Scope& scope : batch.scopes()) {
+        made.AddScope(scope.resource, scope.name, scope.version);
+      }
+      for (SpanBatch::Span span : batch.spans()) {
+        Renew(copy, span.trace_id.bytes.data(), 16);
+        Renew(copy, span.span_id.bytes.data(), 8);
+        if (!span.parent_id.empty()) Renew(copy, span.parent_id.bytes.data(), 8);
+        span.start_ns += shift * static_cast<int64_t>(copy);
+        span.end_ns += shift * static_cast<int64_t>(copy);
+        made.AddSpan(span, {});
+      }
+      ids.push_back(made.spans()[0].trace_id);
+      double before = CpuSeconds();
+      Check(db->AppendSpans(made).status(), "append");
+      append += CpuSeconds() - before;
+      before = CpuSeconds();
+      if (copies > 1) Check(db->Maintain(), "maintain");
+      maintain += CpuSeconds() - before;
+    }
   }
+  spans *= copies;
+  std::printf("%llu spans: append %.3f us a span, seal and merge meanwhile %.3f us\n",
+              static_cast<unsigned long long>(spans), append * 1e6 / static_cast<double>(spans),
+              maintain * 1e6 / static_cast<double>(spans));
   std::printf("head %.1f bytes a span, log %.1f\n",
-              static_cast<double>((*db)->Stats().head_bytes) / static_cast<double>(spans),
-              static_cast<double>((*db)->Stats().wal_bytes) / static_cast<double>(spans));
-  {
-    const Timer timer("seal", spans);
-    Check((*db)->Flush(), "flush");
-  }
-  PrintSizes(**db, false);
-  {
-    const Timer timer("compact", spans);
-    Check((*db)->Compact(), "compact");
-  }
-  PrintSizes(**db, true);
-  Lookups(**db, ids);
-  Check((*db)->Close(), "close");
-  std::filesystem::remove_all(dir);
-  return 0;
+              static_cast<double>(db->Stats().head_bytes) / static_cast<double>(spans),
+              static_cast<double>(db->Stats().wal_bytes) / static_cast<double>(spans));
+  Seal(db, spans);
+  return ids;
 }
 
 /// Ten attributes a span in the manner of a web shop: three of few values, three numbers, one
@@ -241,9 +322,7 @@ void AddTrace(std::mt19937_64* random, int64_t start, SpanBatch* out) {
   }
 }
 
-int Synthetic(const std::string& dir, uint64_t spans_wanted) {
-  auto db = Database::Open(BenchOptions(dir));
-  Check(db.status(), "open");
+std::vector<TraceId> Synthetic(Database* db, uint64_t spans_wanted) {
   std::mt19937_64 random(1);
   std::vector<TraceId> ids;
   uint64_t spans = 0;
@@ -260,32 +339,58 @@ int Synthetic(const std::string& dir, uint64_t spans_wanted) {
     }
     spans += batch.spans().size();
     double before = CpuSeconds();
-    Check((*db)->AppendSpans(batch).status(), "append");
+    Check(db->AppendSpans(batch).status(), "append");
     append += CpuSeconds() - before;
     before = CpuSeconds();
-    Check((*db)->Maintain(), "maintain");
+    Check(db->Maintain(), "maintain");
     maintain += CpuSeconds() - before;
   }
-  std::printf("%llu spans: append %.3f us a span, seal and merge %.3f us\n",
+  std::printf("%llu spans: append %.3f us a span, seal and merge meanwhile %.3f us\n",
               static_cast<unsigned long long>(spans), append * 1e6 / static_cast<double>(spans),
               maintain * 1e6 / static_cast<double>(spans));
-  {
-    const Timer timer("flush", spans);
-    Check((*db)->Flush(), "flush");
+  Seal(db, spans);
+  return ids;
+}
+
+/// Finds the ids of some traces in a database that was made before.
+std::vector<TraceId> SomeTraces(const Database& db) {
+  const auto snapshot = db.TakeTraceSnapshot();
+  Check(snapshot.status(), "snapshot");
+  auto cursor = (*snapshot)->Scan({});
+  Check(cursor.status(), "scan");
+  std::vector<TraceId> out;
+  SpanColumns columns;
+  for (uint64_t at = 0;;) {
+    const auto more = (*cursor)->Next(&columns);
+    Check(more.status(), "scan");
+    if (!*more) break;
+    for (; at < columns.size(); at += 9973) out.push_back(columns.trace_ids[at]);
+    at -= columns.size();
   }
-  PrintSizes(**db, true);
-  {
-    const Timer timer("compact", spans);
-    Check((*db)->Compact(), "compact");
-  }
-  PrintSizes(**db, false);
-  Lookups(**db, ids);
+  return out;
+}
+
+void MeasureReading(const Database& db, std::vector<TraceId> ids, bool synthetic) {
+  std::shuffle(ids.begin(), ids.end(), std::mt19937_64(7));
+  if (ids.size() > 2000) ids.resize(2000);
+  Lookups(db, ids);
   using Op = SpanPredicate::Op;
   const auto search = [&](const char* what, std::vector<SpanPredicate> predicates) {
     SpanScanSpec spec;
     spec.predicates = std::move(predicates);
-    Search(**db, what, std::move(spec));
+    Search(db, what, std::move(spec));
   };
+  if (!synthetic) {
+    search("service = ts-order-service",
+           {On(Intrinsic::kServiceName, Op::kEqual, std::string("ts-order-service"))});
+    search("duration > 1 s", {On(Intrinsic::kDuration, Op::kGreater, int64_t{1'000'000'000})});
+    search("name =~ .*order.*", {On(Intrinsic::kName, Op::kRegex, std::string(".*order.*"))});
+    Query(db, "{ resource.service.name = \"ts-order-service\" }");
+    Query(db, "{ resource.service.name = \"ts-order-service\" && duration > 2s }");
+    Query(db, "{ name =~ \".*Refresh.*\" } | count() > 1000");
+    Query(db, "{ duration > 1s } | rate() by (resource.service.name)");
+    return;
+  }
   search("status_code = 500",
          {On(AttributeScope::kSpan, "http.response.status_code", Op::kEqual, int64_t{500})});
   search(".status_code = 500 (any scope)",
@@ -302,18 +407,46 @@ int Synthetic(const std::string& dir, uint64_t spans_wanted) {
   search("no such value", {On(AttributeScope::kSpan, "region", Op::kEqual, std::string("mars"))});
   search("peer.port = 1025",
          {On(AttributeScope::kSpan, "net.peer.port", Op::kEqual, int64_t{1025})});
-  Check((*db)->Close(), "close");
-  std::filesystem::remove_all(dir);
-  return 0;
+  Query(db, "{ span.http.response.status_code = 500 }");
+  Query(db, "{ .http.response.status_code = 500 && .region = \"eu-west-1\" }");
+  Query(db, "{ span.user.id = \"user-7\" }");
+  Query(db, "{ span.net.peer.port = 1025 && span.cart.total > 999 }");
+  Query(db, "{ span.http.response.status_code = 500 } && { span.net.peer.port = 1025 }");
+  Query(db, "{ status = error } | rate() by (span.region)");
 }
 
 }  // namespace
 }  // namespace varve::bench
 
 int main(int argc, char** argv) {
-  const std::string dir = std::filesystem::temp_directory_path() / "varve_traces_bench";
-  if (argc > 1 && std::strcmp(argv[1], "synthetic") == 0) {
-    return varve::bench::Synthetic(dir, argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000);
+  using namespace varve::bench;  // NOLINT(google-build-using-namespace)
+  std::vector<std::string> words;
+  std::string dir;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--dir") == 0 && i + 1 < argc) {
+      dir = argv[++i];
+    } else {
+      words.emplace_back(argv[i]);
+    }
   }
-  return varve::bench::TrainTicket(dir);
+  const bool keep = !dir.empty();
+  if (!keep) {
+    dir = std::filesystem::temp_directory_path() / "varve_traces_bench";
+    std::filesystem::remove_all(dir);
+  }
+  const bool known = std::filesystem::exists(dir);
+  const bool synthetic = !words.empty() && words[0] == "synthetic";
+  const uint64_t size = words.size() > 1 ? std::strtoull(words[1].c_str(), nullptr, 10)
+                        : synthetic      ? 1'000'000
+                                         : 1;
+  const auto db = varve::Database::Open(BenchOptions(dir));
+  Check(db.status(), "open");
+  std::vector<varve::TraceId> ids = known       ? SomeTraces(**db)
+                                    : synthetic ? Synthetic(db->get(), size)
+                                                : TrainTicket(db->get(), size);
+  PrintSizes(**db, true);
+  if (!ids.empty()) MeasureReading(**db, std::move(ids), synthetic);
+  Check((*db)->Close(), "close");
+  if (!keep) std::filesystem::remove_all(dir);
+  return 0;
 }

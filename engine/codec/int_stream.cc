@@ -795,4 +795,26 @@ bool IntStreamReader::Decode(uint32_t begin, uint32_t end, int64_t* out) const {
   return true;
 }
 
+bool IntStreamReader::DecodeAt(std::span<const uint32_t> places, int64_t* out) const {
+  uint64_t block[kStreamBlockValues + 16];
+  ByteReader in(blocks_);
+  BlockHead head;
+  const bool plain = coder_ == StreamCoder::kPacked && order_ == StreamOrder::kPlain;
+  size_t next = 0;
+  for (uint32_t at = 0; at < count_ && next < places.size(); at += kStreamBlockValues) {
+    const uint32_t values = std::min(kStreamBlockValues, count_ - at);
+    if (plain && places[next] >= at + values) {
+      in.Bytes(uint64_t{kStreamBlockValues} / 8 * width_);
+      continue;
+    }
+    if (!NextBlock(&in, values, &head)) return false;
+    if (places[next] >= at + values) continue;
+    if (!DecodeBlock(head, values, block)) return false;
+    for (; next < places.size() && places[next] < at + values; ++next) {
+      out[places[next]] = static_cast<int64_t>(block[places[next] - at]);
+    }
+  }
+  return true;
+}
+
 }  // namespace varve::codec

@@ -60,6 +60,11 @@ class IntStreamReader {
   /// begin <= end <= count.
   [[nodiscard]] bool Decode(uint32_t begin, uint32_t end, int64_t* out) const;
 
+  /// Decodes the values at `places`, ascending and below count, into out[place]; what `out` has
+  /// elsewhere is undefined. `out` has room for count() values. Blocks without a place are stepped
+  /// over, not decoded. Returns false on damaged bytes.
+  [[nodiscard]] bool DecodeAt(std::span<const uint32_t> places, int64_t* out) const;
+
   uint32_t count() const { return count_; }
   StreamOrder order() const { return order_; }
   StreamCoder coder() const { return coder_; }

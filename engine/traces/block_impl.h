@@ -20,10 +20,10 @@
 
 namespace varve::traces {
 
-/// All spans of one group as a batch whose scopes are the block's. Shared by readers.
+/// Spans of one group, all or some, as a batch whose scopes are the block's. Shared by readers.
 struct DecodedGroup {
   SpanBatch rows;
-  std::vector<uint32_t> piece_begins;  // one more than there are pieces
+  std::vector<uint32_t> piece_begins;  // of whole groups: one more than there are pieces
   std::vector<std::string> texts;      // inflated; what rows point to
 };
 
@@ -96,11 +96,26 @@ class Block final : public TraceBlock, public std::enable_shared_from_this<Block
   uint32_t shape_count() const { return static_cast<uint32_t>(shape_begins_.size() - 1); }
 
   Result<std::string_view> ChunkBytes(const Group& group, uint32_t chunk) const;
-  /// Replaces `out` by `count` integers of a chunk; zeros if it was left out.
-  Status Integers(const Group& group, uint32_t chunk, uint32_t count,
+  /// A run of rows, or of events, links or values.
+  struct Rows {
+    uint32_t begin = 0;
+    uint32_t end = 0;
+    uint32_t size() const { return end - begin; }
+  };
+  /// Replaces `out` by those in `rows` of the `count` integers of a chunk; zeros if it was left
+  /// out.
+  Status Integers(const Group& group, uint32_t chunk, uint32_t count, Rows rows,
                   std::vector<int64_t>* out) const;
-  /// Replaces `out` by `count` texts of a column; owners get what was inflated.
-  Status Texts(const Group& group, const Column& column, uint32_t count,
+  Status Integers(const Group& group, uint32_t chunk, uint32_t count,
+                  std::vector<int64_t>* out) const {
+    return Integers(group, chunk, count, {0, count}, out);
+  }
+  /// Gives `out` `count` integers of which only those at `places`, ascending, are decoded.
+  Status IntegersAt(const Group& group, uint32_t chunk, uint32_t count,
+                    std::span<const uint32_t> places, std::vector<int64_t>* out) const;
+  /// Replaces `out` by those in `rows` of the `count` texts of a column; owners get what was
+  /// inflated.
+  Status Texts(const Group& group, const Column& column, uint32_t count, Rows rows,
                std::vector<std::string_view>* out, std::vector<std::string>* owners) const;
   /// Tells for a plain column whether a group may have a text.
   Result<bool> MayHaveText(const Group& group, const Column& column, std::string_view text) const;
@@ -152,6 +167,13 @@ class Block final : public TraceBlock, public std::enable_shared_from_this<Block
   template <typename F>
   Status ForPieces(const TraceId& id, F&& f) const;
   Result<std::shared_ptr<DecodedGroup>> DecodeGroup(uint32_t group) const;
+  /// Adds the rows of neighbouring pieces to `out`: of the traces `ids`, piece i at the group's
+  /// rows [begins[i], begins[i + 1]). Cost: that of those rows, and a little for those before.
+  Status DecodePieces(uint32_t group, std::span<const TraceId> ids,
+                      std::span<const uint32_t> begins, DecodedGroup* out) const;
+  /// Reads how many of `total` events (links) each of `rows` has, and which ones they are.
+  Status CountedRows(const Group& group, uint32_t chunk, uint32_t total, Rows rows,
+                     std::vector<int64_t>* counts, Rows* counted) const;
 
   std::shared_ptr<const block::BlockReader> file_;
   uint64_t serial_ = 0;  // names the block in the cache of decoded groups

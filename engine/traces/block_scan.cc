@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -44,20 +45,126 @@ struct FieldPlan {
   std::vector<bool> scope_has;
   uint32_t column = 0;                 // kText
   std::vector<uint32_t> columns;       // kAttribute: of the key, in the spans' family
-  std::vector<int32_t> shape_columns;  // by shape: number of the column, kAbsent, kDecode
+  std::vector<int32_t> shape_columns;  // by shape: place in `columns`, kAbsent, kDecode
+  bool decodes = false;                // kAttribute: some shape says kDecode
+};
+
+/// The rows of a group that are still in question. It only shrinks.
+class Selection {
+ public:
+  explicit Selection(uint32_t rows) : size_(rows) {}
+  bool all() const { return all_; }
+  uint32_t count() const { return all_ ? size_ : static_cast<uint32_t>(rows_.size()); }
+  bool empty() const { return count() == 0; }
+  bool unknown(uint32_t row) const { return !unknown_.empty() && unknown_[row] != 0; }
+  /// Says whether reading values one by one beats reading all.
+  bool sparse() const { return !all_ && rows_.size() * 16 < size_; }
+  /// The rows, ascending. Precondition: not all().
+  const std::vector<uint32_t>& rows() const { return rows_; }
+  /// Lists the rows even if they are all.
+  const std::vector<uint32_t>& Listed() {
+    if (all_) {
+      rows_.resize(size_);
+      for (uint32_t r = 0; r < size_; ++r) rows_[r] = r;
+      all_ = false;
+    }
+    return rows_;
+  }
+  /// Keeps the rows for which `verdict(row, place in the selection)` is not kNo.
+  template <typename F>
+  void Keep(F&& verdict) {
+    const uint32_t before = count();
+    if (all_) rows_.resize(size_);
+    uint32_t kept = 0;
+    uint32_t* rows = rows_.data();
+    uint8_t seen = 0;
+    for (uint32_t i = 0; i < before; ++i) {
+      const uint32_t row = all_ ? i : rows[i];
+      const uint8_t says = verdict(row, i);
+      if (says == kUnknown) [[unlikely]] {
+        if (unknown_.empty()) unknown_.resize(size_);
+        unknown_[row] = 1;
+      }
+      seen |= says;
+      // Written in any case: a branch here would be guessed wrong half of the time.
+      rows[kept] = row;
+      kept += says != kNo;
+    }
+    rows_.resize(kept);
+    all_ = false;
+  }
+  void KeepNone() {
+    all_ = false;
+    rows_.clear();
+  }
+  void KeepUnknown() {
+    Keep([](uint32_t, uint32_t) { return kUnknown; });
+  }
+
+ private:
+  uint32_t size_;
+  bool all_ = true;
+  std::vector<uint32_t> rows_;
+  std::vector<uint8_t> unknown_;  // by row; empty: none
+};
+
+/// A predicate on integers as an interval: what most predicates on numbers are.
+struct IntegerTest {
+  bool fits = false;
+  int64_t low = 1;  // an empty interval
+  int64_t high = 0;
+  bool outside = false;
+  uint8_t operator()(int64_t value) const { return (value >= low && value <= high) != outside; }
+
+  static IntegerTest Of(const SpanPredicate& predicate) {
+    IntegerTest out;
+    const auto* integer = std::get_if<int64_t>(&predicate.value);
+    if (integer == nullptr) return out;
+    out.fits = true;
+    const int64_t value = *integer;
+    switch (predicate.op) {
+      case Op::kEqual:
+      case Op::kNotEqual:
+        out.low = out.high = value;
+        out.outside = predicate.op == Op::kNotEqual;
+        break;
+      case Op::kLess:
+      case Op::kGreaterEqual:
+        // Not from the value on.
+        out.low = value;
+        out.high = INT64_MAX;
+        out.outside = predicate.op == Op::kLess;
+        break;
+      case Op::kGreater:
+      case Op::kLessEqual:
+        out.low = INT64_MIN;
+        out.high = value;
+        out.outside = predicate.op == Op::kGreater;
+        break;
+      default:
+        out.fits = false;
+    }
+    return out;
+  }
 };
 
 /// Decoded columns of one group, as needed.
 class GroupColumns {
  public:
   GroupColumns(const Block& block, uint32_t number)
-      : block_(block), number_(number), group_(block.groups()[number]) {}
+      : block_(block), number_(number), group_(block.groups()[number]), selection_(group_.rows) {}
 
   const Block::Group& group() const { return group_; }
+  Selection& selection() { return selection_; }
+  /// Returns a column, of which only the rows of the selection need be right. Since that only
+  /// shrinks, what was read once serves for good.
   Result<const std::vector<int64_t>*> Integers(uint32_t chunk) {
     std::vector<int64_t>& column = integers_[chunk];
     if (column.empty()) {
-      VARVE_RETURN_IF_ERROR(block_.Integers(group_, chunk, group_.rows, &column));
+      VARVE_RETURN_IF_ERROR(
+          selection_.sparse()
+              ? block_.IntegersAt(group_, chunk, group_.rows, selection_.rows(), &column)
+              : block_.Integers(group_, chunk, group_.rows, &column));
     }
     return &column;
   }
@@ -71,13 +178,14 @@ class GroupColumns {
   Status LoadPieces() {
     if (!begins_.empty()) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(block_.Pieces(group_, &ids_, &begins_));
-    pieces_.resize(group_.rows);
-    for (uint32_t p = 0; p + 1 < begins_.size(); ++p) {
-      std::fill(pieces_.begin() + begins_[p], pieces_.begin() + begins_[p + 1], p);
-    }
     return absl::OkStatus();
   }
-  const TraceId& trace_id(uint32_t row) const { return ids_[pieces_[row]]; }
+  /// The trace of a row. Cheap where rows come in ascending order. Precondition: LoadPieces.
+  const TraceId& trace_id(uint32_t row) {
+    if (row < begins_[piece_]) piece_ = 0;
+    while (row >= begins_[piece_ + 1]) ++piece_;
+    return ids_[piece_];
+  }
   Result<std::string_view> SpanIds() {
     VARVE_ASSIGN_OR_RETURN(const std::string_view ids, block_.ChunkBytes(group_, kSpanIdsChunk));
     if (ids.size() != uint64_t{group_.rows} * 8) return block_.Damage(group_, "traces: span ids");
@@ -86,24 +194,29 @@ class GroupColumns {
   /// The scopes of rows, checked.
   Result<const std::vector<int64_t>*> Scopes() {
     VARVE_ASSIGN_OR_RETURN(const auto* scopes, Integers(kScopesChunk));
-    for (const int64_t scope : *scopes) {
-      if (scope < 0 || scope >= block_.scope_count()) {
-        return block_.Damage(group_, "traces: no such scope");
-      }
-    }
+    if (scopes_checked_) return scopes;
+    uint64_t most = 0;  // a negative one is the largest of all
+    for (const int64_t scope : *scopes) most = std::max(most, static_cast<uint64_t>(scope));
+    if (most >= block_.scope_count()) return block_.Damage(group_, "traces: no such scope");
+    scopes_checked_ = true;
     return scopes;
   }
+  /// The shapes of all rows, checked: those before a row tell where its values stand.
   Result<const std::vector<int64_t>*> Shapes() {
-    VARVE_ASSIGN_OR_RETURN(const auto* shapes, Integers(kSpanShapesChunk));
-    if (shapes_checked_) return shapes;
-    for (const int64_t shape : *shapes) {
-      if (shape < 0 || shape >= block_.shape_count()) {
-        return block_.Damage(group_, "traces: no such shape");
-      }
+    if (!shapes_.empty()) return &shapes_;
+    VARVE_RETURN_IF_ERROR(block_.Integers(group_, kSpanShapesChunk, group_.rows, &shapes_));
+    uint64_t most = 0;
+    uint64_t differ = 0;
+    for (const int64_t shape : shapes_) {
+      most = std::max(most, static_cast<uint64_t>(shape));
+      differ |= static_cast<uint64_t>(shape ^ shapes_[0]);
     }
-    shapes_checked_ = true;
-    return shapes;
+    if (most >= block_.shape_count()) return block_.Damage(group_, "traces: no such shape");
+    one_shape_ = differ == 0;
+    return &shapes_;
   }
+  /// Tells that all rows have the same shape. Precondition: Shapes.
+  bool one_shape() const { return one_shape_; }
   /// Reads the codes of parents: 0 is a root.
   Result<const std::vector<int64_t>*> Parents() {
     if (parents_.empty()) {
@@ -127,9 +240,12 @@ class GroupColumns {
   std::array<std::vector<int64_t>, kAttributeChunks> integers_;
   std::vector<TraceId> ids_;
   std::vector<uint32_t> begins_;
-  std::vector<uint32_t> pieces_;
+  uint32_t piece_ = 0;
   std::vector<int64_t> parents_;
-  bool shapes_checked_ = false;
+  std::vector<int64_t> shapes_;
+  bool one_shape_ = false;
+  bool scopes_checked_ = false;
+  Selection selection_;
   std::shared_ptr<const DecodedGroup> whole_;
 };
 
@@ -148,6 +264,7 @@ class BlockScan final : public SourceScan {
     for (const CompiledPredicate& compiled : scan_->predicates) {
       PredicateState state;
       state.field = PlanField(compiled.predicate.field);
+      state.integers = IntegerTest::Of(compiled.predicate);
       VARVE_RETURN_IF_ERROR(RuleOut(compiled, &state, &wanted));
       predicates_.push_back(std::move(state));
     }
@@ -163,35 +280,31 @@ class BlockScan final : public SourceScan {
 
   const std::vector<Unit>& units() const override { return units_; }
 
-  Status Read(size_t i, FoundRows* out, SpanScanStats* stats) override {
+  Status Read(size_t i, FoundRows* out, SpanScanStats* stats) const override {
     GroupColumns columns(*block_, unit_groups_[i]);
     const Block::Group& group = columns.group();
+    Selection& rows = columns.selection();
     stats->spans += group.rows;
     out->columns.columns.resize(columns_.size());
-    alive_.assign(group.rows, 1);
-    unknown_.assign(group.rows, 0);
     const NsRange range = scan_->spec.range;
     if (group.min_start < range.min_ns || group.max_start > range.max_ns) {
       VARVE_ASSIGN_OR_RETURN(const auto* starts, columns.Integers(kStartsChunk));
-      for (uint32_t r = 0; r < group.rows; ++r) alive_[r] = range.Contains((*starts)[r]);
+      rows.Keep([&](uint32_t r, uint32_t) -> uint8_t { return range.Contains((*starts)[r]); });
     }
-    for (size_t p = 0; p < predicates_.size(); ++p) {
-      VARVE_RETURN_IF_ERROR(Apply(scan_->predicates[p], &predicates_[p], &columns));
-      if (std::none_of(alive_.begin(), alive_.end(), [](uint8_t a) { return a != 0; })) {
-        return absl::OkStatus();
-      }
+    for (size_t p = 0; p < predicates_.size() && !rows.empty(); ++p) {
+      VARVE_RETURN_IF_ERROR(Apply(scan_->predicates[p], predicates_[p], &columns));
     }
-    std::vector<uint32_t> rows;
-    for (uint32_t r = 0; r < group.rows; ++r) {
-      if (alive_[r] == 0) continue;
-      if (unknown_[r] != 0) {
+    if (rows.empty()) return absl::OkStatus();
+    std::vector<uint32_t> found;
+    for (const uint32_t r : rows.Listed()) {
+      if (rows.unknown(r)) {
         VARVE_ASSIGN_OR_RETURN(const DecodedGroup* whole, columns.Whole());
         if (!MatchesAll(*scan_, BatchRow(*block_, whole->rows, whole->rows.spans()[r]))) continue;
       }
-      rows.push_back(r);
+      found.push_back(r);
     }
-    if (rows.empty()) return absl::OkStatus();
-    return Give(&columns, rows, out);
+    if (found.empty()) return absl::OkStatus();
+    return Give(&columns, found, out);
   }
 
  private:
@@ -199,8 +312,10 @@ class BlockScan final : public SourceScan {
     FieldPlan field;
     std::vector<uint8_t> scopes;  // by scope: verdict of its value
     std::array<uint8_t, 256> kinds{};
-    /// By column, then place in its dictionary: verdict, kUnknown for one not asked yet.
+    /// By column, then place in its dictionary: verdict, kUnknown for one not asked yet. Threads
+    /// that ask at the same time write the same.
     std::vector<std::vector<uint8_t>> places;
+    IntegerTest integers;
   };
 
   FieldPlan PlanField(const SpanField& field) const {
@@ -293,15 +408,15 @@ class BlockScan final : public SourceScan {
     plan.shape_columns.assign(block_->shape_count(), kAbsent);
     for (uint32_t s = 0; s < block_->shape_count() && !plan.columns.empty(); ++s) {
       for (const uint32_t number : block_->shape(s)) {
-        if (std::find(plan.columns.begin(), plan.columns.end(), number) == plan.columns.end()) {
-          continue;
-        }
-        plan.shape_columns[s] = block_->columns()[number].coding == Coding::kCold
-                                    ? kDecode
-                                    : static_cast<int32_t>(number);
+        const auto at = std::find(plan.columns.begin(), plan.columns.end(), number);
+        if (at == plan.columns.end()) continue;
+        const bool cold = block_->columns()[number].coding == Coding::kCold;
+        plan.decodes = plan.decodes || cold;
+        plan.shape_columns[s] = cold ? kDecode : static_cast<int32_t>(at - plan.columns.begin());
       }
     }
     if (!plan.columns.empty()) plan.shape_columns[kInlineShape] = kDecode;
+    plan.decodes = plan.decodes || block_->has_inline_shapes();
     if (plan.any) {
       by_scope([&](const ScopeView& scope, ValueView* value) {
         return find(block_->GetResource(scope.resource).attributes, value) ||
@@ -356,6 +471,7 @@ class BlockScan final : public SourceScan {
       VARVE_ASSIGN_OR_RETURN(const auto postings, block_->DictionaryPostings(number));
       std::vector<uint8_t>& places = Places(state, number, dictionary->values.size());
       const std::string* only = compiled.only_string();
+      // Without postings and with many texts to match, only those that occur are asked about.
       if (postings.empty() && only == nullptr) {
         may.assign(may.size(), true);
         return absl::OkStatus();
@@ -413,17 +529,14 @@ class BlockScan final : public SourceScan {
         break;
       case Kind::kAttribute: {
         if (field.any) VARVE_RETURN_IF_ERROR(allow_scopes());
-        const bool absence = compiled.predicate.op == Op::kNotExists;
-        if (absence || block_->has_inline_shapes()) {
-          may.assign(may.size(), true);
-          break;
-        }
+        const bool all = compiled.predicate.op == Op::kNotExists || block_->has_inline_shapes();
         for (const uint32_t number : field.columns) {
           const Block::Column& column = block_->columns()[number];
           if (column.coding == Coding::kDictionary) {
             VARVE_RETURN_IF_ERROR(allow_dictionary(number, column.type));
             continue;
           }
+          if (all) continue;
           std::vector<std::pair<int64_t, index::Postings>> postings;
           if (column.coding == Coding::kIntegers) {
             VARVE_ASSIGN_OR_RETURN(postings, block_->IntegerPostings(number));
@@ -438,6 +551,7 @@ class BlockScan final : public SourceScan {
             if (TestPresent(compiled, value) == kYes) allow(groups);
           }
         }
+        if (all) may.assign(may.size(), true);
         break;
       }
       case Kind::kTraceId: {
@@ -457,6 +571,7 @@ class BlockScan final : public SourceScan {
     return absl::OkStatus();
   }
 
+  /// The verdicts on the texts of a dictionary. Made before the first group is read.
   static std::vector<uint8_t>& Places(PredicateState* state, uint32_t column, size_t size) {
     if (column >= state->places.size()) state->places.resize(column + 1);
     std::vector<uint8_t>& places = state->places[column];
@@ -464,40 +579,49 @@ class BlockScan final : public SourceScan {
     return places;
   }
 
-  void Set(uint32_t row, uint8_t verdict) {
-    if (verdict == kNo) alive_[row] = 0;
-    if (verdict == kUnknown) unknown_[row] = 1;
+  /// The verdict on a place of a dictionary; asks `test` where none is known.
+  template <typename F>
+  static uint8_t VerdictOf(const std::vector<uint8_t>& places, uint64_t place, F&& test) {
+    // The verdicts are shared by threads.
+    auto known = std::atomic_ref<uint8_t>(const_cast<uint8_t&>(places[place]));
+    uint8_t verdict = known.load(std::memory_order_relaxed);
+    if (verdict == kUnknown) {
+      verdict = test();
+      known.store(verdict, std::memory_order_relaxed);
+    }
+    return verdict;
   }
 
-  /// Replaces `verdicts` by one for each of `count` texts of a column in a group.
-  Status TestTexts(const CompiledPredicate& compiled, PredicateState* state, uint32_t number,
-                   ValueType type, uint32_t count, const Block::Group& group,
-                   std::vector<uint8_t>* verdicts) const {
+  /// Replaces `verdicts` by one for each of `places`, ascending, of the `count` texts that a column
+  /// has in a group; nullptr stands for all.
+  Status TestTexts(const CompiledPredicate& compiled, const PredicateState& state, uint32_t number,
+                   ValueType type, uint32_t count, const std::vector<uint32_t>* places,
+                   const Block::Group& group, std::vector<uint8_t>* verdicts) const {
     const Block::Column& column = block_->columns()[number];
-    verdicts->assign(count, kNo);
-    if (count == 0) return absl::OkStatus();
+    const size_t wanted = places == nullptr ? count : places->size();
+    verdicts->assign(wanted, kNo);
+    if (wanted == 0) return absl::OkStatus();
     ValueView value;
     value.type = type;
     VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, block_->ChunkBytes(group, column.chunk));
     if (bytes.empty() && column.text_chunk != 0) {
-      verdicts->assign(count, TestPresent(compiled, ValueView::String("")));
+      verdicts->assign(wanted, TestPresent(compiled, ValueView::String("")));
       return absl::OkStatus();
     }
     if (column.coding == Coding::kDictionary) {
       std::vector<int64_t> integers;
-      VARVE_RETURN_IF_ERROR(block_->Integers(group, column.chunk, count, &integers));
+      VARVE_RETURN_IF_ERROR(ReadIntegers(group, column, count, places, &integers));
       VARVE_ASSIGN_OR_RETURN(const Block::Dictionary* dictionary, block_->DictionaryOf(number));
-      std::vector<uint8_t>& places = Places(state, number, dictionary->values.size());
-      for (uint32_t i = 0; i < count; ++i) {
-        const auto place = static_cast<uint64_t>(integers[i]);
-        if (place >= places.size()) {
+      const std::vector<uint8_t>& known = state.places[number];
+      for (size_t i = 0; i < wanted; ++i) {
+        const auto place = static_cast<uint64_t>(integers[places == nullptr ? i : (*places)[i]]);
+        if (place >= known.size()) {
           return block_->Damage(group, "traces: no such text in the dictionary");
         }
-        if (places[place] == kUnknown) {
+        (*verdicts)[i] = VerdictOf(known, place, [&] {
           value.text = dictionary->values[place];
-          places[place] = TestPresent(compiled, value);
-        }
-        (*verdicts)[i] = places[place];
+          return TestPresent(compiled, value);
+        });
       }
       return absl::OkStatus();
     }
@@ -509,67 +633,85 @@ class BlockScan final : public SourceScan {
     std::vector<std::string_view> texts;
     std::vector<std::string> owners;
     owners.reserve(1);
-    VARVE_RETURN_IF_ERROR(block_->Texts(group, column, count, &texts, &owners));
-    for (uint32_t i = 0; i < count; ++i) {
-      value.text = texts[i];
+    VARVE_RETURN_IF_ERROR(block_->Texts(group, column, count, {0, count}, &texts, &owners));
+    for (size_t i = 0; i < wanted; ++i) {
+      value.text = texts[places == nullptr ? i : (*places)[i]];
       (*verdicts)[i] = TestPresent(compiled, value);
     }
     return absl::OkStatus();
   }
 
-  Status Apply(const CompiledPredicate& compiled, PredicateState* state, GroupColumns* columns) {
+  Status ReadIntegers(const Block::Group& group, const Block::Column& column, uint32_t count,
+                      const std::vector<uint32_t>* places, std::vector<int64_t>* out) const {
+    if (places != nullptr && places->size() * 16 < count) {
+      return block_->IntegersAt(group, column.chunk, count, *places, out);
+    }
+    return block_->Integers(group, column.chunk, count, out);
+  }
+
+  Status Apply(const CompiledPredicate& compiled, const PredicateState& state,
+               GroupColumns* columns) const {
     using Kind = FieldPlan::Kind;
     const Block::Group& group = columns->group();
-    const uint32_t rows = group.rows;
-    switch (state->field.kind) {
+    Selection& selection = columns->selection();
+    switch (state.field.kind) {
       case Kind::kScope: {
         VARVE_ASSIGN_OR_RETURN(const auto* scopes, columns->Scopes());
-        for (uint32_t r = 0; r < rows; ++r) Set(r, state->scopes[(*scopes)[r]]);
+        selection.Keep([&](uint32_t r, uint32_t) { return state.scopes[(*scopes)[r]]; });
         return absl::OkStatus();
       }
       case Kind::kText: {
         std::vector<uint8_t> verdicts;
-        VARVE_RETURN_IF_ERROR(TestTexts(compiled, state, state->field.column, ValueType::kString,
-                                        rows, group, &verdicts));
-        for (uint32_t r = 0; r < rows; ++r) Set(r, verdicts[r]);
+        VARVE_RETURN_IF_ERROR(TestTexts(compiled, state, state.field.column, ValueType::kString,
+                                        group.rows, selection.all() ? nullptr : &selection.rows(),
+                                        group, &verdicts));
+        selection.Keep([&](uint32_t, uint32_t i) { return verdicts[i]; });
         return absl::OkStatus();
       }
       case Kind::kKind: {
         VARVE_ASSIGN_OR_RETURN(const auto* kinds, columns->Integers(kKindsChunk));
-        for (uint32_t r = 0; r < rows; ++r) Set(r, state->kinds[(*kinds)[r] & 255]);
+        selection.Keep([&](uint32_t r, uint32_t) { return state.kinds[(*kinds)[r] & 255]; });
         return absl::OkStatus();
       }
       case Kind::kStart: {
         VARVE_ASSIGN_OR_RETURN(const auto* starts, columns->Integers(kStartsChunk));
-        for (uint32_t r = 0; r < rows; ++r) {
-          if (alive_[r]) Set(r, TestPresent(compiled, ValueView::Int((*starts)[r])));
-        }
+        selection.Keep([&](uint32_t r, uint32_t) {
+          return TestInteger(compiled, state, ValueType::kInt, (*starts)[r]);
+        });
         return absl::OkStatus();
       }
       case Kind::kDuration: {
         VARVE_ASSIGN_OR_RETURN(const auto* durations, columns->Integers(kDurationsChunk));
-        VARVE_ASSIGN_OR_RETURN(const auto* starts, columns->Integers(kStartsChunk));
-        for (uint32_t r = 0; r < rows; ++r) {
-          if (!alive_[r]) continue;
-          const int64_t start = (*starts)[r];
-          const int64_t duration = DurationOf(start, WrapAdd(start, (*durations)[r]));
-          Set(r, TestPresent(compiled, ValueView::Int(duration)));
+        // What stands here is end - start in 64 bits. Only where that did not hold the difference,
+        // and the zone map then says another thing, the start matters.
+        bool wraps = group.max_duration == INT64_MAX;
+        for (const int64_t duration : *durations) wraps |= duration > group.max_duration;
+        if (!wraps) {
+          selection.Keep([&](uint32_t r, uint32_t) {
+            return TestInteger(compiled, state, ValueType::kInt,
+                               std::max<int64_t>(0, (*durations)[r]));
+          });
+          return absl::OkStatus();
         }
+        VARVE_ASSIGN_OR_RETURN(const auto* starts, columns->Integers(kStartsChunk));
+        selection.Keep([&](uint32_t r, uint32_t) {
+          const int64_t start = (*starts)[r];
+          return TestInteger(compiled, state, ValueType::kInt,
+                             DurationOf(start, WrapAdd(start, (*durations)[r])));
+        });
         return absl::OkStatus();
       }
       case Kind::kTraceId:
         VARVE_RETURN_IF_ERROR(columns->LoadPieces());
-        for (uint32_t r = 0; r < rows; ++r) {
-          if (alive_[r]) {
-            Set(r, TestPresent(compiled, ValueView::Bytes(BytesOf(columns->trace_id(r)))));
-          }
-        }
+        selection.Keep([&](uint32_t r, uint32_t) {
+          return TestPresent(compiled, ValueView::Bytes(BytesOf(columns->trace_id(r))));
+        });
         return absl::OkStatus();
       case Kind::kSpanId: {
         VARVE_ASSIGN_OR_RETURN(const std::string_view ids, columns->SpanIds());
-        for (uint32_t r = 0; r < rows; ++r) {
-          if (alive_[r]) Set(r, TestPresent(compiled, ValueView::Bytes(ids.substr(r * 8, 8))));
-        }
+        selection.Keep([&](uint32_t r, uint32_t) {
+          return TestPresent(compiled, ValueView::Bytes(ids.substr(size_t{r} * 8, 8)));
+        });
         return absl::OkStatus();
       }
       case Kind::kParentId: {
@@ -584,91 +726,142 @@ class BlockScan final : public SourceScan {
                                  : op == Op::kNotExists                 ? kNo
                                  : only != nullptr && only->size() != 8 ? kNo
                                                                         : kUnknown;
-        for (uint32_t r = 0; r < rows; ++r) Set(r, (*parents)[r] == 0 ? of_root : of_child);
+        selection.Keep(
+            [&](uint32_t r, uint32_t) { return (*parents)[r] == 0 ? of_root : of_child; });
         return absl::OkStatus();
       }
       case Kind::kAttribute:
         return ApplyAttribute(compiled, state, columns);
       case Kind::kOther:
-        std::fill(unknown_.begin(), unknown_.end(), 1);
+        selection.KeepUnknown();
         return absl::OkStatus();
     }
     return absl::OkStatus();
   }
 
-  Status ApplyAttribute(const CompiledPredicate& compiled, PredicateState* state,
-                        GroupColumns* columns) {
-    const FieldPlan& field = state->field;
+  Status ApplyAttribute(const CompiledPredicate& compiled, const PredicateState& state,
+                        GroupColumns* columns) const {
+    const FieldPlan& field = state.field;
     const Block::Group& group = columns->group();
+    Selection& selection = columns->selection();
+    const Op op = compiled.predicate.op;
+    // One text at one place: the filters of the texts alone rule most groups out.
+    if (compiled.only_string() != nullptr && !field.any && !field.decodes) {
+      bool may = false;
+      for (const uint32_t number : field.columns) {
+        const Block::Column& column = block_->columns()[number];
+        if (column.type != ValueType::kString || column.coding != Coding::kPlain) {
+          may = true;
+        } else if (!may) {
+          VARVE_ASSIGN_OR_RETURN(may, block_->MayHaveText(group, column, *compiled.only_string()));
+        }
+      }
+      if (!may) {
+        selection.KeepNone();
+        return absl::OkStatus();
+      }
+    }
     VARVE_ASSIGN_OR_RETURN(const auto* shapes, columns->Shapes());
     const std::vector<int64_t>* scopes = nullptr;
     if (field.any) {
       VARVE_ASSIGN_OR_RETURN(scopes, columns->Scopes());
     }
-    const Op op = compiled.predicate.op;
     const bool by_key = op == Op::kExists || op == Op::kNotExists;
+    const auto of_others = [&](uint32_t r, int32_t column) -> uint8_t {
+      if (column == kAbsent) {
+        return field.any ? state.scopes[(*scopes)[r]] : VerdictOfAbsence(compiled);
+      }
+      if (column != kDecode) return op == Op::kExists ? kYes : kNo;  // by key
+      // By key alone a rare value is as good as another, but inline keys are not known.
+      return by_key && (*shapes)[r] != kInlineShape ? (op == Op::kExists ? kYes : kNo) : kUnknown;
+    };
+    std::vector<uint8_t> verdicts;
+    if (columns->one_shape()) {
+      const int32_t column = field.shape_columns[(*shapes)[0]];
+      if (column < 0 || by_key) {
+        selection.Keep([&](uint32_t r, uint32_t) { return of_others(r, column); });
+        return absl::OkStatus();
+      }
+      // Each row has its value at its own place.
+      VARVE_RETURN_IF_ERROR(TestColumn(compiled, state, field.columns[column], group.rows,
+                                       selection.all() ? nullptr : &selection.rows(), group,
+                                       &verdicts));
+      selection.Keep([&](uint32_t, uint32_t i) { return verdicts[i]; });
+      return absl::OkStatus();
+    }
     // One cursor a column of the key: its values stand in the order of rows.
     struct Cursor {
       uint32_t count = 0;
       uint32_t at = 0;
+      std::vector<uint32_t> places;  // of the rows selected
       std::vector<uint8_t> verdicts;
     };
     std::vector<Cursor> cursors(field.columns.size());
-    const auto cursor_of = [&](int32_t column) -> Cursor& {
-      const auto at =
-          std::find(field.columns.begin(), field.columns.end(), static_cast<uint32_t>(column));
-      return cursors[static_cast<size_t>(at - field.columns.begin())];
-    };
     if (!by_key) {
-      for (const int64_t shape : *shapes) {
-        const int32_t column = field.shape_columns[shape];
-        if (column >= 0) ++cursor_of(column).count;
+      const std::vector<uint32_t>& rows = selection.Listed();
+      size_t next = 0;
+      for (uint32_t r = 0; r < group.rows; ++r) {
+        const int32_t column = field.shape_columns[(*shapes)[r]];
+        const bool selected = next < rows.size() && rows[next] == r;
+        next += selected;
+        if (column < 0) continue;
+        Cursor& cursor = cursors[column];
+        if (selected) cursor.places.push_back(cursor.count);
+        ++cursor.count;
       }
       for (size_t c = 0; c < cursors.size(); ++c) {
-        VARVE_RETURN_IF_ERROR(TestColumn(compiled, state, field.columns[c], cursors[c].count, group,
-                                         &cursors[c].verdicts));
+        VARVE_RETURN_IF_ERROR(TestColumn(compiled, state, field.columns[c], cursors[c].count,
+                                         &cursors[c].places, group, &cursors[c].verdicts));
       }
     }
-    for (uint32_t r = 0; r < group.rows; ++r) {
-      const auto shape = static_cast<size_t>((*shapes)[r]);
-      const int32_t column = field.shape_columns[shape];
-      if (column == kAbsent) {
-        Set(r, field.any ? state->scopes[(*scopes)[r]] : VerdictOfAbsence(compiled));
-      } else if (column == kDecode) {
-        // By key alone a rare value is as good as another, but inline keys are not known.
-        Set(r, by_key && shape != kInlineShape ? (op == Op::kExists ? kYes : kNo) : kUnknown);
-      } else if (by_key) {
-        Set(r, op == Op::kExists ? kYes : kNo);
-      } else {
-        Cursor& cursor = cursor_of(column);
-        Set(r, cursor.verdicts[cursor.at++]);
-      }
-    }
+    selection.Keep([&](uint32_t r, uint32_t) {
+      const int32_t column = field.shape_columns[(*shapes)[r]];
+      if (column < 0 || by_key) return of_others(r, column);
+      Cursor& cursor = cursors[column];
+      return cursor.verdicts[cursor.at++];
+    });
     return absl::OkStatus();
   }
 
-  Status TestColumn(const CompiledPredicate& compiled, PredicateState* state, uint32_t number,
-                    uint32_t count, const Block::Group& group,
+  static uint8_t TestInteger(const CompiledPredicate& compiled, const PredicateState& state,
+                             ValueType type, int64_t bits) {
+    if (state.integers.fits && type == ValueType::kInt) return state.integers(bits);
+    return TestPresent(compiled, IntegerValue(type, bits));
+  }
+
+  /// As TestTexts, for any column.
+  Status TestColumn(const CompiledPredicate& compiled, const PredicateState& state, uint32_t number,
+                    uint32_t count, const std::vector<uint32_t>* places, const Block::Group& group,
                     std::vector<uint8_t>* verdicts) const {
     const Block::Column& column = block_->columns()[number];
+    const size_t wanted = places == nullptr ? count : places->size();
     if (column.coding == Coding::kNothing) {
-      verdicts->assign(count, TestPresent(compiled, ValueView()));
+      verdicts->assign(wanted, TestPresent(compiled, ValueView()));
       return absl::OkStatus();
     }
     if (column.coding != Coding::kIntegers) {
       return column.coding == Coding::kCold
                  ? absl::OkStatus()
-                 : TestTexts(compiled, state, number, column.type, count, group, verdicts);
+                 : TestTexts(compiled, state, number, column.type, count, places, group, verdicts);
     }
-    if (count == 0) return absl::OkStatus();
+    verdicts->resize(wanted);
+    if (wanted == 0) return absl::OkStatus();
     std::vector<int64_t> integers;
-    VARVE_RETURN_IF_ERROR(block_->Integers(group, column.chunk, count, &integers));
-    verdicts->resize(count);
-    uint8_t verdict = kNo;
-    for (uint32_t i = 0; i < count; ++i) {
-      if (i == 0 || integers[i] != integers[i - 1]) {
-        verdict = TestPresent(compiled, IntegerValue(column.type, integers[i]));
+    VARVE_RETURN_IF_ERROR(ReadIntegers(group, column, count, places, &integers));
+    if (state.integers.fits && column.type == ValueType::kInt) {
+      for (size_t i = 0; i < wanted; ++i) {
+        (*verdicts)[i] = state.integers(integers[places == nullptr ? i : (*places)[i]]);
       }
+      return absl::OkStatus();
+    }
+    uint8_t verdict = kNo;
+    int64_t before = 0;
+    for (size_t i = 0; i < wanted; ++i) {
+      const int64_t bits = integers[places == nullptr ? i : (*places)[i]];
+      if (i == 0 || bits != before) {
+        verdict = TestPresent(compiled, IntegerValue(column.type, bits));
+      }
+      before = bits;
       (*verdicts)[i] = verdict;
     }
     return absl::OkStatus();
@@ -680,8 +873,12 @@ class BlockScan final : public SourceScan {
   }
 
   /// Appends `rows` of a group with their columns.
-  Status Give(GroupColumns* columns, const std::vector<uint32_t>& rows, FoundRows* out) {
+  Status Give(GroupColumns* columns, const std::vector<uint32_t>& rows, FoundRows* out) const {
     VARVE_RETURN_IF_ERROR(columns->LoadPieces());
+    out->columns.trace_ids.reserve(rows.size());
+    out->columns.span_ids.reserve(rows.size());
+    out->columns.starts_ns.reserve(rows.size());
+    out->columns.durations_ns.reserve(rows.size());
     VARVE_ASSIGN_OR_RETURN(const std::string_view ids, columns->SpanIds());
     VARVE_ASSIGN_OR_RETURN(const auto* starts, columns->Integers(kStartsChunk));
     VARVE_ASSIGN_OR_RETURN(const auto* durations, columns->Integers(kDurationsChunk));
@@ -774,7 +971,7 @@ class BlockScan final : public SourceScan {
                    FoundRows* out, std::vector<std::string_view>* texts) const {
     auto owners = std::make_shared<std::vector<std::string>>();
     owners->reserve(1);
-    VARVE_RETURN_IF_ERROR(block_->Texts(group, column, count, texts, owners.get()));
+    VARVE_RETURN_IF_ERROR(block_->Texts(group, column, count, {0, count}, texts, owners.get()));
     if (!owners->empty()) out->owners.push_back(std::move(owners));
     return absl::OkStatus();
   }
@@ -795,14 +992,9 @@ class BlockScan final : public SourceScan {
       std::vector<std::string_view> texts;
     };
     std::vector<Cursor> cursors(plan.columns.size());
-    const auto cursor_of = [&](int32_t column) -> Cursor& {
-      const auto at =
-          std::find(plan.columns.begin(), plan.columns.end(), static_cast<uint32_t>(column));
-      return cursors[static_cast<size_t>(at - plan.columns.begin())];
-    };
     for (const int64_t shape : *shapes) {
       const int32_t column = plan.shape_columns[shape];
-      if (column >= 0) ++cursor_of(column).count;
+      if (column >= 0) ++cursors[column].count;
     }
     for (size_t c = 0; c < cursors.size(); ++c) {
       const Block::Column& column = block_->columns()[plan.columns[c]];
@@ -821,8 +1013,8 @@ class BlockScan final : public SourceScan {
       ValueView value;
       bool decode = column == kDecode;
       if (column >= 0) {
-        Cursor& cursor = cursor_of(column);
-        const Block::Column& info = block_->columns()[static_cast<uint32_t>(column)];
+        Cursor& cursor = cursors[column];
+        const Block::Column& info = block_->columns()[plan.columns[column]];
         const uint32_t at = cursor.at++;
         if (info.coding == Coding::kIntegers) {
           value = IntegerValue(info.type, cursor.integers[at]);
@@ -855,7 +1047,6 @@ class BlockScan final : public SourceScan {
   std::vector<FieldPlan> columns_;
   std::vector<Unit> units_;
   std::vector<uint32_t> unit_groups_;
-  std::vector<uint8_t> alive_, unknown_;
 };
 
 }  // namespace

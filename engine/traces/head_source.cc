@@ -167,7 +167,7 @@ class HeadScan final : public SourceScan {
 
   const std::vector<Unit>& units() const override { return units_; }
 
-  Status Read(size_t i, FoundRows* out, SpanScanStats* stats) override {
+  Status Read(size_t i, FoundRows* out, SpanScanStats* stats) const override {
     stats->spans += units_[i].rows;
     out->columns.columns.resize(scan_->spec.columns.size());
     for (uint32_t r = begins_[i]; r < begins_[i] + units_[i].rows; ++r) {

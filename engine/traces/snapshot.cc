@@ -69,9 +69,15 @@ class Cursor final : public SpanCursor {
 
   Result<bool> Next(SpanColumns* out) override {
     while (true) {
-      if (handed_ < found_.columns.size()) {
-        Hand(out);
-        return true;
+      while (current_ < ready_.size()) {
+        Reading& reading = ready_[current_];
+        VARVE_RETURN_IF_ERROR(reading.status);
+        if (handed_ < reading.found.columns.size()) {
+          Hand(&reading.found.columns, next_ - ready_.size() + current_ + 1, out);
+          return true;
+        }
+        ++current_;
+        handed_ = 0;
       }
       if (next_ == order_.size()) {
         out->trace_ids.clear();
@@ -82,14 +88,7 @@ class Cursor final : public SpanCursor {
         out->bound_ns = scan_->spec.newest_first ? kMinTime : kMaxTime;
         return false;
       }
-      found_.Clear();
-      handed_ = 0;
-      const Place& place = order_[next_++];
-      // Only kinds tell repeats apart, and nothing is before the first source.
-      found_.with_kinds = place.source > 0;
-      VARVE_RETURN_IF_ERROR(scans_[place.source]->Read(place.index, &found_, &stats_));
-      VARVE_RETURN_IF_ERROR(HideRepeats(place.source));
-      stats_.spans_matched += found_.columns.size();
+      ReadAhead();
     }
   }
   const SpanScanStats& stats() const override { return stats_; }
@@ -100,64 +99,96 @@ class Cursor final : public SpanCursor {
     size_t index;
     Unit unit;
   };
+  /// What one unit has.
+  struct Reading {
+    FoundRows found;
+    SpanScanStats stats;
+    Status status;
+  };
 
-  /// Moves the next rows of found_ to `out`.
-  void Hand(SpanColumns* out) {
-    SpanColumns& from = found_.columns;
+  /// Replaces ready_ by the units that follow.
+  void ReadAhead() {
+    ScanThreads* threads = scan_->spec.threads;
+    const uint32_t most = threads == nullptr ? 1 : 4 * std::max(1u, threads->count());
+    const auto count = static_cast<uint32_t>(std::min<size_t>(ahead_, order_.size() - next_));
+    ahead_ = std::min(2 * ahead_, most);
+    ready_.resize(count);
+    const auto read = [&](uint32_t i) {
+      Reading& reading = ready_[i];
+      reading.found.Clear();
+      reading.stats = SpanScanStats();
+      const Place& place = order_[next_ + i];
+      // Only kinds tell repeats apart, and nothing is before the first source.
+      reading.found.with_kinds = place.source > 0;
+      reading.status = scans_[place.source]->Read(place.index, &reading.found, &reading.stats);
+      if (reading.status.ok()) reading.status = HideRepeats(place.source, &reading.found);
+      reading.stats.spans_matched += reading.found.columns.size();
+    };
+    if (count == 1) {
+      read(0);
+    } else {
+      threads->Run(count, read);
+    }
+    for (const Reading& reading : ready_) stats_.Add(reading.stats);
+    next_ += count;
+    current_ = 0;
+    handed_ = 0;
+  }
+
+  /// Moves the next rows of `from` to `out`; `next` is the place in order_ behind their unit.
+  void Hand(SpanColumns* from, size_t next, SpanColumns* out) {
     const bool newest = scan_->spec.newest_first;
     const int64_t none = newest ? kMinTime : kMaxTime;
-    const int64_t after = next_ == order_.size() ? none
-                          : newest               ? order_[next_].unit.max_start_ns
-                                                 : order_[next_].unit.min_start_ns;
-    if (handed_ == 0 && from.size() <= kBatchRowsMax) {
-      std::swap(*out, from);
+    const int64_t after = next == order_.size() ? none
+                          : newest              ? order_[next].unit.max_start_ns
+                                                : order_[next].unit.min_start_ns;
+    if (handed_ == 0 && from->size() <= kBatchRowsMax) {
+      std::swap(*out, *from);
       out->bound_ns = after;
-      handed_ = SIZE_MAX;
+      ++current_;
       return;
     }
-    const size_t end = std::min(from.size(), handed_ + kBatchRowsMax);
+    const size_t end = std::min(from->size(), handed_ + kBatchRowsMax);
     const auto slice = [&](const auto& column, auto* to) {
       to->assign(column.begin() + static_cast<ptrdiff_t>(handed_),
                  column.begin() + static_cast<ptrdiff_t>(end));
     };
-    slice(from.trace_ids, &out->trace_ids);
-    slice(from.span_ids, &out->span_ids);
-    slice(from.starts_ns, &out->starts_ns);
-    slice(from.durations_ns, &out->durations_ns);
-    out->columns.resize(from.columns.size());
-    for (size_t c = 0; c < from.columns.size(); ++c) slice(from.columns[c], &out->columns[c]);
+    slice(from->trace_ids, &out->trace_ids);
+    slice(from->span_ids, &out->span_ids);
+    slice(from->starts_ns, &out->starts_ns);
+    slice(from->durations_ns, &out->durations_ns);
+    out->columns.resize(from->columns.size());
+    for (size_t c = 0; c < from->columns.size(); ++c) slice(from->columns[c], &out->columns[c]);
     handed_ = end;
     out->bound_ns = after;
     // Rows of this unit that are still to come count, too.
-    for (size_t i = end; i < from.size(); ++i) {
-      out->bound_ns = newest ? std::max(out->bound_ns, from.starts_ns[i])
-                             : std::min(out->bound_ns, from.starts_ns[i]);
+    for (size_t i = end; i < from->size(); ++i) {
+      out->bound_ns = newest ? std::max(out->bound_ns, from->starts_ns[i])
+                             : std::min(out->bound_ns, from->starts_ns[i]);
     }
   }
 
-  /// Drops rows of found_ that a source before `source` has, too. Costs one filter probe a trace
-  /// and source where there are none.
-  Status HideRepeats(size_t source) {
+  /// Drops rows that a source before `source` has, too. Costs one filter probe a trace and source
+  /// where there are none.
+  Status HideRepeats(size_t source, FoundRows* found) const {
     if (source == 0) return absl::OkStatus();
-    SpanColumns& columns = found_.columns;
+    SpanColumns& columns = found->columns;
     std::vector<bool> hidden;
+    std::vector<std::pair<SpanId, SpanKind>> earlier;
     for (size_t i = 0; i < columns.size(); ++i) {
       const TraceId& id = columns.trace_ids[i];
-      if (!known_ || id != known_trace_ || known_source_ != source) {
-        known_ = true;
-        known_trace_ = id;
-        known_source_ = source;
-        earlier_.clear();
+      if (i == 0 || id != columns.trace_ids[i - 1]) {
+        earlier.clear();
         for (size_t s = 0; s < source; ++s) {
           if (sources_[s]->spans() > 0 && sources_[s]->MayHaveTrace(id)) {
-            VARVE_RETURN_IF_ERROR(sources_[s]->ReadSpanKeys(id, &earlier_));
+            VARVE_RETURN_IF_ERROR(sources_[s]->ReadSpanKeys(id, &earlier));
           }
         }
-        std::sort(earlier_.begin(), earlier_.end());
+        std::sort(earlier.begin(), earlier.end());
       }
-      if (earlier_.empty()) continue;
-      if (std::binary_search(earlier_.begin(), earlier_.end(),
-                             std::pair(columns.span_ids[i], found_.kinds[i]))) {
+      if (earlier.empty()) continue;
+      if (std::binary_search(earlier.begin(), earlier.end(),
+                             std::pair(columns.span_ids[i], found->kinds[i]))) {
         if (hidden.empty()) hidden.resize(columns.size());
         hidden[i] = true;
       }
@@ -175,7 +206,7 @@ class Cursor final : public SpanCursor {
     compact(&columns.starts_ns);
     compact(&columns.durations_ns);
     for (auto& column : columns.columns) compact(&column);
-    compact(&found_.kinds);
+    compact(&found->kinds);
     return absl::OkStatus();
   }
 
@@ -183,14 +214,12 @@ class Cursor final : public SpanCursor {
   const std::shared_ptr<const CompiledScan> scan_;
   std::vector<std::unique_ptr<SourceScan>> scans_;
   std::vector<Place> order_;
-  size_t next_ = 0;
-  FoundRows found_;
-  size_t handed_ = SIZE_MAX;
+  size_t next_ = 0;     // in order_: the first that was not read
+  uint32_t ahead_ = 1;  // units to read next time
+  std::vector<Reading> ready_;
+  size_t current_ = 0;  // in ready_
+  size_t handed_ = 0;   // rows of that one
   SpanScanStats stats_;
-  bool known_ = false;
-  size_t known_source_ = 0;
-  TraceId known_trace_;
-  std::vector<std::pair<SpanId, SpanKind>> earlier_;
 };
 
 class SnapshotImpl final : public TraceSnapshot {

@@ -59,14 +59,14 @@ struct FoundRows {
 /// Names of attributes with the types of their values, by scope; kAny never occurs.
 using TagNameMap = std::map<std::pair<AttributeScope, std::string>, uint32_t>;
 
-/// Reads the matching rows of one source, unit by unit. One thread at a time.
+/// Reads the matching rows of one source, unit by unit. Immutable and thread-safe.
 class SourceScan {
  public:
   virtual ~SourceScan() = default;
   /// Returns the units that may hold matches, in the source's own order.
   virtual const std::vector<Unit>& units() const = 0;
   /// Appends the matches of units()[i] to `out`. Views live until `out` is cleared.
-  virtual Status Read(size_t i, FoundRows* out, SpanScanStats* stats) = 0;
+  virtual Status Read(size_t i, FoundRows* out, SpanScanStats* stats) const = 0;
 };
 
 /// One place that spans live in, frozen for its reader: a head up to a row, or a block. Resources

@@ -18,6 +18,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       std::vector<int64_t> part(end - begin);
       fuzz::Expect(stream.Decode(begin, end, part.data()));
       fuzz::Expect(std::equal(part.begin(), part.end(), out.begin() + begin));
+      std::vector<int64_t> single(input.count);
+      const uint32_t place = input.count / 2;
+      fuzz::Expect(stream.DecodeAt(std::span(&place, 1), single.data()));
+      fuzz::Expect(single[place] == out[place]);
     }
   }
   {

@@ -9,11 +9,15 @@
 
 namespace varve::query {
 
-/// What one trace query may use and what it has used. Used by one thread at a time.
+/// What one trace query may use and what it has used. Used by one thread at a time; only the
+/// reading of rows takes others (threads()).
 class QueryContext {
  public:
-  QueryContext(const TraceEngineOptions& options, const TraceQueryOptions& query)
+  /// `threads` are lent to scans; null: none.
+  QueryContext(const TraceEngineOptions& options, const TraceQueryOptions& query,
+               ScanThreads* threads)
       : options_(options),
+        threads_(threads),
         budget_(UINT64_MAX / 2, options.memory_bytes_max),
         cancellation_(query.cancellation),
         begin_(std::chrono::steady_clock::now()) {
@@ -36,6 +40,7 @@ class QueryContext {
   void Give(uint64_t bytes) { budget_.Give(0, bytes); }
   Budget& budget() { return budget_; }
   const TraceEngineOptions& options() const { return options_; }
+  ScanThreads* threads() const { return threads_; }
   std::chrono::nanoseconds elapsed() const { return std::chrono::steady_clock::now() - begin_; }
 
   SpanScanStats scan;
@@ -44,6 +49,7 @@ class QueryContext {
 
  private:
   const TraceEngineOptions& options_;
+  ScanThreads* const threads_;
   Budget budget_;
   std::shared_ptr<const Cancellation> cancellation_;
   std::chrono::steady_clock::time_point begin_;

@@ -33,6 +33,21 @@ void ReplaceTextEqual(FieldExpr* expr) {
   if (expr->right != nullptr) ReplaceTextEqual(expr->right.get());
 }
 
+/// Lends a pool to scans.
+class PoolThreads final : public ScanThreads {
+ public:
+  explicit PoolThreads(ThreadPool* pool) : pool_(*pool) {}
+  uint32_t count() const override { return pool_.threads(); }
+  void Run(uint32_t tasks, const std::function<void(uint32_t)>& body) override {
+    pool_.For(tasks, 1, [&body](uint32_t begin, uint32_t end, uint32_t) {
+      for (uint32_t i = begin; i < end; ++i) body(i);
+    });
+  }
+
+ private:
+  ThreadPool& pool_;
+};
+
 class TraceEngineImpl final : public TraceEngine {
  public:
   explicit TraceEngineImpl(const TraceEngineOptions& options)
@@ -41,7 +56,7 @@ class TraceEngineImpl final : public TraceEngine {
   Result<SearchResult> Search(const TraceSnapshot& snapshot, std::string_view text,
                               const TraceSearch& search,
                               const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     VARVE_RETURN_IF_ERROR(context.Poll());
     VARVE_ASSIGN_OR_RETURN(const auto query, traceql::Parse(text, options_.query_bytes_max));
     if (query->is_metrics()) {
@@ -54,7 +69,7 @@ class TraceEngineImpl final : public TraceEngine {
   Result<SearchResult> FindTraces(const TraceSnapshot& snapshot, const TraceFilter& filter,
                                   const TraceSearch& search,
                                   const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     VARVE_RETURN_IF_ERROR(context.Poll());
     VARVE_ASSIGN_OR_RETURN(const traceql::ExprPtr expr, ToExpr(filter));
     return RunSearch(snapshot, *expr, search, context);
@@ -69,7 +84,7 @@ class TraceEngineImpl final : public TraceEngine {
   Result<std::vector<TraceSummary>> Summaries(const TraceSnapshot& snapshot,
                                               std::span<const TraceId> ids,
                                               const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     if (ids.size() > options_.traces_max) {
       return MakeStatus(StatusCode::kInvalidArgument,
                         Concat("at most ", options_.traces_max, " traces at once"));
@@ -92,7 +107,7 @@ class TraceEngineImpl final : public TraceEngine {
   Result<TraceMetricsResult> MetricsRange(const TraceSnapshot& snapshot, std::string_view text,
                                           const QueryRange& range,
                                           const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     VARVE_RETURN_IF_ERROR(context.Poll());
     if (range.step_ms <= 0) {
       return MakeStatus(StatusCode::kInvalidArgument, "the step must be positive");
@@ -116,7 +131,7 @@ class TraceEngineImpl final : public TraceEngine {
   Result<TraceMetricsResult> MetricsInstant(const TraceSnapshot& snapshot, std::string_view text,
                                             int64_t start_ms, int64_t end_ms,
                                             const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     VARVE_RETURN_IF_ERROR(context.Poll());
     VARVE_RETURN_IF_ERROR(CheckTimes(start_ms, end_ms));
     if (start_ms == end_ms) {
@@ -132,13 +147,13 @@ class TraceEngineImpl final : public TraceEngine {
                                         std::optional<AttributeScope> scope, NsRange range,
                                         std::string_view filter,
                                         const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     return FindTagNames(snapshot, scope, range, filter, context);
   }
   Result<std::vector<TraceSnapshot::TagValue>> TagValues(
       const TraceSnapshot& snapshot, std::string_view tag, NsRange range, std::string_view filter,
       size_t limit, const TraceQueryOptions& options) override {
-    QueryContext context(options_, options);
+    QueryContext context(options_, options, &threads_);
     return FindTagValues(snapshot, tag, range, filter, limit, context);
   }
 
@@ -183,6 +198,7 @@ class TraceEngineImpl final : public TraceEngine {
 
   const TraceEngineOptions options_;
   mutable ThreadPool pool_;
+  PoolThreads threads_{&pool_};
 };
 
 }  // namespace

@@ -209,6 +209,7 @@ class SpanSource {
     SpanScanSpec spec;
     spec.range = RangeOf(scope_);
     spec.predicates = predicates_;
+    spec.threads = scope_.context->threads();
     for (const Field& field : program_.fields()) {
       spec.columns.push_back(traceql::ToSpanField(field));
     }

@@ -300,17 +300,21 @@ class Searcher {
       }
       std::sort(ready.begin(), ready.end());
       for (const Position& position : ready) {
-        VARVE_ASSIGN_OR_RETURN(const bool full, Inspect(position));
-        if (full) {
-          result_.next = EncodeCursor(position);
+        VARVE_ASSIGN_OR_RETURN(const bool found, Inspect(position));
+        if (!found) continue;
+        if (result_.traces.size() > search_.limit) {
+          // One more than fits: only then is there a next page, and it has something.
+          result_.traces.pop_back();
+          result_.next = EncodeCursor(last_shown_);
           return absl::OkStatus();
         }
+        last_shown_ = position;
       }
     }
     return absl::OkStatus();
   }
 
-  /// Evaluates the query on one trace; true when the page is full.
+  /// Evaluates the query on one trace; true if it is one of the answer.
   Result<bool> Inspect(const Position& position) {
     if (paged_) {
       if (!(after_ < position)) return false;
@@ -326,7 +330,7 @@ class Searcher {
     for (const RowSet& set : sets) summary.spansets.push_back(MakeSpanset(table, set, &bytes));
     VARVE_RETURN_IF_ERROR(kept_.Add(bytes));
     result_.traces.push_back(std::move(summary));
-    return result_.traces.size() == search_.limit;
+    return true;
   }
 
   /// A trace whose newest driving span lies above the cursor was on a page before.
@@ -384,6 +388,7 @@ class Searcher {
   TraceLoader loader_;
   bool paged_ = false;
   Position after_;
+  Position last_shown_;
   int64_t last_bound_ = kMaxTime;
   SearchResult result_;
 };
@@ -418,6 +423,7 @@ Status DriveReader::Open(const TraceSnapshot& snapshot, NsRange range,
     SpanScanSpec spec;
     spec.range = range;
     spec.predicates = plan.predicates;
+    spec.threads = context_.threads();
     spec.predicates.insert(spec.predicates.end(), extra.begin(), extra.end());
     if (plan.residual != nullptr) {
       for (const auto& field : residuals_.fields()) {

@@ -74,6 +74,7 @@ class FilteredScan {
       SpanScanSpec spec;
       spec.range = range_;
       spec.predicates = plan.predicates;
+      spec.threads = context_.threads();
       if (plan.residual != nullptr) {
         for (const Field& field : residuals_.fields()) {
           spec.columns.push_back(traceql::ToSpanField(field));

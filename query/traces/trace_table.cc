@@ -192,6 +192,7 @@ Status TraceTable::FromScan(const TraceSnapshot& snapshot, const TraceId& id,
   same.op = SpanPredicate::Op::kEqual;
   same.value = std::string(id.bytes.begin(), id.bytes.end());
   spec.predicates.push_back(std::move(same));
+  spec.threads = context.threads();
   const auto add = [&](Intrinsic intrinsic) {
     SpanField field;
     field.intrinsic = intrinsic;

@@ -82,6 +82,15 @@ TEST(IntStream, RoundTrips) {
     got.assign(end - begin, 0);
     ASSERT_TRUE(reader.Decode(begin, end, got.data()));
     ASSERT_TRUE(std::equal(got.begin(), got.end(), values.begin() + begin)) << "seed " << seed;
+    // Few places and many, so that whole blocks have none.
+    std::vector<uint32_t> places;
+    const uint64_t one_in = 1 + data.Below(300);
+    for (uint32_t i = 0; i < count; ++i) {
+      if (data.Below(one_in) == 0) places.push_back(i);
+    }
+    got.assign(count, 0);
+    ASSERT_TRUE(reader.DecodeAt(places, got.data()));
+    for (const uint32_t place : places) ASSERT_EQ(got[place], values[place]) << "seed " << seed;
   }
   for (int i = 0; i < 4; ++i) EXPECT_GT(coders[i], 0) << i;
   for (int i = 0; i < 3; ++i) EXPECT_GT(orders[i], 0);
@@ -98,7 +107,9 @@ TEST(IntStream, RefusesHostileBytes) {
     const auto attempt = [&](const std::string& bytes) {
       ByteReader in(bytes);
       IntStreamReader reader;
-      if (reader.Open(&in, bytes, count)) (void)reader.Decode(0, count, out.data());
+      if (!reader.Open(&in, bytes, count)) return;
+      (void)reader.Decode(0, count, out.data());
+      (void)reader.DecodeAt(std::vector<uint32_t>{count / 2, count - 1}, out.data());
     };
     for (int i = 0; i < 60; ++i) {
       std::string bytes = whole.substr(0, data.Below(whole.size() + 1));

@@ -305,6 +305,7 @@ std::vector<std::string> SearchLines(query::TraceSearch search, const Run& run) 
         if (traces++ == search.limit) break;
         for (std::string& line : Lines(trace)) paged.push_back(std::move(line));
       }
+      if (!part.cursor.empty() && more->traces.empty()) out.push_back("an empty page");
       part.cursor = more->next;
     } while (!part.cursor.empty() && traces < search.limit);
     if (paged == out) continue;

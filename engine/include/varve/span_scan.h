@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -79,6 +80,15 @@ struct SpanPredicate {
   Value value;
 };
 
+/// Threads that a reader lends to its scans.
+class ScanThreads {
+ public:
+  virtual ~ScanThreads() = default;
+  virtual uint32_t count() const = 0;
+  /// Calls body(i) for each i in [0, tasks), several at a time, and returns when all are done.
+  virtual void Run(uint32_t tasks, const std::function<void(uint32_t)>& body) = 0;
+};
+
 /// Says which spans a reader wants and what of them.
 struct SpanScanSpec {
   NsRange range;  // of start times
@@ -89,6 +99,10 @@ struct SpanScanSpec {
   /// Order of batches: newest first or oldest first, by start time of the block's rows; rows within
   /// a batch are in no order.
   bool newest_first = true;
+  /// Null: the caller's thread alone reads. Else runs of rows are read ahead of Next: one at first,
+  /// so that a search which stops early reads little too much, then more and more at a time. What
+  /// Next returns never depends on it. Outlives the cursor.
+  ScanThreads* threads = nullptr;
 };
 
 /// Spans as columns, a batch of them. Views live until the next call on the cursor.
