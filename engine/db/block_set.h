@@ -57,6 +57,7 @@ class BlockSet {
         entry.tombstones.push_back(deletion.tombstone->id);
       }
       entry.source = W::MakeBlockSource(block, std::move(hidden));
+      out->newest_time_ = std::max(out->newest_time_, block->meta().max_time);
       entry.block = std::move(block);
       out->entries_.push_back(std::move(entry));
     }
@@ -77,11 +78,7 @@ class BlockSet {
     return at == entries_.end() ? nullptr : &*at;
   }
   /// The newest time of all blocks; INT64_MIN if there are none.
-  int64_t newest_time() const {
-    int64_t newest = INT64_MIN;
-    for (const Entry& entry : entries_) newest = std::max(newest, entry.block->meta().max_time);
-    return newest;
-  }
+  int64_t newest_time() const { return newest_time_; }
   uint64_t bytes() const {
     uint64_t sum = 0;
     for (const Entry& entry : entries_) sum += entry.block->meta().bytes;
@@ -119,6 +116,7 @@ class BlockSet {
  private:
   std::vector<Entry> entries_;
   std::vector<uint64_t> tombstones_;
+  int64_t newest_time_ = INT64_MIN;
 };
 
 }  // namespace varve::db

@@ -31,10 +31,8 @@ struct LogsWing {
   static Status Replay(Head* head, uint8_t type, std::string_view payload);
 
   // Entries of any age are taken and repeats collapse when read: a head needs no past.
-  struct HeadMemory {};
-  static HeadMemory Remember(const Head&) { return {}; }
-  static void ForgetPrevious(Head*, HeadMemory) {}
-  static void ForgetEarlier(Head*) {}
+  static void ForgetPrevious(Head*) {}
+  static void SealedChanged(Head*) {}
 
   using Block = logs::LogsBlock;
   using SourcePtr = logs::SourcePtr;

@@ -65,12 +65,28 @@ std::unique_ptr<MetricsStore> MakeMetricsStore(const WingHost& host) {
   settings.lateness = head_options.out_of_order_window_ms;
   settings.head_bytes_max = options.head_bytes_max;
   settings.wal_bytes_max = options.wal_bytes_max;
-  return std::make_unique<MetricsStore>(
+  // Heads ask the store, which does not exist yet, about its blocks, and only while it appends.
+  auto store = std::make_shared<const MetricsStore*>(nullptr);
+  metrics::SealedSamples sealed;
+  sealed.newest_time_ms = [store] { return (*store)->blocks()->newest_time(); };
+  sealed.find = [store](LabelsView labels, int64_t since_ms) {
+    metrics::NewestSample newest;
+    // Where samples coincide, those of the first block are read.
+    for (const MetricsStore::Blocks::Entry& entry : (*store)->blocks()->entries()) {
+      if (entry.block->range().max_ms < since_ms) continue;
+      metrics::FindNewest(*entry.block, *entry.source, labels, &newest);
+    }
+    return newest;
+  };
+  auto made = std::make_unique<MetricsStore>(
       host, settings,
-      [head_options](int64_t newest_time, const std::shared_ptr<const metrics::Head>& previous) {
+      [head_options, sealed](int64_t newest_time,
+                             const std::shared_ptr<const metrics::Head>& previous) {
         const uint32_t id = previous == nullptr ? 1 : previous->id() + 1;
-        return std::make_shared<metrics::Head>(id, head_options, newest_time, nullptr, previous);
+        return std::make_shared<metrics::Head>(id, head_options, newest_time, sealed, previous);
       });
+  *store = made.get();
+  return made;
 }
 
 namespace {
@@ -135,7 +151,8 @@ class BulkLoaderImpl final : public BulkLoader {
     return head_->CheckLabels(labels);
   }
   void NewHead() {
-    head_ = std::make_shared<metrics::Head>(1, head_options_, kMinTime, nullptr, nullptr);
+    head_ = std::make_shared<metrics::Head>(1, head_options_, kMinTime, metrics::SealedSamples{},
+                                            nullptr);
   }
   Status SpillIfFull() {
     return head_->approximate_bytes() > host_.options->head_bytes_max ? Spill() : absl::OkStatus();

@@ -29,13 +29,8 @@ struct MetricsWing {
   static int64_t NewestTime(const Head& head) { return head.newest_time_ms(); }
   static Status Replay(Head* head, uint8_t type, std::string_view payload);
 
-  /// The newest sample of each series, by which duplicates and late samples are recognised.
-  using HeadMemory = std::shared_ptr<const metrics::NewestSamples>;
-  static HeadMemory Remember(const Head& head) { return head.CollectNewest(); }
-  static void ForgetPrevious(Head* head, HeadMemory memory) {
-    head->ForgetPrevious(std::move(memory));
-  }
-  static void ForgetEarlier(Head* head) { head->ForgetEarlier(); }
+  static void ForgetPrevious(Head* head) { head->ForgetPrevious(); }
+  static void SealedChanged(Head* head) { head->SealedChanged(); }
 
   using Block = metrics::MetricsBlock;
   using SourcePtr = metrics::SourcePtr;

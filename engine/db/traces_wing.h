@@ -29,10 +29,8 @@ struct TracesWing {
   static int64_t NewestTime(const Head& head) { return head.newest_time_ns(); }
   static Status Replay(Head* head, uint8_t type, std::string_view payload);
 
-  struct HeadMemory {};
-  static HeadMemory Remember(const Head&) { return {}; }
-  static void ForgetPrevious(Head*, HeadMemory) {}
-  static void ForgetEarlier(Head*) {}
+  static void ForgetPrevious(Head*) {}
+  static void SealedChanged(Head*) {}
 
   using Block = traces::TraceBlock;
   using SourcePtr = traces::SourcePtr;

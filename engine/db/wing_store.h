@@ -67,9 +67,8 @@ using LogFn = std::function<Status(std::span<const std::string_view> pieces)>;
 ///   Rows(head), Times(head) -> block::TimeSpan   of the head's own rows
 ///   NewestTime(head)                             of all rows ever, INT64_MIN for none
 ///   Replay(Head*, type, payload) -> Status       kUnimplemented for an unknown type
-///   HeadMemory, Remember(const Head&)            what the next head must know of a sealed one
-///   ForgetPrevious(Head*, HeadMemory)            given to the next head, under the append lock
-///   ForgetEarlier(Head*)                         after a deletion, under the append lock
+///   ForgetPrevious(Head*)                        once that one is sealed, under the append lock
+///   SealedChanged(Head*)                         after a deletion or load, under the append lock
 ///   Block, OpenBlock(fs, path)                   meta(), VerifyAll()
 ///   SourcePtr, MakeHeadSource(head), MakeBlockSource(block, hidden)    what snapshots read
 ///   Deletion, CompileDeletion(payload); Hidden, Hide(deletion, block) -> optional<Hidden>

@@ -260,13 +260,10 @@ Status WingStore<W>::SealFrozen() {
     edit.wal_floors[W::kWing] = oldest.next_segment;
     VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit), Shows::kSameRows));
     ++seals_;
-    // The next head remembers what matters, not the whole head.
-    auto memory = W::Remember(*oldest.head);
     {
       absl::MutexLock append(&append_mutex_);
       absl::MutexLock version(&version_mutex_);
-      W::ForgetPrevious(frozen_.size() > 1 ? frozen_[1].head.get() : active_.get(),
-                        std::move(memory));
+      W::ForgetPrevious(frozen_.size() > 1 ? frozen_[1].head.get() : active_.get());
       frozen_.erase(frozen_.begin());
     }
     wal_->RemoveBefore(oldest.next_segment).IgnoreError();
@@ -440,7 +437,7 @@ Status WingStore<W>::Delete(std::string payload) {
   VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit), Shows::kOtherRows));
   absl::MutexLock append(&append_mutex_);
   absl::MutexLock version(&version_mutex_);
-  W::ForgetEarlier(active_.get());
+  W::SealedChanged(active_.get());
   return absl::OkStatus();
 }
 
@@ -451,7 +448,11 @@ Status WingStore<W>::CommitLoaded(std::vector<block::BlockMeta> blocks) {
   absl::MutexLock lock(&maintenance_mutex_);
   block::ManifestEdit edit;
   edit.add_blocks = std::move(blocks);
-  return CommitAndShow(std::move(edit), Shows::kOtherRows);
+  VARVE_RETURN_IF_ERROR(CommitAndShow(std::move(edit), Shows::kOtherRows));
+  absl::MutexLock append(&append_mutex_);
+  absl::MutexLock version(&version_mutex_);
+  W::SealedChanged(active_.get());
+  return absl::OkStatus();
 }
 
 // --- Inspecting ---

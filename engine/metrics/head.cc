@@ -88,18 +88,6 @@ uint64_t Fingerprint(const Histogram& h) {
   return mixer.state() == kStaleNanBits ? ~mixer.state() : mixer.state();
 }
 
-NewestSamples::NewestSamples(std::vector<Entry> entries) : entries_(std::move(entries)) {
-  std::sort(entries_.begin(), entries_.end(),
-            [](const Entry& a, const Entry& b) { return a.key < b.key; });
-}
-
-NewestSample NewestSamples::Find(const SeriesKey& key) const {
-  const auto at =
-      std::lower_bound(entries_.begin(), entries_.end(), key,
-                       [](const Entry& entry, const SeriesKey& k) { return entry.key < k; });
-  return at != entries_.end() && at->key == key ? at->newest : NewestSample();
-}
-
 /// A chunk that takes no more samples: its bytes stay where they are until the head goes.
 struct Head::ClosedChunk {
   std::string_view bytes() const {
@@ -164,6 +152,7 @@ struct Head::Series {
   ChunkKind open_kind = ChunkKind::kFloat;
   uint8_t open_flags = 0;
   bool logged = false;  // defined in the log since this head or process began
+  bool asked = false;   // `newest` takes account of what blocks hold
 
   SeriesKey key;
   std::vector<ClosedChunk> closed;
@@ -190,8 +179,8 @@ struct Head::BatchSeries {
   NewestSample newest;
 };
 
-Head::Head(uint32_t id, const HeadOptions& options, int64_t newest_time_ms,
-           std::shared_ptr<const NewestSamples> sealed, std::shared_ptr<const Head> previous)
+Head::Head(uint32_t id, const HeadOptions& options, int64_t newest_time_ms, SealedSamples sealed,
+           std::shared_ptr<const Head> previous)
     : id_(id),
       options_(options),
       sealed_(std::move(sealed)),
@@ -263,12 +252,7 @@ uint32_t Head::Create(const SeriesKey& key, LabelsView labels) {
   }
   Series& series = At(ordinal);
   series.key = key;
-  if (previous_ != nullptr) {
-    if (const uint32_t before = previous_->Find(key); before != kNoSeries) {
-      series.newest = previous_->At(before).newest;
-    }
-  }
-  if (!series.newest.known && sealed_ != nullptr) series.newest = sealed_->Find(key);
+  if (previous_ != nullptr) series.newest = previous_->NewestOf(key);
   by_key_.emplace(key, ordinal);
   {
     absl::WriterMutexLock lock(&index_mutex_);
@@ -276,6 +260,26 @@ uint32_t Head::Create(const SeriesKey& key, LabelsView labels) {
   }
   series_count_.store(ordinal + 1, std::memory_order_release);
   return ordinal;
+}
+
+NewestSample Head::NewestOf(const SeriesKey& key) const {
+  if (const uint32_t ordinal = Find(key); ordinal != kNoSeries) return At(ordinal).newest;
+  return previous_ == nullptr ? NewestSample() : previous_->NewestOf(key);
+}
+
+void Head::AskSealed(BatchSeries* entry) {
+  Series& series = At(entry->ordinal);
+  if (series.asked) return;
+  series.asked = true;
+  std::vector<LabelView> labels;
+  GetLabels(entry->ordinal, &labels);
+  // Samples before what is settled are refused whatever the blocks hold.
+  const NewestSample found = sealed_.find(labels, settled_before_ms());
+  if (!found.known || (series.newest.known && found.time_ms < series.newest.time_ms)) return;
+  entry->newest = found;
+  absl::MutexLock lock(&StripeOf(entry->ordinal));
+  CloseChunk(series);  // an open chunk ends at `newest`
+  series.newest = found;
 }
 
 bool Head::Judge(const NewestSample& newest, int64_t time_ms, uint64_t value_bits, ChunkKind kind,
@@ -396,6 +400,12 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
   int64_t oldest_of_batch = kMaxTime;
   const int64_t min_valid =
       newest_of_all == kMinTime ? kMinTime : newest_of_all - options_.block_range_ms / 2;
+  // Most samples are newer than every block, and need no look into one. The others need it unless
+  // the series already has a newer one.
+  const int64_t sealed_newest = sealed_.newest_time_ms ? sealed_.newest_time_ms() : kMinTime;
+  const auto may_be_sealed = [&](const BatchSeries& entry, int64_t time_ms) {
+    return time_ms <= sealed_newest && (!entry.newest.known || time_ms > entry.newest.time_ms);
+  };
   encoder_.Clear();
   std::vector<uint32_t> defined;  // by this batch; taken back if the log refuses it
   const auto define = [&](uint32_t ordinal, Series& series) {
@@ -431,6 +441,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
       continue;
     }
     BatchSeries& entry = batch_series_[slots[sample.series]];
+    if (may_be_sealed(entry, sample.time_ms)) AskSealed(&entry);
     const auto bits = std::bit_cast<uint64_t>(sample.value);
     // A stale marker ends whatever kind of series there is.
     const ChunkKind kind =
@@ -476,6 +487,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
       continue;
     }
     BatchSeries& entry = batch_series_[slots[sample.series]];
+    if (may_be_sealed(entry, sample.time_ms)) AskSealed(&entry);
     const Histogram& h = sample.histogram;
     Route route = Route::kSkip;
     RejectReason reason = RejectReason::kInvalidHistogram;
@@ -909,12 +921,19 @@ uint64_t Head::exemplar_count() const {
   return exemplars_.size();
 }
 
-void Head::ForgetEarlier() {
-  sealed_.reset();
-  previous_.reset();
+void Head::SealedChanged() {
   const uint64_t count = series_count();
   for (uint32_t i = 0; i < count; ++i) {
-    if (At(i).in_order == 0) At(i).newest = NewestSample();
+    absl::MutexLock lock(&StripeOf(i));
+    Series& series = At(i);
+    series.asked = false;
+    if (!series.newest.known || series.newest.time_ms <= series.max_time) continue;  // its own
+    if (series.in_order == 0) {
+      series.newest = previous_ == nullptr ? NewestSample() : previous_->NewestOf(series.key);
+    } else {
+      // What it was is forgotten, but not where the samples in order end.
+      series.newest = {series.max_time, 0, ChunkKind::kFloat, true};
+    }
   }
 }
 
@@ -940,17 +959,6 @@ uint64_t Head::bytes() const {
   }
   return pages * sizeof(Page) + series * (sizeof(SeriesKey) + 8) * 3 / 2 + index_bytes +
          static_cast<uint64_t>(std::max<int64_t>(0, chunk_bytes_.load()));
-}
-
-std::shared_ptr<const NewestSamples> Head::CollectNewest() const {
-  std::vector<NewestSamples::Entry> entries;
-  const uint64_t count = series_count();
-  entries.reserve(count);
-  for (uint32_t i = 0; i < count; ++i) {
-    const Series& series = At(i);
-    if (series.newest.known) entries.push_back({series.key, series.newest});
-  }
-  return std::make_shared<const NewestSamples>(std::move(entries));
 }
 
 uint64_t Head::Pin() const {

@@ -42,21 +42,14 @@ struct NewestSample {
 /// everything but the reset hint, whatever empty buckets they spell out. All stale ones are equal.
 uint64_t Fingerprint(const Histogram& histogram);
 
-/// What a head remembers of one that was sealed: the newest sample of each of its series, sorted
-/// by key, so that duplicates and late samples are still recognised.
-class NewestSamples {
- public:
-  struct Entry {
-    SeriesKey key;
-    NewestSample newest;
-  };
-  NewestSamples() = default;
-  explicit NewestSamples(std::vector<Entry> entries);
-  /// Returns an unknown sample if the series is not there. Cost: a binary search.
-  NewestSample Find(const SeriesKey& key) const;
-
- private:
-  std::vector<Entry> entries_;
+/// How a head learns what blocks hold, so that repeats, conflicts and late samples are recognised
+/// whenever and by whichever process a series was sealed. Both are called under the append lock.
+struct SealedSamples {
+  /// Returns the newest time of all blocks; kMinTime for none. Cheap: called for each batch.
+  std::function<int64_t()> newest_time_ms;
+  /// Finds the newest sample of a series in the blocks that reach to `since_ms` or beyond; unknown
+  /// if there is none. May read blocks.
+  std::function<NewestSample(LabelsView labels, int64_t since_ms)> find;
 };
 
 /// Writes one record to the log and returns once its place is fixed, not once it is durable.
@@ -83,9 +76,9 @@ class Head : public std::enable_shared_from_this<Head> {
  public:
   /// `id` makes references of this head differ from those of others; at least 1. `newest_time_ms`
   /// is that of all stored samples, kMinTime for none. `sealed` and `previous` tell the newest
-  /// samples of what was stored before; either may be null.
-  Head(uint32_t id, const HeadOptions& options, int64_t newest_time_ms,
-       std::shared_ptr<const NewestSamples> sealed, std::shared_ptr<const Head> previous);
+  /// samples of what was stored before; both may be empty.
+  Head(uint32_t id, const HeadOptions& options, int64_t newest_time_ms, SealedSamples sealed,
+       std::shared_ptr<const Head> previous);
   ~Head();
   Head(const Head&) = delete;
   Head& operator=(const Head&) = delete;
@@ -94,14 +87,11 @@ class Head : public std::enable_shared_from_this<Head> {
   /// of `log`; the head is then unchanged.
   Result<AppendResult> Append(const WriteBatch& batch, const WriteOptions& options,
                               const LogFn& log);
-  /// Replaces the head before this one, once sealed, by what matters of it. Under the append lock.
-  void ForgetPrevious(std::shared_ptr<const NewestSamples> sealed) {
-    sealed_ = std::move(sealed);
-    previous_.reset();
-  }
-  /// Forgets the newest samples of earlier heads altogether: they may have been deleted, and a
-  /// deleted sample may be written again. Under the append lock.
-  void ForgetEarlier();
+  /// Lets go of the head before this one, whose samples are in blocks now. Under the append lock.
+  void ForgetPrevious() { previous_.reset(); }
+  /// Asks again what blocks hold: samples of them were deleted, and may be written again, or blocks
+  /// were added from elsewhere. Under the append lock.
+  void SealedChanged();
   /// Checks that labels are canonical and within the limits. Errors: kInvalidArgument.
   Status CheckLabels(LabelsView labels) const;
 
@@ -140,9 +130,6 @@ class Head : public std::enable_shared_from_this<Head> {
   bool has_empty_series() const {
     return series_with_samples_.load(std::memory_order_relaxed) != series_count();
   }
-
-  /// Collects the newest sample of every series, for the head after this one.
-  std::shared_ptr<const NewestSamples> CollectNewest() const;
 
   // --- Reading at a sequence; series are named by their ordinal ---
 
@@ -189,6 +176,10 @@ class Head : public std::enable_shared_from_this<Head> {
   uint32_t Find(const SeriesKey& key) const;
   uint32_t Create(const SeriesKey& key, LabelsView labels);
   uint32_t FindOrCreate(LabelsView labels);
+  /// Returns what this head and those before it know of a series, blocks not asked.
+  NewestSample NewestOf(const SeriesKey& key) const;
+  /// Makes sure that `entry` knows the newest sample of its series that is in a block.
+  void AskSealed(BatchSeries* entry);
 
   /// Judges one sample by Prometheus's rules (tsdb/head_append.go, memSeries.appendable).
   bool Judge(const NewestSample& newest, int64_t time_ms, uint64_t value_bits, ChunkKind kind,
@@ -206,7 +197,7 @@ class Head : public std::enable_shared_from_this<Head> {
 
   const uint32_t id_;
   const HeadOptions options_;
-  std::shared_ptr<const NewestSamples> sealed_;
+  const SealedSamples sealed_;
   std::shared_ptr<const Head> previous_;
   const std::shared_ptr<AppendTimes> append_times_;
 

@@ -1,7 +1,9 @@
 #include "engine/metrics/source.h"
 
 #include <algorithm>
+#include <bit>
 #include <iterator>
+#include <optional>
 
 #include "engine/base/macros.h"
 #include "engine/metrics/chunk_merge.h"
@@ -207,6 +209,30 @@ SourcePtr MakeHeadSource(std::shared_ptr<const Head> head) {
 SourcePtr MakeBlockSource(std::shared_ptr<const MetricsBlock> block,
                           std::vector<HiddenRange> hidden) {
   return std::make_shared<const BlockSource>(std::move(block), std::move(hidden));
+}
+
+void FindNewest(const MetricsBlock& block, const Source& source, LabelsView labels,
+                NewestSample* newest) {
+  if (newest->known && block.range().max_ms <= newest->time_ms) return;
+  const std::optional<uint32_t> series = block.labels().Find(labels);
+  if (!series.has_value()) return;
+  const TimeRange newer{newest->known ? newest->time_ms + 1 : kMinTime, kMaxTime};
+  std::vector<Chunk> chunks;
+  if (!source.GetChunks(*series, newer, &chunks).ok() || chunks.empty()) return;
+  const Chunk& last = chunks.back();
+  // A deletion may have taken from a chunk what was newer.
+  if (!newer.Contains(last.max_time_ms)) return;
+  NewestSample found{last.max_time_ms, 0, last.kind, true};
+  if (last.kind == ChunkKind::kFloat) {
+    std::vector<double> values(last.count);
+    if (!last.DecodeValues(values).ok()) return;
+    found.value_bits = std::bit_cast<uint64_t>(values.back());
+  } else {
+    std::vector<Histogram> histograms;
+    if (!last.DecodeHistograms(&histograms).ok() || histograms.empty()) return;
+    found.value_bits = Fingerprint(histograms.back());
+  }
+  *newest = found;
 }
 
 Status MergedSeries::GetChunks(size_t i, TimeRange range, std::vector<Chunk>* out) const {

@@ -59,6 +59,11 @@ struct HiddenRange {
 SourcePtr MakeBlockSource(std::shared_ptr<const MetricsBlock> block,
                           std::vector<HiddenRange> hidden);
 
+/// Puts the newest sample that `source`, made of `block`, has of a series into `newest` if it is
+/// newer. A sample that cannot be read counts as absent.
+void FindNewest(const MetricsBlock& block, const Source& source, LabelsView labels,
+                NewestSample* newest);
+
 /// Several sources seen as one, earlier ones winning where samples coincide.
 class MergedSeries : public index::MergedSelection<SourcePtr> {
  public:

@@ -93,6 +93,110 @@ TEST_F(DatabaseTest, DuplicateRulesSurviveTheFlush) {
   EXPECT_EQ(db_->Stats().head_samples, 0u);
 }
 
+/// However a sample came into a block, and whatever happened to the block since, the next sample of
+/// its series is judged by it.
+TEST_F(DatabaseTest, SealedSamplesJudgeTheNext) {
+  Histogram h;
+  h.count = 3;
+  h.sum = 4.5;
+  h.positive_spans = {{0, 2}};
+  h.positive_deltas = {1, 1};
+  Histogram other = h;  // the same count and sum
+  other.positive_deltas = {2, -1};
+  Histogram spelled = h;  // the same sample, with an empty bucket spelled out
+  spelled.positive_spans = {{0, 3}};
+  spelled.positive_deltas = {1, 1, -2};
+  const auto append_histogram = [&](int64_t time, const Histogram& histogram) {
+    WriteBatch batch;
+    batch.AddHistogram(batch.AddSeries(Series(9, "h")), time, histogram);
+    return db_->Append(batch).status().code();
+  };
+  for (const int64_t window_ms : {int64_t{0}, 30 * int64_t{60'000}}) {
+    SCOPED_TRACE(window_ms);
+    db_.reset();
+    fs_ = std::make_shared<io::MemoryFileSystem>();
+    options_ = TestOptions(fs_);
+    options_.out_of_order_window = std::chrono::milliseconds(window_ms);
+    db_ = MustOpen(options_);
+    model_.clear();
+    ASSERT_TRUE(Append(Series(1), 1000, 1).ok());
+    ASSERT_TRUE(Append(Series(1), 2000, 2).ok());
+    ASSERT_TRUE(Append(Series(2), 1000, StaleNan()).ok());
+    ASSERT_TRUE(Append(Series(3), 9000, 1).ok());  // blocks reach beyond the others' newest
+    ASSERT_EQ(append_histogram(2000, h), StatusCode::kOk);
+    model_[ToString(LabelsView(Series(9, "h")))].emplace(2000, Bits(h.sum));
+    const auto check = [&](std::string_view when) {
+      SCOPED_TRACE(when);
+      EXPECT_EQ(Append(Series(1), 2000, 3).code(), StatusCode::kAlreadyExists);
+      EXPECT_TRUE(Append(Series(1), 2000, 2).ok());
+      EXPECT_TRUE(Append(Series(2), 1000, StaleNan()).ok());
+      EXPECT_EQ(Append(Series(2), 1000, 1).code(), StatusCode::kAlreadyExists);
+      EXPECT_EQ(append_histogram(2000, other), StatusCode::kAlreadyExists);
+      EXPECT_EQ(append_histogram(2000, spelled), StatusCode::kOk);
+      EXPECT_EQ(Append(Series(9, "h"), 2000, 4.5).code(), StatusCode::kAlreadyExists);
+      if (window_ms == 0) {
+        EXPECT_EQ(Append(Series(1), 1500, 1).code(), StatusCode::kOutOfRange);
+        EXPECT_EQ(append_histogram(1500, h), StatusCode::kOutOfRange);
+      }
+      EXPECT_EQ(MustReadAll(*db_), model_);
+    };
+    check("in the head");
+    ASSERT_TRUE(db_->Flush().ok());
+    check("flushed");
+    Reopen();
+    check("flushed and reopened");
+    ASSERT_TRUE(db_->Compact().ok());
+    Reopen();
+    check("compacted and reopened");
+    // A head without the series in between does not make it forgotten.
+    ASSERT_TRUE(Append(Series(4), 9500, 1).ok());
+    ASSERT_TRUE(db_->Flush().ok());
+    ASSERT_TRUE(Append(Series(4), 9600, 1).ok());
+    ASSERT_TRUE(db_->Flush().ok());
+    check("two heads later");
+    // The log tells of a late sample only; the block has newer ones.
+    if (window_ms > 0) {
+      ASSERT_TRUE(Append(Series(1), 500, 7).ok());
+      Reopen();
+      check("late one replayed");
+    }
+    ASSERT_TRUE(Append(Series(1), 9700, 5).ok());
+    EXPECT_EQ(Append(Series(1), 9700, 6).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(MustReadAll(*db_), model_);
+    Reopen();
+    EXPECT_EQ(Append(Series(1), 9700, 6).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(MustReadAll(*db_), model_);
+  }
+}
+
+TEST_F(DatabaseTest, ADeletedSampleMayBeWrittenAgainAndALoadedOneNot) {
+  ASSERT_TRUE(Append(Series(1), 1000, 1).ok());
+  ASSERT_TRUE(Append(Series(1), 2000, 2).ok());
+  ASSERT_TRUE(Append(Series(2), 2000, 2).ok());
+  for (const bool reopen : {false, true}) {
+    SCOPED_TRACE(reopen);
+    const std::vector<Matcher> one{{MatchType::kEqual, "i", "1"}};
+    ASSERT_TRUE(db_->DeleteSeries(one, {1500, 3000}).ok());
+    model_[ToString(LabelsView(Series(1)))].erase(2000);
+    if (reopen) Reopen();
+    EXPECT_EQ(Append(Series(1), 1000, 7).code(), StatusCode::kAlreadyExists);
+    EXPECT_EQ(Append(Series(2), 2000, 7).code(), StatusCode::kAlreadyExists);
+    ASSERT_TRUE(Append(Series(1), 2000, 3 + reopen).ok());
+    EXPECT_EQ(MustReadAll(*db_), model_);
+  }
+  auto loader = *db_->StartBulkLoad();
+  ASSERT_TRUE(
+      loader->AddSamples(Series(2), std::vector<int64_t>{2500, 2600}, std::vector<double>{5, 6})
+          .ok());
+  ASSERT_TRUE(loader->Finish().ok());
+  model_[ToString(LabelsView(Series(2)))].emplace(2500, Bits(5));
+  model_[ToString(LabelsView(Series(2)))].emplace(2600, Bits(6));
+  EXPECT_EQ(Append(Series(2), 2600, 7).code(), StatusCode::kAlreadyExists);
+  EXPECT_TRUE(Append(Series(2), 2600, 6).ok());
+  EXPECT_TRUE(Append(Series(2), 2700, 6).ok());
+  EXPECT_EQ(MustReadAll(*db_), model_);
+}
+
 TEST_F(DatabaseTest, SnapshotsStandStill) {
   for (int t = 0; t < 50; ++t) ASSERT_TRUE(Append(Series(1), t * 1000, t).ok());
   auto snapshot = *db_->TakeSnapshot();

@@ -23,7 +23,7 @@ HeadOptions SomeOptions(int64_t window_ms = 30 * kMinute) {
 class HeadTest : public testing::Test {
  protected:
   std::shared_ptr<Head> head_ =
-      std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+      std::make_shared<Head>(1, SomeOptions(), kMinTime, SealedSamples{}, nullptr);
   std::vector<std::string> log_;
   Status log_status_;
 
@@ -89,7 +89,7 @@ TEST_F(HeadTest, PrometheusRulesForOneSeries) {
 }
 
 TEST_F(HeadTest, WithoutAWindowLateIsOutOfOrder) {
-  head_ = std::make_shared<Head>(1, SomeOptions(0), kMinTime, nullptr, nullptr);
+  head_ = std::make_shared<Head>(1, SomeOptions(0), kMinTime, SealedSamples{}, nullptr);
   EXPECT_TRUE(AppendOne(kUp, 1000, 1).ok());
   WriteBatch batch;
   batch.AddSample(batch.AddSeries(kUp), 999, 1);
@@ -151,7 +151,7 @@ TEST_F(HeadTest, ReferencesReplaceLabelsUntilTheyAreStale) {
   ASSERT_TRUE(Append(batch).ok());
   EXPECT_EQ(Read(kUp).size(), 2u);
 
-  auto next = std::make_shared<Head>(2, SomeOptions(), 2, nullptr, head_);
+  auto next = std::make_shared<Head>(2, SomeOptions(), 2, SealedSamples{}, head_);
   const auto stale = Append(*next, batch);
   ASSERT_TRUE(stale.ok());
   EXPECT_TRUE(stale->stale_refs);
@@ -162,8 +162,13 @@ TEST_F(HeadTest, ReferencesReplaceLabelsUntilTheyAreStale) {
 TEST_F(HeadTest, TheNextHeadRemembersTheNewestSamples) {
   ASSERT_TRUE(AppendOne(kUp, 1000, 1).ok());
   for (const bool forget : {false, true}) {
-    auto next = std::make_shared<Head>(2, SomeOptions(), 1000, nullptr, head_);
-    if (forget) next->ForgetPrevious(head_->CollectNewest());
+    SealedSamples sealed;
+    sealed.newest_time_ms = [] { return int64_t{1000}; };
+    sealed.find = [](LabelsView, int64_t) {
+      return NewestSample{1000, std::bit_cast<uint64_t>(1.0), ChunkKind::kFloat, true};
+    };
+    auto next = forget ? std::make_shared<Head>(2, SomeOptions(), 1000, sealed, nullptr)
+                       : std::make_shared<Head>(2, SomeOptions(), 1000, SealedSamples{}, head_);
     WriteBatch batch;
     batch.AddSample(batch.AddSeries(kUp), 1000, 5);
     EXPECT_EQ(Append(*next, batch).status().code(), StatusCode::kAlreadyExists);
@@ -186,7 +191,7 @@ TEST_F(HeadTest, NothingChangesWhenTheLogRefuses) {
   log_status_ = absl::OkStatus();
   ASSERT_TRUE(AppendOne(kUp, 1, 1).ok());
   // The definition must be in the record that made it, not in the one that was refused.
-  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, SealedSamples{}, nullptr);
   for (const std::string& record : log_) ASSERT_TRUE(replayed->ReplayBatch(record).ok());
   EXPECT_EQ(Read(*MakeHeadSource(replayed), kUp), (std::map<int64_t, double>{{1, 1}}));
 }
@@ -203,7 +208,7 @@ TEST_F(HeadTest, ReplayRebuildsTheSameSeries) {
     }
     ASSERT_TRUE(Append(batch, true).ok());
   }
-  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, SealedSamples{}, nullptr);
   for (const std::string& record : log_) ASSERT_TRUE(replayed->ReplayBatch(record).ok());
   EXPECT_EQ(replayed->samples(), head_->samples());
   EXPECT_EQ(replayed->newest_time_ms(), head_->newest_time_ms());
@@ -216,7 +221,7 @@ TEST_F(HeadTest, ReplayRebuildsTheSameSeries) {
 TEST_F(HeadTest, ReplayOfDamageIsAnErrorNotACrash) {
   ASSERT_TRUE(AppendOne(kUp, 1, 1).ok());
   ASSERT_TRUE(AppendOne(kUp, 2, 2).ok());
-  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, SealedSamples{}, nullptr);
   // The definition is in the first record only.
   EXPECT_EQ(replayed->ReplayBatch(log_[1]).code(), StatusCode::kDataLoss);
   EXPECT_EQ(replayed->ReplayBatch("\xff\xff").code(), StatusCode::kDataLoss);
@@ -310,7 +315,7 @@ TEST_F(HeadTest, AnotherHistogramAtTheNewestTimeIsADuplicate) {
   EXPECT_EQ(append(other).code(), StatusCode::kAlreadyExists);
   EXPECT_EQ(append(Histogram()).code(), StatusCode::kAlreadyExists);
   // And after replay.
-  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, SealedSamples{}, nullptr);
   for (const std::string& record : log_) ASSERT_TRUE(replayed->ReplayBatch(record).ok());
   EXPECT_EQ(replayed->samples(), 1u);
   WriteBatch batch;
@@ -350,7 +355,7 @@ TEST_F(HeadTest, ExemplarsAndMetadata) {
   EXPECT_EQ(result->exemplars, 1u);
   EXPECT_EQ(result->exemplars_rejected, 1u);
   EXPECT_EQ(head_->AllMetadata().at("up").size(), 1u);
-  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, nullptr, nullptr);
+  auto replayed = std::make_shared<Head>(1, SomeOptions(), kMinTime, SealedSamples{}, nullptr);
   for (const std::string& record : log_) ASSERT_TRUE(replayed->ReplayBatch(record).ok());
   EXPECT_EQ(replayed->exemplar_count(), 1u);
   EXPECT_EQ(replayed->AllMetadata().at("up")[0].help, "is it up");
