@@ -131,6 +131,15 @@ class HistogramQuantilesOperator final : public Operator {
       // Any series may hold native histograms, with or without that label.
       group_of(in[i].labels).natives.push_back(i);
     }
+    for (Group& group : groups_) {
+      auto& buckets = group.buckets;
+      if (std::any_of(buckets.begin(), buckets.end(),
+                      [](const auto& bucket) { return std::isnan(bucket.first); })) {
+        continue;  // they have no order
+      }
+      std::stable_sort(buckets.begin(), buckets.end(),
+                       [](const auto& a, const auto& b) { return a.first < b.first; });
+    }
   }
 
   LabelsView WithQuantile(LabelsView labels, double q) {
@@ -190,14 +199,28 @@ class HistogramQuantilesOperator final : public Operator {
     std::vector<ClassicBucket> copy;
     const bool quantiles = query_.kind != HistogramQuery::Kind::kFraction;
     bool forced = false;
+    struct Column {
+      double bound;
+      const double* values;
+      const uint64_t* valid;
+    };
+    std::vector<Column> columns;
+    for (const auto& [bound, i] : group.buckets) {
+      const RowStore::Row& from = rows_[i];
+      if (!from.valid.empty()) columns.push_back({bound, from.values.data(), from.valid.data()});
+    }
+    std::vector<const RowStore::Row*> natives;
+    for (const uint32_t i : group.natives) {
+      if (!rows_[i].histograms.empty()) natives.push_back(&rows_[i]);
+    }
     for (uint32_t s = 0; s < grid_.count; ++s) {
       buckets.clear();
-      for (const auto& [bound, i] : group.buckets) {
-        if (rows_[i].has_float(s)) buckets.push_back({bound, rows_[i].values[s]});
+      for (const Column& column : columns) {
+        if (GetBit(column.valid, s)) buckets.push_back({column.bound, column.values[s]});
       }
       const FloatHistogram* native = nullptr;
-      for (const uint32_t i : group.natives) {
-        if (const FloatHistogram* h = rows_[i].histogram(s); h != nullptr) native = h;
+      for (const RowStore::Row* from : natives) {
+        if (const FloatHistogram* h = from->histogram(s); h != nullptr) native = h;
       }
       if (native != nullptr && !buckets.empty()) {
         Warn("vector contains a mix of classic and native histograms", name, query_.place);
@@ -233,8 +256,10 @@ class HistogramQuantilesOperator final : public Operator {
           }
           tile.SetFloat(out, s, result.value);
         } else {
-          copy = buckets;
-          const ClassicQuantile result = QuantileOfBuckets(q, copy);
+          // The last one may have the buckets themselves.
+          const bool last = i + 1 == parameters_.size();
+          if (!last) copy = buckets;
+          const ClassicQuantile result = QuantileOfBuckets(q, last ? buckets : copy);
           forced |= result.forced_monotonic;
           tile.SetFloat(out, s, result.value);
         }

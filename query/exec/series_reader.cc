@@ -65,16 +65,37 @@ void SeriesReader::Prepare(Axis* axis) const {
               ends.data(), false, &axis->rate);
 }
 
-const Axis* SeriesReader::RecentAxis() {
+Result<const Axis*> SeriesReader::RecentAxis(std::span<const Chunk> chunks) {
+  const auto same_times = [&](const Axis& axis) {
+    size_t at = 0;
+    for (const Chunk& chunk : chunks) {
+      if (chunk.axis == 0 && !std::equal(times_.begin() + at, times_.begin() + at + chunk.count,
+                                         axis.times.begin() + at)) {
+        return false;
+      }
+      at += chunk.count;
+    }
+    return true;
+  };
+  for (const Chunk& chunk : chunks) key_.push_back(chunk.count);
   for (size_t back = 1; back <= kRecentAxes; ++back) {
-    const Axis& axis = recent_[(recent_next_ + kRecentAxes - back) % kRecentAxes];
-    if (axis.times == times_) return &axis;
+    const Recent& recent = recent_[(recent_next_ + kRecentAxes - back) % kRecentAxes];
+    if (recent.key == key_ && same_times(recent.axis)) return &recent.axis;
   }
-  Axis& axis = recent_[recent_next_];
+  Recent& recent = recent_[recent_next_];
   recent_next_ = (recent_next_ + 1) % kRecentAxes;
-  axis.times.swap(times_);
-  Prepare(&axis);
-  return &axis;
+  recent.key.clear();
+  size_t at = 0;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.axis != 0) {
+      VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(std::span(times_).subspan(at, chunk.count)));
+    }
+    at += chunk.count;
+  }
+  recent.axis.times.swap(times_);
+  Prepare(&recent.axis);
+  recent.key = key_;
+  return &recent.axis;
 }
 
 Status SeriesReader::Read(const SeriesSet& set, size_t i, SeriesColumns* out) {
@@ -123,8 +144,9 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
     key_.push_back(chunk.axis);
     total += chunk.count;
   }
-  bool values_done = false;
+  const bool values_unused = needs_.values_unused && !maybe_stale;
   const Axis* axis = nullptr;
+  out->values.resize(total);
   if (shareable) {
     const auto found = axes_.find(key_);
     if (found != axes_.end()) {
@@ -146,30 +168,24 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
       axis = made.get();
       axes_.emplace(key_, std::move(made));
     }
-    out->axis_is_shared = true;
-    out->values.resize(total);
   } else {
     times_.resize(total);
-    out->values.resize(total);
     size_t at = 0;
     for (const Chunk& chunk : chunks) {
-      const auto times = std::span(times_).subspan(at, chunk.count);
-      if (needs_.values_unused && !maybe_stale) {
-        VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times));
-      } else {
-        VARVE_RETURN_IF_ERROR(
-            chunk.DecodeFloats(times, std::span(out->values).subspan(at, chunk.count)));
+      if (chunk.axis == 0) {
+        const auto times = std::span(times_).subspan(at, chunk.count);
+        if (values_unused) {
+          VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times));
+        } else {
+          VARVE_RETURN_IF_ERROR(
+              chunk.DecodeFloats(times, std::span(out->values).subspan(at, chunk.count)));
+        }
       }
       at += chunk.count;
     }
-    values_done = true;
-    if (!maybe_stale || needs_.stale_markers ||
-        std::none_of(out->values.begin(), out->values.end(), IsStale)) {
-      maybe_stale = false;
-      axis = RecentAxis();
-      out->axis_is_shared = true;
-    }
+    VARVE_ASSIGN_OR_RETURN(axis, RecentAxis(chunks));
   }
+  out->axis_is_shared = true;
 
   if (has_starts && needs_.starts) {
     out->starts.assign(total, kNoStartTime);
@@ -191,10 +207,10 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
     return MakeStatus(StatusCode::kInternal, "sample position past the chunks");
   };
 
-  if (!values_done && !(needs_.values_unused && !maybe_stale)) {
+  if (!values_unused) {
     const uint32_t begin = axis->need_begin;
     const uint32_t end = axis->need_end;
-    if (needs_.edges_suffice && rising && out->starts.empty() &&
+    if (shareable && needs_.edges_suffice && rising && out->starts.empty() &&
         uint64_t{plan_.grid.count} * 2 * kValueBlock < end - begin) {
       // Few windows over many samples: touch their edges, and the seams of the chunks, where a
       // counter may still fall.
@@ -226,7 +242,7 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
     for (const Chunk& chunk : chunks) {
       const uint32_t from = std::max(begin, at);
       const uint32_t to = std::min(end, at + chunk.count);
-      if (from < to) {
+      if (from < to && (shareable || chunk.axis != 0)) {
         VARVE_RETURN_IF_ERROR(
             chunk.DecodeValues(from - at, std::span(out->values).subspan(from, to - from)));
       }
@@ -237,16 +253,15 @@ Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* ou
 
   if (maybe_stale && !needs_.stale_markers) {
     // Windows do not see stale markers. Where there are some, this series gets an axis without.
-    const uint32_t from = values_done ? 0 : axis->need_begin;
-    const uint32_t to = values_done ? static_cast<uint32_t>(total) : axis->need_end;
-    const std::vector<int64_t>& times = values_done ? times_ : axis->times;
+    const uint32_t from = axis->need_begin;
+    const uint32_t to = axis->need_end;
     const bool any = std::any_of(out->values.begin() + from, out->values.begin() + to, IsStale);
     if (any) {
       out->own_axis.times.clear();
       size_t kept = 0;
       for (uint32_t k = from; k < to; ++k) {
         if (IsStale(out->values[k])) continue;
-        out->own_axis.times.push_back(times[k]);
+        out->own_axis.times.push_back(axis->times[k]);
         out->values[kept] = out->values[k];
         if (!out->starts.empty()) out->starts[kept] = out->starts[k];
         ++kept;

@@ -93,10 +93,11 @@ class SeriesReader {
   Status ReadHistograms(const Chunk& chunk, SeriesColumns* out);
   static void TrackResets(SeriesColumns* out);
   void Prepare(Axis* axis) const;
-  /// Gives the prepared axis of times_: one of the last few, if it has the same times. Neighbours
-  /// often come from one scrape target even where nothing says so. Valid for this and the next
-  /// kRecentAxes - 1 calls.
-  const Axis* RecentAxis();
+  /// Finds or makes the axis of chunks of which some do not say which axis they have; the times of
+  /// those must be in times_ already. One of the last few will do if it has the same times:
+  /// neighbours often come from one scrape target even where nothing says so. Valid for this and
+  /// the next kRecentAxes - 1 calls.
+  Result<const Axis*> RecentAxis(std::span<const Chunk> chunks);
 
   const WindowPlan plan_;
   const Needs needs_;
@@ -108,7 +109,11 @@ class SeriesReader {
   absl::flat_hash_map<std::vector<uint64_t>, std::unique_ptr<Axis>> axes_;
   size_t axes_bytes_ = 0;
   static constexpr size_t kRecentAxes = 4;
-  std::array<Axis, kRecentAxes> recent_;
+  struct Recent {
+    std::vector<uint64_t> key;  // axes of the chunks, 0 where unknown, and their counts
+    Axis axis;
+  };
+  std::array<Recent, kRecentAxes> recent_;
   size_t recent_next_ = 0;  // the oldest one
 };
 

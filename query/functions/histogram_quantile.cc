@@ -16,6 +16,12 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kSmallDelta = 1e-12;
 
 void SortBuckets(std::vector<ClassicBucket>& buckets) {
+  // Callers that ask for step after step bring them in order.
+  bool sorted = true;
+  for (size_t i = 1; i < buckets.size(); ++i) {
+    sorted &= buckets[i - 1].upper_bound <= buckets[i].upper_bound;
+  }
+  if (sorted) return;
   std::stable_sort(
       buckets.begin(), buckets.end(),
       [](const ClassicBucket& a, const ClassicBucket& b) { return a.upper_bound < b.upper_bound; });
@@ -51,6 +57,11 @@ bool MakeMonotonic(std::vector<ClassicBucket>& buckets) {
   for (size_t i = 1; i < buckets.size(); ++i) {
     const double current = buckets[i].count;
     if (current == previous) continue;
+    if (previous > 0 && current - previous > 10 * kSmallDelta * current) {
+      // Far enough apart, without a division. An infinite count takes the long way.
+      previous = current;
+      continue;
+    }
     if (AlmostEqual(previous, current, kSmallDelta)) {
       buckets[i].count = previous;
       continue;

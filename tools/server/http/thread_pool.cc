@@ -18,6 +18,7 @@ ThreadPool::~ThreadPool() {
   {
     const absl::MutexLock lock(&mutex_);
     stop_ = true;
+    while (!idle_.empty()) WakeLocked();
   }
   for (std::thread& thread : threads_) thread.join();
 }
@@ -26,11 +27,19 @@ bool ThreadPool::Submit(Job job, bool urgent) {
   const absl::MutexLock lock(&mutex_);
   if (urgent) {
     jobs_.push_front(std::move(job));
-    return true;
+  } else {
+    if (jobs_.size() >= queue_max_) return false;
+    jobs_.push_back(std::move(job));
   }
-  if (jobs_.size() >= queue_max_) return false;
-  jobs_.push_back(std::move(job));
+  if (!idle_.empty()) WakeLocked();
   return true;
+}
+
+void ThreadPool::WakeLocked() {
+  Idle* const idle = idle_.back();
+  idle_.pop_back();
+  idle->woken = true;
+  idle->wake.Signal();
 }
 
 size_t ThreadPool::queued() const {
@@ -39,15 +48,17 @@ size_t ThreadPool::queued() const {
 }
 
 void ThreadPool::Run() {
+  Idle self;
   while (true) {
     Job job;
     {
-      absl::MutexLock lock(&mutex_);
-      const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-        return stop_ || !jobs_.empty();
-      };
-      mutex_.Await(absl::Condition(&ready));
-      if (jobs_.empty()) return;
+      const absl::MutexLock lock(&mutex_);
+      while (jobs_.empty()) {
+        if (stop_) return;
+        self.woken = false;
+        idle_.push_back(&self);
+        while (!self.woken) self.wake.Wait(&mutex_);
+      }
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }

@@ -30,10 +30,37 @@ size_t Utf8Length(std::string_view text) {
   return 0;
 }
 
-char* PrintUint(uint64_t value, char* out) { return std::to_chars(out, out + 20, value).ptr; }
+constexpr std::array<char, 200> kPairs = [] {
+  std::array<char, 200> out{};
+  for (size_t i = 0; i < 100; ++i) {
+    out[2 * i] = static_cast<char>('0' + i / 10);
+    out[2 * i + 1] = static_cast<char>('0' + i % 10);
+  }
+  return out;
+}();
+
+/// Needs kNumberBytesMax bytes of room, of which it uses up to 20.
+char* PrintUint(uint64_t value, char* out) {
+  constexpr size_t kDigitsMax = 20;
+  char text[2 * kDigitsMax];
+  char* at = text + kDigitsMax;
+  while (value >= 100) {
+    at -= 2;
+    std::memcpy(at, kPairs.data() + 2 * (value % 100), 2);
+    value /= 100;
+  }
+  if (value >= 10) {
+    at -= 2;
+    std::memcpy(at, kPairs.data() + 2 * value, 2);
+  } else {
+    *--at = static_cast<char>('0' + value);
+  }
+  std::memcpy(out, at, kDigitsMax);  // of one size: no call
+  return out + (text + kDigitsMax - at);
+}
 
 void AppendUint(uint64_t value, std::string* out) {
-  char text[20];
+  char text[kNumberBytesMax];
   out->append(text, PrintUint(value, text));
 }
 
