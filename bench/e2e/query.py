@@ -7,7 +7,11 @@ because wall time on a shared machine says little. Answers are checked for their
 Usage:
 
   bench/e2e/query.py [--build build/release] [--servers varve,prometheus,victoria-metrics]
-                     [--cases 4k-24h,30k-1h] [--only REGEX] [--caches off,on] [--json FILE]
+                     [--cases 4k-24h,30k-1h] [--only REGEX] [--caches off,on] [--sealed]
+                     [--json FILE]
+
+--sealed also asks a Varve whose data is all in one block (`varve compact`, restarted): a column of
+its own.
 
 Peers come from Debian's packages (apt-get install prometheus victoria-metrics); one that is missing
 is skipped with a line that says so. `30k-24h` is a case, too: 210 million samples, of which writing
@@ -22,6 +26,7 @@ import pathlib
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +36,8 @@ import urllib.parse
 import run as ingest
 
 STEP_MS = 15_000
-CASES = {"4k-24h": (4_000, 24), "30k-1h": (30_000, 1), "30k-24h": (30_000, 24), "tiny": (200, 1)}
+CASES = {"4k-24h": (4_000, 24), "1k-24h": (1_000, 24), "4k-1h": (4_000, 1), "30k-1h": (30_000, 1),
+         "30k-24h": (30_000, 24), "tiny": (200, 1)}
 HOUR = 3600
 # (name, query, hours of range, step). A range longer than the data of the case is left out.
 QUERIES = [
@@ -98,15 +104,13 @@ class Asker:
 
 def measure(asker, pid, query, hours, step, end, seconds_min):
     series = len(json.loads(asker.ask(query, hours, step, end))["data"]["result"])
-    best, asked, spent = None, 0, 0.0
-    while asked < 3 or (spent < seconds_min and asked < 50):
+    used = []
+    while len(used) < 3 or (sum(used) < seconds_min and len(used) < 50):
         before = cpu_seconds(pid)
         asker.ask(query, hours, step, end)
-        used = cpu_seconds(pid) - before
-        best = used if best is None else min(best, used)
-        spent += used
-        asked += 1
-    return {"cpu_seconds": spent / asked, "cpu_seconds_best": best, "series": series, "asked": asked}
+        used.append(cpu_seconds(pid) - before)
+    return {"cpu_seconds": statistics.median(used), "cpu_seconds_best": min(used),
+            "cpu_seconds_mean": statistics.mean(used), "series": series, "asked": len(used)}
 
 
 def settle(pid):
@@ -120,23 +124,35 @@ def settle(pid):
             return
 
 
-def run_server(server, requests, per_round, hours_of_data, end, args):
+def start(server):
     process = subprocess.Popen(server.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(300):
+        try:
+            server.ready()
+            break
+        except OSError:
+            if process.poll() is not None:
+                raise RuntimeError(f"{server.command()} ended with {process.returncode}")
+            time.sleep(0.1)
+    return process
+
+
+def stop(process):
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=120)
+
+
+def run_server(server, requests, per_round, hours_of_data, end, args):
+    """Without requests it asks what is there already."""
+    process = start(server)
     results = {}
     try:
-        for _ in range(300):
-            try:
-                server.ready()
-                break
-            except OSError:
-                if process.poll() is not None:
-                    raise RuntimeError(f"{server.command()} ended with {process.returncode}")
-                time.sleep(0.1)
-        statuses, failure = ingest.replay(server.port, server.path, requests, per_round, 1)
-        if failure or any(status >= 300 for status in statuses):
-            print(f"  refused: {statuses} {failure[:1]}", file=sys.stderr)
-        if isinstance(server, ingest.VictoriaMetrics):
-            ingest.get(server.port, "/internal/force_flush")
+        if requests:
+            statuses, failure = ingest.replay(server.port, server.path, requests, per_round, 1)
+            if failure or any(status >= 300 for status in statuses):
+                print(f"  refused: {statuses} {failure[:1]}", file=sys.stderr)
+            if isinstance(server, ingest.VictoriaMetrics):
+                ingest.get(server.port, "/internal/force_flush")
         settle(process.pid)
         for cache in args.caches.split(","):
             asker = Asker(server, cache == "on")
@@ -149,8 +165,7 @@ def run_server(server, requests, per_round, hours_of_data, end, args):
                       f"{result['cpu_seconds'] * 1e3:10.2f} ms", flush=True)
         results["peak_rss_bytes"] = ingest.peak_rss(process.pid)
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=120)
+        stop(process)
     return results
 
 
@@ -161,6 +176,7 @@ def main():
     parser.add_argument("--servers", default=",".join(ingest.SERVERS))
     parser.add_argument("--cases", default="4k-24h,30k-1h")
     parser.add_argument("--caches", default="off,on")
+    parser.add_argument("--sealed", action="store_true")
     parser.add_argument("--only")
     parser.add_argument("--seconds", type=float, default=1.0, help="CPU seconds spent on each query")
     parser.add_argument("--work", type=pathlib.Path, help="keeps requests between runs")
@@ -191,6 +207,11 @@ def main():
             server = ingest.SERVERS[name](str(binary), data, ingest.free_port())
             server.name = name
             answers[name] = run_server(server, requests, len(requests) // rounds, hours, end, args)
+            if args.sealed and name == "varve":
+                subprocess.run([str(binary), "compact", "--data", str(data)], check=True,
+                               stdout=subprocess.DEVNULL)
+                server.name = "varve sealed"
+                answers["varve sealed"] = run_server(server, [], 1, hours, end, args)
             shutil.rmtree(data, ignore_errors=True)
             print(f"{case}: {name} done, peak RSS {answers[name]['peak_rss_bytes'] / 1e6:.0f} MB",
                   flush=True)
@@ -198,7 +219,8 @@ def main():
         names = list(answers)
         print(f"\n{case}: ms of CPU per query\n{'cache':6}{'query':36}{'series':>8}" +
               "".join(f"{name:>18}" for name in names) +
-              "".join(f"{'x ' + name:>20}" for name in names[1:]))
+              "".join(f"{'x ' + name:>20}" for name in names[1:]) +
+              "   (x: times what the first column took)")
         for key in answers[names[0]]:
             if "/" not in key:
                 continue
