@@ -1,56 +1,28 @@
 #include "bindings/c/include/varve.h"
 
+#include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <exception>
-#include <memory>
-#include <new>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
+#include <iterator>
 
-#include "bindings/core/store.h"
-#include "varve/database.h"
-#include "varve/query.h"
+#include "bindings/c/internal.h"
+#include "bindings/core/spans.h"
 #include "varve/selector.h"
 
 using varve::MakeStatus;
 using varve::Result;
 using varve::Status;
 using varve::StatusCode;
-using varve::bindings::MetricResult;
 using varve::bindings::Store;
+using varve::c_api::Adopt;
+using varve::c_api::CheckCount;
+using varve::c_api::GiveList;
+using varve::c_api::LabelsOf;
+using varve::c_api::Null;
+using varve::c_api::OrEmpty;
+using varve::c_api::ReadWriteOptions;
+using varve::c_api::Run;
 
-struct varve_error {
-  varve_code code = VARVE_INTERNAL;
-  std::string message;
-  std::string rendered;
-  std::string file;
-  uint64_t offset = 0;
-  uint32_t line = 0;
-  uint32_t column = 0;
-};
-struct varve_database {
-  std::shared_ptr<Store> store;
-};
-struct varve_batch {
-  varve::WriteBatch batch;
-};
-struct varve_cancellation {
-  std::shared_ptr<varve::query::Cancellation> cancellation;
-};
-struct varve_result {
-  std::shared_ptr<const MetricResult> columns;
-  std::vector<std::vector<varve_label>> labels;  // of each series
-  std::string label_bytes;                       // of all labels, each with its NUL
-  std::vector<std::string> notes;
-  std::string analysis;
-};
-struct varve_list {
-  std::vector<std::string> items;
-};
-
+namespace varve::c_api {
 namespace {
 
 varve_code CodeOf(const Status& status) {
@@ -84,7 +56,8 @@ varve_code CodeOf(const Status& status) {
   }
 }
 
-// Describes `status` in `error`; out of memory leaves it NULL, and the code still says what is up.
+}  // namespace
+
 varve_code Report(const Status& status, const char* query, varve_error** error) {
   if (status.ok()) return VARVE_OK;
   const varve_code code = CodeOf(status);
@@ -95,12 +68,12 @@ varve_code Report(const Status& status, const char* query, varve_error** error) 
     out->code = code;
     out->message.assign(status.message().data(), status.message().size());
     out->rendered = out->message;
-    if (const auto place = varve::TextPlaceOf(status)) {
+    if (const auto place = TextPlaceOf(status)) {
       out->line = place->line;
       out->column = place->column;
-      if (query != nullptr) out->rendered = varve::query::RenderError(query, status);
+      if (query != nullptr) out->rendered = query::RenderError(query, status);
     }
-    if (const auto place = varve::FilePlaceOf(status)) {
+    if (const auto place = FilePlaceOf(status)) {
       out->file = place->file;
       out->offset = place->offset;
     }
@@ -110,107 +83,79 @@ varve_code Report(const Status& status, const char* query, varve_error** error) 
   return code;
 }
 
-// Runs `work`, which returns a Status, and turns what it throws into one.
-template <typename Work>
-varve_code Run(const char* query, varve_error** error, const Work& work) {
-  Status status;
-  try {
-    status = work();
-  } catch (const std::bad_alloc&) {
-    status = MakeStatus(StatusCode::kResourceExhausted, "out of memory");
-  } catch (const std::exception& caught) {
-    status = MakeStatus(StatusCode::kInternal, caught.what());
-  }
-  return Report(status, query, error);
-}
-
 Status Null(const char* what) {
   return MakeStatus(StatusCode::kInvalidArgument, std::string(what) + " is NULL");
 }
 
-// Copies as much of a caller's struct as that caller's header knew; the rest keeps its default.
-template <typename T>
-Status Adopt(const T* from, const char* what, T* to) {
-  if (from == nullptr) return absl::OkStatus();
-  if (from->struct_size < sizeof(size_t) || from->struct_size > sizeof(T)) {
-    return MakeStatus(StatusCode::kInvalidArgument,
-                      std::string(what) + ".struct_size is not set; use the INIT macro");
-  }
-  std::memcpy(static_cast<void*>(to), from, from->struct_size);
-  return absl::OkStatus();
-}
-
-Status CheckQueryArguments(const varve_database* database, const char* query, const void* out,
-                           const char* out_name) {
-  if (database == nullptr) return Null("database");
-  if (query == nullptr) return Null("query");
-  if (out == nullptr) return Null(out_name);
-  return absl::OkStatus();
-}
-
-Status ReadOptions(const varve_query_options* options, varve::query::QueryOptions* out) {
-  varve_query_options all = VARVE_QUERY_OPTIONS_INIT;
-  if (Status status = Adopt(options, "options", &all); !status.ok()) return status;
-  if (all.timeout_ms < 0 || all.lookback_ms < 0) {
-    return MakeStatus(StatusCode::kInvalidArgument, "a negative duration in the query options");
-  }
-  out->timeout = std::chrono::milliseconds(all.timeout_ms);
-  out->lookback_delta = std::chrono::milliseconds(all.lookback_ms);
-  out->max_samples = all.samples_max;
-  out->analyze = all.analyze != 0;
-  if (all.cancellation != nullptr) out->cancellation = all.cancellation->cancellation;
-  return absl::OkStatus();
-}
-
-varve_result* MakeResult(std::shared_ptr<const MetricResult> columns) {
-  auto out = std::make_unique<varve_result>();
-  size_t bytes = 0;
-  for (const varve::Labels& labels : columns->series) {
-    for (const varve::LabelView& label : labels)
-      bytes += label.name.size() + label.value.size() + 2;
-  }
-  out->label_bytes.reserve(bytes);  // so that nothing below moves
-  const auto keep = [&out](std::string_view text) {
-    const char* const begin = out->label_bytes.data() + out->label_bytes.size();
-    out->label_bytes.append(text).push_back('\0');
-    return begin;
-  };
-  out->labels.reserve(columns->series.size());
-  for (const varve::Labels& labels : columns->series) {
-    std::vector<varve_label>& row = out->labels.emplace_back();
-    row.reserve(labels.size());
-    for (const varve::LabelView& label : labels) {
-      row.push_back({keep(label.name), keep(label.value), label.name.size(), label.value.size()});
-    }
-  }
-  out->notes = columns->annotations.warnings;
-  out->notes.insert(out->notes.end(), columns->annotations.infos.begin(),
-                    columns->annotations.infos.end());
-  out->analysis = varve::query::Engine::FormatAnalysis(columns->statistics);
-  out->columns = std::move(columns);
-  return out.release();
-}
-
-template <typename List>
-Status GiveList(Result<List> found, varve_list** list) {
-  if (!found.ok()) return found.status();
-  auto out = std::make_unique<varve_list>();
-  for (auto& item : *found) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(item)>, std::string>) {
-      out->items.push_back(std::move(item));
-    } else if constexpr (std::is_same_v<std::decay_t<decltype(item)>, Status>) {
-      out->items.emplace_back(item.message().data(), item.message().size());
-    } else {
-      out->items.push_back(varve::ToString(item.view()));
-    }
-  }
-  *list = out.release();
-  return absl::OkStatus();
-}
-
-std::string_view OrEmpty(const char* text) { return text == nullptr ? "" : text; }
-
+namespace {
+constexpr size_t kTextBytesMax = 64u << 20;  // what a record of the log holds
 }  // namespace
+
+Result<std::string_view> TextOf(const char* text, size_t size, const char* what) {
+  if (text != nullptr && size == 0) size = std::strlen(text);
+  return BytesOf(text, size, what);
+}
+
+Result<std::string_view> BytesOf(const char* bytes, size_t size, const char* what) {
+  if (bytes == nullptr && size > 0) return Null(what);
+  if (size > kTextBytesMax) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      std::string(what) + " has " + std::to_string(size) + " bytes, more than " +
+                          std::to_string(kTextBytesMax));
+  }
+  return bytes == nullptr ? std::string_view() : std::string_view(bytes, size);
+}
+
+Status CheckCount(const void* items, size_t count, const char* what) {
+  if (count == 0) return absl::OkStatus();
+  if (items == nullptr) return Null(what);
+  constexpr size_t kCountMax = 1u << 28;
+  if (count > kCountMax) {
+    return MakeStatus(
+        StatusCode::kInvalidArgument,
+        std::string(what) + ": " + std::to_string(count) + " items are more than a batch holds");
+  }
+  return absl::OkStatus();
+}
+
+Result<std::vector<LabelView>> LabelsOf(const varve_label* labels, size_t count, const char* what) {
+  if (Status status = CheckCount(labels, count, what); !status.ok()) return status;
+  constexpr size_t kLabelsMax = 65'536;  // far over what the engine takes
+  if (count > kLabelsMax) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      std::string(what) + ": " + std::to_string(count) + " labels");
+  }
+  std::vector<LabelView> out;
+  out.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    if (labels[i].name == nullptr) return Null("a label's name");
+    if (labels[i].value == nullptr) return Null("a label's value");
+    const auto name = TextOf(labels[i].name, labels[i].name_size, "a label's name");
+    if (!name.ok()) return name.status();
+    const auto value = TextOf(labels[i].value, labels[i].value_size, "a label's value");
+    if (!value.ok()) return value.status();
+    out.push_back({*name, *value});
+  }
+  return out;
+}
+
+Status ReadWriteOptions(const varve_write_options* options, WriteOptions* out) {
+  varve_write_options all = VARVE_WRITE_OPTIONS_INIT;
+  if (Status status = Adopt(options, "options", &all); !status.ok()) return status;
+  out->partial = all.partial != 0;
+  return absl::OkStatus();
+}
+
+Status GiveText(const Result<std::string>& text, char** out) {
+  if (!text.ok()) return text.status();
+  auto* const copy = static_cast<char*>(std::malloc(text->size() + 1));
+  if (copy == nullptr) return MakeStatus(StatusCode::kResourceExhausted, "out of memory");
+  std::memcpy(copy, text->c_str(), text->size() + 1);
+  *out = copy;
+  return absl::OkStatus();
+}
+
+}  // namespace varve::c_api
 
 // --- Errors ---
 
@@ -315,19 +260,9 @@ varve_code varve_batch_add_series(varve_batch* batch, const varve_label* labels,
   return Run(nullptr, error, [&]() -> Status {
     if (batch == nullptr) return Null("batch");
     if (series == nullptr) return Null("series");
-    if (labels == nullptr && labels_count > 0) return Null("labels");
-    std::vector<varve::LabelView> views;
-    views.reserve(labels_count);
-    for (size_t i = 0; i < labels_count; ++i) {
-      const varve_label& label = labels[i];
-      if (label.name == nullptr) return Null("a label's name");
-      if (label.value == nullptr) return Null("a label's value");
-      views.push_back({label.name_size == 0 ? std::string_view(label.name)
-                                            : std::string_view(label.name, label.name_size),
-                       label.value_size == 0 ? std::string_view(label.value)
-                                             : std::string_view(label.value, label.value_size)});
-    }
-    const Result<varve::Labels> canonical = varve::Labels::Make(std::move(views));
+    auto views = LabelsOf(labels, labels_count, "labels");
+    if (!views.ok()) return views.status();
+    const Result<varve::Labels> canonical = varve::Labels::Make(*std::move(views));
     if (!canonical.ok()) return canonical.status();
     *series = batch->batch.AddSeries(canonical->view());
     return absl::OkStatus();
@@ -341,6 +276,7 @@ varve_code varve_batch_add_samples(varve_batch* batch, uint32_t series, const in
     if (count == 0) return absl::OkStatus();
     if (times_ms == nullptr) return Null("times_ms");
     if (values == nullptr) return Null("values");
+    if (Status status = CheckCount(values, count, "values"); !status.ok()) return status;
     if (series >= batch->batch.series().size()) {
       return MakeStatus(StatusCode::kInvalidArgument,
                         "series " + std::to_string(series) + " is not in this batch of " +
@@ -379,10 +315,8 @@ varve_code varve_append(varve_database* database, const varve_batch* batch,
   return Run(nullptr, error, [&]() -> Status {
     if (database == nullptr) return Null("database");
     if (batch == nullptr) return Null("batch");
-    varve_write_options all = VARVE_WRITE_OPTIONS_INIT;
-    if (Status status = Adopt(options, "options", &all); !status.ok()) return status;
     varve::WriteOptions write;
-    write.partial = all.partial != 0;
+    if (Status status = ReadWriteOptions(options, &write); !status.ok()) return status;
     const Result<varve::AppendResult> done =
         database->store->Call([&](varve::Database& db) { return db.Append(batch->batch, write); });
     if (!done.ok()) return done.status();
@@ -391,122 +325,19 @@ varve_code varve_append(varve_database* database, const varve_batch* batch,
   });
 }
 
-// --- Queries ---
-
-varve_cancellation* varve_cancellation_new(void) {
-  try {
-    return new varve_cancellation{std::make_shared<varve::query::Cancellation>()};
-  } catch (const std::exception&) {
-    return nullptr;
-  }
-}
-void varve_cancellation_cancel(varve_cancellation* cancellation) {
-  if (cancellation != nullptr) cancellation->cancellation->Cancel();
-}
-void varve_cancellation_free(varve_cancellation* cancellation) { delete cancellation; }
-
-varve_code varve_promql(varve_database* database, const char* query, int64_t time_ms,
-                        const varve_query_options* options, varve_result** result,
-                        varve_error** error) {
-  return Run(query, error, [&]() -> Status {
-    if (Status status = CheckQueryArguments(database, query, result, "result"); !status.ok()) {
-      return status;
-    }
-    varve::query::QueryOptions all;
-    if (Status status = ReadOptions(options, &all); !status.ok()) return status;
-    auto columns = database->store->Instant(query, time_ms, all);
-    if (!columns.ok()) return columns.status();
-    *result = MakeResult(*std::move(columns));
-    return absl::OkStatus();
-  });
-}
-
-varve_code varve_promql_range(varve_database* database, const char* query, int64_t start_ms,
-                              int64_t end_ms, int64_t step_ms, const varve_query_options* options,
-                              varve_result** result, varve_error** error) {
-  return Run(query, error, [&]() -> Status {
-    if (Status status = CheckQueryArguments(database, query, result, "result"); !status.ok()) {
-      return status;
-    }
-    varve::query::QueryOptions all;
-    if (Status status = ReadOptions(options, &all); !status.ok()) return status;
-    auto columns = database->store->Range(query, {start_ms, end_ms, step_ms}, all);
-    if (!columns.ok()) return columns.status();
-    *result = MakeResult(*std::move(columns));
-    return absl::OkStatus();
-  });
-}
-
-varve_code varve_promql_explain(varve_database* database, const char* query, int64_t start_ms,
-                                int64_t end_ms, int64_t step_ms, char** plan, varve_error** error) {
-  return Run(query, error, [&]() -> Status {
-    if (Status status = CheckQueryArguments(database, query, plan, "plan"); !status.ok()) {
-      return status;
-    }
-    const Result<std::string> text = database->store->Explain(query, {start_ms, end_ms, step_ms});
-    if (!text.ok()) return text.status();
-    auto* const copy = static_cast<char*>(std::malloc(text->size() + 1));
-    if (copy == nullptr) return MakeStatus(StatusCode::kResourceExhausted, "out of memory");
-    std::memcpy(copy, text->c_str(), text->size() + 1);
-    *plan = copy;
-    return absl::OkStatus();
-  });
-}
-void varve_string_free(char* text) { std::free(text); }
-
-varve_kind varve_result_kind(const varve_result* result) {
-  return result == nullptr ? VARVE_SCALAR : static_cast<varve_kind>(result->columns->kind);
-}
-size_t varve_result_series_count(const varve_result* result) {
-  return result == nullptr ? 0 : result->columns->series.size();
-}
-varve_code varve_result_series(const varve_result* result, size_t index, varve_series* series,
-                               varve_error** error) {
-  return Run(nullptr, error, [&]() -> Status {
-    if (result == nullptr) return Null("result");
-    if (series == nullptr) return Null("series");
-    const MetricResult& columns = *result->columns;
-    if (index >= columns.series.size()) {
-      return MakeStatus(StatusCode::kInvalidArgument, "series " + std::to_string(index) +
-                                                          " of a result with " +
-                                                          std::to_string(columns.series.size()));
-    }
-    const uint64_t begin = columns.offsets[index];
-    *series = {result->labels[index].data(), result->labels[index].size(),
-               columns.times_ms.data() + begin, columns.values.data() + begin,
-               static_cast<size_t>(columns.offsets[index + 1] - begin)};
-    return absl::OkStatus();
-  });
-}
-uint64_t varve_result_rows(const varve_result* result) {
-  return result == nullptr ? 0 : result->columns->rows();
-}
-const char* varve_result_text(const varve_result* result) {
-  if (result == nullptr || result->columns->kind != varve::bindings::Kind::kString) return nullptr;
-  return result->columns->text.c_str();
-}
-size_t varve_result_notes_count(const varve_result* result) {
-  return result == nullptr ? 0 : result->notes.size();
-}
-const char* varve_result_note(const varve_result* result, size_t index) {
-  if (result == nullptr || index >= result->notes.size()) return nullptr;
-  return result->notes[index].c_str();
-}
-const char* varve_result_analysis(const varve_result* result) {
-  return result == nullptr ? "" : result->analysis.c_str();
-}
-varve_code varve_result_arrow_stream(const varve_result* result, struct ArrowArrayStream* stream,
-                                     varve_error** error) {
-  return Run(nullptr, error, [&]() -> Status {
-    if (result == nullptr) return Null("result");
-    if (stream == nullptr) return Null("stream");
-    varve::arrow::ExportStream(varve::bindings::LongSource(result->columns, 1 << 20), stream);
-    return absl::OkStatus();
-  });
-}
-void varve_result_free(varve_result* result) { delete result; }
-
 // --- What is stored ---
+
+namespace {
+
+constexpr int64_t kStreamRows = 1 << 16;
+
+Status GiveStream(Result<std::unique_ptr<varve::arrow::Source>> source, ArrowArrayStream* stream) {
+  if (!source.ok()) return source.status();
+  varve::arrow::ExportStream(*std::move(source), stream);
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 size_t varve_list_count(const varve_list* list) { return list == nullptr ? 0 : list->items.size(); }
 const char* varve_list_at(const varve_list* list, size_t index, size_t* size) {
@@ -549,15 +380,63 @@ varve_code varve_samples_arrow_stream(varve_database* database, const char* sele
   return Run(selector, error, [&]() -> Status {
     if (database == nullptr) return Null("database");
     if (stream == nullptr) return Null("stream");
-    auto source = database->store->Samples(OrEmpty(selector), {start_ms, end_ms}, 1 << 16);
-    if (!source.ok()) return source.status();
-    varve::arrow::ExportStream(*std::move(source), stream);
+    return GiveStream(database->store->Samples(OrEmpty(selector), {start_ms, end_ms}, kStreamRows),
+                      stream);
+  });
+}
+
+varve_code varve_services(varve_database* database, varve_list** list, varve_error** error) {
+  return Run(nullptr, error, [&]() -> Status {
+    if (database == nullptr) return Null("database");
+    if (list == nullptr) return Null("list");
+    return GiveList(database->store->Services(), list);
+  });
+}
+varve_code varve_log_entries_arrow_stream(varve_database* database, const char* selector,
+                                          int64_t start_ns, int64_t end_ns,
+                                          struct ArrowArrayStream* stream, varve_error** error) {
+  return Run(selector, error, [&]() -> Status {
+    if (database == nullptr) return Null("database");
+    if (stream == nullptr) return Null("stream");
+    return GiveStream(
+        database->store->LogEntries(OrEmpty(selector), {start_ns, end_ns}, kStreamRows), stream);
+  });
+}
+varve_code varve_spans_arrow_stream(varve_database* database, const char* service, int64_t start_ns,
+                                    int64_t end_ns, struct ArrowArrayStream* stream,
+                                    varve_error** error) {
+  return Run(nullptr, error, [&]() -> Status {
+    if (database == nullptr) return Null("database");
+    if (stream == nullptr) return Null("stream");
+    return GiveStream(database->store->Spans(std::string(OrEmpty(service)), {start_ns, end_ns}),
+                      stream);
+  });
+}
+varve_code varve_trace_arrow_stream(varve_database* database, const uint8_t trace_id[16],
+                                    struct ArrowArrayStream* stream, varve_error** error) {
+  return Run(nullptr, error, [&]() -> Status {
+    if (database == nullptr) return Null("database");
+    if (trace_id == nullptr) return Null("trace_id");
+    if (stream == nullptr) return Null("stream");
+    varve::TraceId id;
+    std::copy_n(trace_id, id.bytes.size(), id.bytes.begin());
+    auto spans = database->store->Trace(id);
+    if (!spans.ok()) return spans.status();
+    varve::arrow::ExportStream(varve::bindings::SpanBatchSource(*std::move(spans)), stream);
     return absl::OkStatus();
   });
 }
 
 // --- Care ---
 
+varve_code varve_delete_logs(varve_database* database, const char* query, int64_t start_ns,
+                             int64_t end_ns, varve_error** error) {
+  return Run(query, error, [&]() -> Status {
+    if (database == nullptr) return Null("database");
+    if (query == nullptr) return Null("query");
+    return database->store->DeleteLogs(query, {start_ns, end_ns});
+  });
+}
 varve_code varve_delete_series(varve_database* database, const char* selector, int64_t start_ms,
                                int64_t end_ms, varve_error** error) {
   return Run(selector, error, [&]() -> Status {

@@ -1,6 +1,8 @@
 #include "bindings/core/search.h"
 
 #include <algorithm>
+#include <chrono>
+#include <string>
 #include <utility>
 
 namespace varve::bindings {
@@ -104,6 +106,19 @@ std::unique_ptr<arrow::Source> LogSource(std::shared_ptr<const LogResult> result
 
 std::unique_ptr<arrow::Source> TraceSource(std::shared_ptr<const query::SearchResult> result) {
   return std::make_unique<TraceSourceImpl>(std::move(result));
+}
+
+std::string FormatAnalysis(const query::TraceSearchStats& stats) {
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(stats.total_time);
+  return "total " + std::to_string(micros.count() / 1000) + "." +
+         std::to_string(micros.count() % 1000 / 100) +
+         " ms: " + std::to_string(stats.traces_inspected) + " traces of " +
+         std::to_string(stats.spans_inspected) + " spans inspected; " +
+         std::to_string(stats.scan.spans) + " spans tested, " +
+         std::to_string(stats.scan.spans_matched) + " matched; " +
+         std::to_string(stats.scan.blocks) + " blocks, " +
+         std::to_string(stats.scan.blocks_skipped) + " skipped; " +
+         std::to_string(stats.scan.bytes_decompressed) + " bytes decompressed\n";
 }
 
 std::shared_ptr<const LogResult> MakeLogResult(query::LogQueryResult result, bool backward) {

@@ -32,5 +32,7 @@ std::unique_ptr<arrow::Source> LogSource(std::shared_ptr<const LogResult> result
 /// Streams one row a trace: `trace_id`, `root_service`, `root_name`, `start` (ns), `duration_ns`,
 /// `spans`, `errors`, and `matched`, the spans that the query matched.
 std::unique_ptr<arrow::Source> TraceSource(std::shared_ptr<const query::SearchResult> result);
+/// Prints what a search looked at, one line.
+std::string FormatAnalysis(const query::TraceSearchStats& stats);
 
 }  // namespace varve::bindings

@@ -11,16 +11,9 @@ using arrow::ArrayPtr;
 
 constexpr size_t kTracesAtOnce = 256;
 
-const char* NameOf(SpanKind kind) {
-  static constexpr const char* kNames[] = {"unspecified", "internal", "server",
-                                           "client",      "producer", "consumer"};
-  const auto index = static_cast<size_t>(kind);
-  return index < std::size(kNames) ? kNames[index] : "unspecified";
-}
-
-const char* NameOf(SpanStatus status) {
-  return status == SpanStatus::kOk ? "ok" : status == SpanStatus::kError ? "error" : "unset";
-}
+constexpr const char* kKindNames[] = {"unspecified", "internal", "server",
+                                      "client",      "producer", "consumer"};
+constexpr const char* kStatusNames[] = {"unset", "ok", "error"};
 
 std::vector<arrow::Field> SpanFields() {
   return {arrow::Utf8("trace_id"),
@@ -145,6 +138,27 @@ class SpanBatchSourceImpl final : public arrow::Source {
 };
 
 }  // namespace
+
+const char* NameOf(SpanKind kind) {
+  const auto index = static_cast<size_t>(kind);
+  return index < std::size(kKindNames) ? kKindNames[index] : kKindNames[0];
+}
+const char* NameOf(SpanStatus status) {
+  const auto index = static_cast<size_t>(status);
+  return index < std::size(kStatusNames) ? kStatusNames[index] : kStatusNames[0];
+}
+std::optional<SpanKind> SpanKindOf(std::string_view name) {
+  for (size_t i = 0; i < std::size(kKindNames); ++i) {
+    if (name == kKindNames[i]) return static_cast<SpanKind>(i);
+  }
+  return std::nullopt;
+}
+std::optional<SpanStatus> SpanStatusOf(std::string_view name) {
+  for (size_t i = 0; i < std::size(kStatusNames); ++i) {
+    if (name == kStatusNames[i]) return static_cast<SpanStatus>(i);
+  }
+  return std::nullopt;
+}
 
 Result<std::unique_ptr<arrow::Source>> SpanSource(std::shared_ptr<const TraceSnapshot> snapshot,
                                                   const std::string& service, NsRange range) {

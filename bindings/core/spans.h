@@ -1,13 +1,21 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "bindings/core/arrow.h"
 #include "varve/span_scan.h"
 #include "varve/status.h"
 
 namespace varve::bindings {
+
+/// Name kinds and states of spans: "server", "error"; and read those names.
+const char* NameOf(SpanKind kind);
+const char* NameOf(SpanStatus status);
+std::optional<SpanKind> SpanKindOf(std::string_view name);
+std::optional<SpanStatus> SpanStatusOf(std::string_view name);
 
 /// Streams whole spans that start in `range`, newest traces first: ids as hex, `service`, `name`,
 /// `kind`, `status`, `start` (ns), `duration_ns`, and attributes of span and resource as maps of

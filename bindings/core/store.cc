@@ -247,6 +247,18 @@ Status Store::DeleteSeries(std::string_view selector, TimeRange range) {
   });
 }
 
+Status Store::DeleteLogs(std::string_view query, NsRange range) {
+  return Call([&](Database& database) -> Status {
+    const auto info = query::InspectLogQuery(query);
+    if (!info.ok()) return info.status();
+    if (!info->is_log_query || (info->has_pipeline && !info->only_line_filters)) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        "only a selector and line filters can say what to delete");
+    }
+    return database.DeleteLogs(info->selectors.front(), range, info->line_filters, {});
+  });
+}
+
 Result<std::unique_ptr<arrow::Source>> Store::LogEntries(std::string_view selector, NsRange range,
                                                          int64_t rows_max) {
   return Call([&](Database& database) -> Result<std::unique_ptr<arrow::Source>> {
@@ -271,6 +283,26 @@ Result<std::unique_ptr<arrow::Source>> Store::Spans(const std::string& service, 
     std::unique_ptr<arrow::Source> out =
         std::make_unique<GuardedSource>(shared_from_this(), *std::move(source));
     return out;
+  });
+}
+
+Result<std::shared_ptr<const SpanBatch>> Store::Trace(const TraceId& id) {
+  return Call([&](Database& database) -> Result<std::shared_ptr<const SpanBatch>> {
+    const auto snapshot = database.TakeTraceSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    const auto spans = std::make_shared<SpanBatch>();
+    if (Status status = (*snapshot)->GetTrace(id, spans.get()); !status.ok()) return status;
+    return std::shared_ptr<const SpanBatch>(spans);
+  });
+}
+
+Result<std::vector<std::string>> Store::Services() {
+  return Call([&](Database& database) -> Result<std::vector<std::string>> {
+    const auto snapshot = database.TakeTraceSnapshot();
+    if (!snapshot.ok()) return snapshot.status();
+    Result<LookupResult> found = (*snapshot)->Services(NsRange());
+    if (!found.ok()) return found.status();
+    return std::move(found->values);
   });
 }
 

@@ -73,11 +73,16 @@ class Store : public std::enable_shared_from_this<Store> {
   Result<std::unique_ptr<arrow::Source>> Samples(std::string_view selector, TimeRange range,
                                                  int64_t rows_max);
   Status DeleteSeries(std::string_view selector, TimeRange range);
+  /// `query` is a log query of a selector and line filters.
+  Status DeleteLogs(std::string_view query, NsRange range);
 
   Result<std::unique_ptr<arrow::Source>> LogEntries(std::string_view selector, NsRange range,
                                                     int64_t rows_max);
   /// `service` is empty for all.
   Result<std::unique_ptr<arrow::Source>> Spans(const std::string& service, NsRange range);
+  /// All spans of a trace, by start time; none if there is no such trace.
+  Result<std::shared_ptr<const SpanBatch>> Trace(const TraceId& id);
+  Result<std::vector<std::string>> Services();
 
  private:
   class GuardedSource;

@@ -1,4 +1,5 @@
-/* Uses every function of varve.h the way a C program would, and the way it should not. */
+/* Uses every function of varve.h that is about metrics or everything the way a C program would, and
+ * the way it should not. */
 #define _DEFAULT_SOURCE /* mkdtemp, usleep */
 #include <inttypes.h>
 #include <math.h>
@@ -8,45 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "expect.h"
 #include "varve.h"
-
-static int failures = 0;
-
-#define EXPECT(condition)                                                     \
-  do {                                                                        \
-    if (!(condition)) {                                                       \
-      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-      ++failures;                                                             \
-    }                                                                         \
-  } while (0)
-
-static void expect_ok(varve_code code, varve_error* error, int line) {
-  if (code == VARVE_OK) return;
-  fprintf(stderr, "line %d: %s: %s\n", line, varve_code_name(code), varve_error_message(error));
-  varve_error_free(error);
-  ++failures;
-}
-#define OK(call)                      \
-  do {                                \
-    varve_error* error = NULL;        \
-    varve_code code = (call);         \
-    expect_ok(code, error, __LINE__); \
-  } while (0)
-
-/* The call must fail with `expected`, and its message must contain `text`. */
-#define FAILS(expected, text, call)                                                         \
-  do {                                                                                      \
-    varve_error* error = NULL;                                                              \
-    const varve_code code = (call);                                                         \
-    if (code != (expected) || error == NULL || varve_error_code(error) != (expected) ||     \
-        strstr(varve_error_message(error), (text)) == NULL) {                               \
-      fprintf(stderr, "line %d: got %s \"%s\", wanted %s \"%s\"\n", __LINE__,               \
-              varve_code_name(code), varve_error_message(error), varve_code_name(expected), \
-              (text));                                                                      \
-      ++failures;                                                                           \
-    }                                                                                       \
-    varve_error_free(error);                                                                \
-  } while (0)
 
 #define START 1700000000000
 #define SLOW "double_exponential_smoothing(requests_total[10m:50ms], 0.5, 0.5)"
@@ -73,7 +37,7 @@ static varve_database* open_with_data(const char* path) {
   OK(varve_batch_add_metadata(batch, "requests_total", "counter", "Requests.", NULL, &error));
   varve_append_counts counts = {0, 0};
   OK(varve_append(db, batch, NULL, &counts, &error));
-  EXPECT(counts.samples == 120);
+  EXPECT(counts.rows == 120);
   EXPECT(counts.rejected == 0);
   varve_batch_free(batch);
   return db;
@@ -214,7 +178,7 @@ static void test_errors(varve_database* db) {
   partial.partial = 1;
   varve_append_counts counts;
   OK(varve_append(db, batch, &partial, &counts, &error));
-  EXPECT(counts.samples == 0 && counts.rejected == 1);
+  EXPECT(counts.rows == 0 && counts.rejected == 1);
   varve_batch_clear(batch);
   OK(varve_append(db, batch, NULL, &counts, &error));
   varve_batch_free(batch);

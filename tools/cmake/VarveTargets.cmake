@@ -41,8 +41,10 @@ target_compile_options(varve_flags INTERFACE
   # Same bits on every machine: no fused multiply-add, no reordering.
   -ffp-contract=off -fno-fast-math)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # libstdc++'s stable_sort uses what it declares deprecated.
   target_compile_options(varve_flags INTERFACE
-    -Wthread-safety -Werror=thread-safety -Wno-missing-field-initializers)
+    -Wthread-safety -Werror=thread-safety -Wno-missing-field-initializers
+    -Wno-deprecated-declarations)
 else()
   # GCC 12 reports these in std::optional and std::variant code that is right.
   target_compile_options(varve_flags INTERFACE
