@@ -9,6 +9,7 @@
 #include "query/functions/kahan.h"
 #include "query/functions/scalar_math.h"
 #include "query/functions/window.h"
+#include "varve/histogram_buckets.h"
 
 namespace varve::query {
 namespace {
@@ -133,6 +134,48 @@ TEST(FloatHistogram, ReconcilesCustomBounds) {
   EXPECT_TRUE(Add(a, b).bounds_reconciled);
   EXPECT_EQ(a.custom_values, (std::vector<double>{2, 3}));
   EXPECT_EQ(a.positive_counts, (std::vector<double>{4, 5, 11}));
+}
+
+// What the HTTP API prints of a histogram, and what is read from that.
+TEST(FloatHistogram, IsFoundFromItsBuckets) {
+  const auto found_again = [](const FloatHistogram& histogram) {
+    std::vector<HistogramBucket> printed;
+    for (const HistogramBucket& bucket : histogram.Buckets()) {
+      if (bucket.count != 0) printed.push_back(bucket);
+    }
+    const auto found = HistogramOfBuckets(histogram.count, histogram.sum, printed);
+    ASSERT_TRUE(found.ok()) << found.status().message() << " " << ToString(histogram);
+    EXPECT_EQ(ToString(*found), ToString(histogram));
+    EXPECT_TRUE(printed.size() < 2 || found->schema == histogram.schema);
+  };
+  for (int32_t schema = -4; schema <= 8; ++schema) {
+    FloatHistogram h;
+    h.schema = schema;
+    h.count = 21;
+    h.sum = -3.5;
+    h.zero_threshold = 1e-30;
+    h.zero_count = 2;
+    h.positive_spans = {{-3, 2}, {2, 3}};
+    h.positive_counts = {1, 2, 3, 0, 5};
+    h.negative_spans = {{0, 1}, {1, 1}};
+    h.negative_counts = {4, 4};
+    found_again(h);
+    h.zero_count = 0;
+    found_again(h);
+    h.negative_spans.clear();
+    h.negative_counts.clear();
+    found_again(h);
+  }
+  FloatHistogram custom;
+  custom.schema = kCustomBucketsSchema;
+  custom.custom_values = {-1, 0.5, 3, 10};
+  custom.positive_spans = {{0, 5}};
+  custom.positive_counts = {1, 2, 0, 4, 5};
+  custom.count = 12;
+  found_again(custom);
+  found_again(FloatHistogram());
+  const HistogramBucket bad[] = {{3, 1, HistogramBucket::Rule::kOpenLeft, 1}};
+  EXPECT_FALSE(HistogramOfBuckets(1, 1, bad).ok());
 }
 
 TEST(FloatHistogram, FindsResets) {

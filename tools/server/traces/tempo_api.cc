@@ -7,6 +7,7 @@
 #include "tools/otlp/wire_writer.h"
 #include "tools/server/http/coding.h"
 #include "tools/server/json/writer.h"
+#include "tools/server/traces/tempo_json.h"
 #include "tools/server/traces/trace_common.h"
 
 /// Tempo's HTTP API: what Grafana's data source for traces speaks.
@@ -105,51 +106,6 @@ http::Response Trace(Database& database, http::Request& request, bool v2) {
   return response;
 }
 
-void WriteAttributes(const std::vector<query::NamedTraceValue>& values, json::Writer* json) {
-  json->BeginArray();
-  for (const query::NamedTraceValue& value : values) {
-    json->BeginObject().Field("key", value.bare_name()).Key("value").BeginObject();
-    switch (value.value.type) {
-      case query::TraceValue::Type::kBool:
-        json->Key("boolValue").Bool(value.value.boolean);
-        break;
-      case query::TraceValue::Type::kInt:
-        json->Field("intValue", std::to_string(value.value.integer));
-        break;
-      case query::TraceValue::Type::kDouble:
-        json->Key("doubleValue");
-        if (std::isfinite(value.value.number)) {
-          json->Number(value.value.number);
-        } else {
-          json->FloatString(value.value.number);
-        }
-        break;
-      default:
-        json->Field("stringValue", ToString(value.value));
-    }
-    json->EndObject().EndObject();
-  }
-  json->EndArray();
-}
-
-void WriteSpanset(const query::Spanset& set, json::Writer* json) {
-  json->BeginObject().Key("spans").BeginArray();
-  for (const query::MatchedSpan& span : set.spans) {
-    json->BeginObject().Field("spanID", ToString(span.id)).Field("name", span.name);
-    json->Field("startTimeUnixNano", std::to_string(span.start_ns));
-    json->Field("durationNanos", std::to_string(span.duration_ns));
-    json->Key("attributes");
-    WriteAttributes(span.values, json);
-    json->EndObject();
-  }
-  json->EndArray().Key("matched").Uint(set.matched);
-  if (!set.values.empty()) {
-    json->Key("attributes");
-    WriteAttributes(set.values, json);
-  }
-  json->EndObject();
-}
-
 // Tempo's older form of search: tags in logfmt, bounds on the duration of the trace.
 Result<std::string> QueryOfTags(const http::Params& params) {
   std::string query;
@@ -221,6 +177,7 @@ http::Response Search(TraceContext& context, Database& database, http::Request& 
   if (!spans.ok()) return Failure(spans.status());
   search.spans_per_spanset = *spans;
   search.cursor = params.Get("cursor");
+  const bool details = params.Get("details") == "true";
   std::string query(params.Get("q"));
   if (query.empty()) {
     Result<std::string> made = QueryOfTags(params);
@@ -233,38 +190,7 @@ http::Response Search(TraceContext& context, Database& database, http::Request& 
       context.engine->Search(**snapshot, query, search, TraceOptionsOf(request));
   if (!found.ok()) return Failure(found.status());
   std::string body;
-  json::Writer json(&body);
-  json.BeginObject().Key("traces").BeginArray();
-  for (const query::TraceSummary& trace : found->traces) {
-    json.BeginObject().Field("traceID", tracing::JaegerTraceId(trace.id));
-    json.Field("rootServiceName", trace.root_found ? std::string_view(trace.root_service)
-                                                   : "<root span not yet received>");
-    json.Field("rootTraceName", trace.root_found ? std::string_view(trace.root_name) : "");
-    json.Field("startTimeUnixNano", std::to_string(trace.start_ns));
-    json.Key("durationMs").Int(trace.duration_ns / 1'000'000);
-    if (!trace.spansets.empty()) {
-      json.Key("spanSet");
-      WriteSpanset(trace.spansets.front(), &json);
-      json.Key("spanSets").BeginArray();
-      for (const query::Spanset& set : trace.spansets) WriteSpanset(set, &json);
-      json.EndArray();
-    }
-    json.Key("serviceStats").BeginObject();
-    for (const query::ServiceSummary& service : trace.services) {
-      json.Key(service.service).BeginObject().Key("spanCount").Uint(service.spans);
-      if (service.errors > 0) json.Key("errorCount").Uint(service.errors);
-      json.EndObject();
-    }
-    json.EndObject().EndObject();
-  }
-  json.EndArray();
-  if (!found->next.empty()) json.Field("nextCursor", found->next);
-  json.Key("metrics").BeginObject();
-  json.Key("inspectedTraces").Uint(found->stats.traces_inspected);
-  json.Field("inspectedBytes", std::to_string(found->stats.scan.bytes_decompressed));
-  json.Field("inspectedSpans", std::to_string(found->stats.scan.spans));
-  json.Key("completedJobs").Int(1).Key("totalJobs").Int(1);
-  json.EndObject().EndObject();
+  WriteTempoSearch(*found, details, &body);
   return http::Response::Json(200, std::move(body));
 }
 

@@ -1,7 +1,7 @@
 # Completion of varve for bash. The options come from the program itself.
 _varve() {
   local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local commands="serve shell query import compact inspect verify backup bench promqltest version"
+  local commands="serve shell query tail trace import compact inspect verify backup bench promqltest version"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W "$commands --help" -- "$word")
@@ -10,11 +10,12 @@ _varve() {
   case $previous in
     --data) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
     --durability) mapfile -t COMPREPLY < <(compgen -W "durable process-crash" -- "$word"); return ;;
+    --output) mapfile -t COMPREPLY < <(compgen -W "table raw jsonl csv json" -- "$word"); return ;;
     --lang) mapfile -t COMPREPLY < <(compgen -W "promql logql traceql" -- "$word"); return ;;
   esac
   local sub=${COMP_WORDS[1]}
   if [ "$sub" = import ] && [ "$COMP_CWORD" -eq 2 ]; then
-    mapfile -t COMPREPLY < <(compgen -W "series prometheus" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "series prometheus logs traces" -- "$word")
     return
   fi
   if [[ $word == -* ]]; then

@@ -170,16 +170,6 @@ std::string Notes(const query::QueryResult& result, const Look& look) {
   return out;
 }
 
-std::string CsvCell(std::string_view text) {
-  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  return out + "\"";
-}
-
 std::string Bars(const query::Vector& vector, const Look& look) {
   double most = 0;
   size_t label_width = 0;
@@ -417,6 +407,16 @@ std::string RenderTable(const query::QueryResult& result, const Look& look) {
     out = matrix.empty() ? "empty\n" : Print(MatrixGrid(matrix, look), look);
   }
   return out + Notes(result, look);
+}
+
+std::string CsvCell(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out + "\"";
 }
 
 std::string RenderCsv(const query::QueryResult& result) {

@@ -22,6 +22,8 @@ size_t WidthOf(std::string_view text);
 /// Prints an aligned table: label columns and the value of an instant vector;
 /// one line a series with a sparkline for a range.
 std::string RenderTable(const query::QueryResult& result, const Look& look);
+/// Prints a cell of comma-separated values, quoted where it must be (RFC 4180).
+std::string CsvCell(std::string_view text);
 /// Prints comma-separated values with a header: time (Unix ms), value, labels.
 std::string RenderCsv(const query::QueryResult& result);
 /// Prints one line chart of all series, of Braille dots; bars for an instant

@@ -112,8 +112,7 @@ std::string RenderLogs(const query::Streams& streams, bool backward, const Look&
   return out;
 }
 
-std::string RenderTraces(const query::SearchResult& result, const Look& look) {
-  if (result.traces.empty()) return "empty\n";
+std::string RenderTraceList(const query::SearchResult& result, const Look& look) {
   std::string out;
   for (const query::TraceSummary& trace : result.traces) {
     const bool bad = look.color && trace.errors > 0;
@@ -123,7 +122,22 @@ std::string RenderTraces(const query::SearchResult& result, const Look& look) {
     if (trace.errors > 0) out += Concat(", ", trace.errors, " failed");
     out += Concat("  ", Printable(trace.root_service), ": ", Printable(trace.root_name), "\n");
   }
-  return out + ".trace ID draws one\n";
+  return out;
+}
+
+std::string RenderTraces(const query::SearchResult& result, const Look& look) {
+  if (result.traces.empty()) return "empty\n";
+  return RenderTraceList(result, look) + ".trace ID draws one\n";
+}
+
+std::string RenderTracesCsv(const query::SearchResult& result) {
+  std::string out = "trace_id,start_ns,duration_ns,spans,errors,root_service,root_name\n";
+  for (const query::TraceSummary& trace : result.traces) {
+    out += Concat(ToString(trace.id), ",", trace.start_ns, ",", trace.duration_ns, ",", trace.spans,
+                  ",", trace.errors, ",", CsvCell(trace.root_service), ",",
+                  CsvCell(trace.root_name), "\n");
+  }
+  return out;
 }
 
 std::string RenderWaterfall(const SpanBatch& batch, const Look& look) {

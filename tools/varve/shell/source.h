@@ -26,24 +26,23 @@ class Source {
   virtual Result<query::QueryResult> Range(
       std::string_view text, const query::QueryRange& range,
       const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
-  /// Errors: kUnimplemented from a server.
   virtual Result<std::string> Explain(std::string_view text, const query::QueryRange& range) = 0;
   /// Evaluate LogQL (metric queries at `range.end_ns` with `instant`) and
-  /// TraceQL (metrics queries every `step_ms`, or once). Errors: kUnimplemented
-  /// from a server.
+  /// TraceQL (metrics queries every `step_ms`, or once).
   virtual Result<query::LogQueryResult> LogQl(
       std::string_view text, const query::LogQueryRange& range, bool instant,
-      const std::shared_ptr<const query::Cancellation>& cancellation);
+      const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
   using TraceAnswer = std::variant<query::SearchResult, query::QueryResult>;
   virtual Result<TraceAnswer> TraceQl(
       std::string_view text, NsRange range, int64_t step_ms, uint32_t limit,
-      const std::shared_ptr<const query::Cancellation>& cancellation);
-  virtual Result<SpanBatch> Trace(const TraceId& id);
+      const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
+  /// Gives all spans of a trace, none if there is no such trace.
+  virtual Result<SpanBatch> Trace(const TraceId& id) = 0;
   /// List what completion offers; errors give nothing.
   virtual std::vector<std::string> LabelNames() = 0;
   virtual std::vector<std::string> LabelValues(const std::string& name) = 0;
-  virtual std::vector<std::string> StreamLabelNames() { return {}; }
-  virtual std::vector<std::string> StreamLabelValues(const std::string& name) { return {}; }
+  virtual std::vector<std::string> StreamLabelNames() = 0;
+  virtual std::vector<std::string> StreamLabelValues(const std::string& name) = 0;
   /// Prints one line about the store: what `.stats` and the greeting show.
   virtual std::string Describe() = 0;
 
