@@ -9,6 +9,7 @@
 #include "bindings/core/arrow.h"
 #include "bindings/python/src/common.h"
 #include "bindings/python/src/values.h"
+#include "varve/histogram_buckets.h"
 
 namespace varve::python {
 
@@ -70,10 +71,32 @@ nb::dict StatisticsDict(const query::Statistics& statistics) {
   return out;
 }
 
+// Adds histograms, each (time_ms, count, sum, [(rule, lower, upper, count)]), to a series.
+void AddHistograms(nb::handle items, query::Series* out) {
+  for (const nb::handle item : nb::cast<nb::list>(items)) {
+    const auto parts = nb::cast<nb::tuple>(item);
+    if (parts.size() != 4) throw nb::value_error("a histogram has 4 parts");
+    std::vector<query::HistogramBucket> buckets;
+    for (const nb::handle entry : nb::cast<nb::list>(parts[3])) {
+      const auto bucket = nb::cast<nb::tuple>(entry);
+      if (bucket.size() != 4) throw nb::value_error("a bucket has 4 parts");
+      const int rule = nb::cast<int>(bucket[0]);
+      if (rule < 0 || rule > 3) throw nb::value_error("a bucket's rule is 0 to 3");
+      buckets.push_back({nb::cast<double>(bucket[1]), nb::cast<double>(bucket[2]),
+                         static_cast<query::HistogramBucket::Rule>(rule),
+                         nb::cast<double>(bucket[3])});
+    }
+    out->histogram_times_ms.push_back(nb::cast<int64_t>(parts[0]));
+    out->histograms.push_back(
+        std::make_shared<const query::FloatHistogram>(ValueOrRaise(query::HistogramOfBuckets(
+            nb::cast<double>(parts[1]), nb::cast<double>(parts[2]), buckets))));
+  }
+}
+
 // Builds a result from what a server answered.
 ResultPtr FromParts(int kind, nb::list series, nb::list times_ms, nb::list values,
                     const std::string& text, std::vector<std::string> warnings,
-                    std::vector<std::string> infos) {
+                    std::vector<std::string> infos, nb::list histograms) {
   query::QueryResult result;
   result.annotations = {std::move(warnings), std::move(infos)};
   if (kind == static_cast<int>(bindings::Kind::kString)) {
@@ -92,6 +115,7 @@ ResultPtr FromParts(int kind, nb::list series, nb::list times_ms, nb::list value
     if (out.times_ms.size() != out.values.size()) {
       throw nb::value_error("times and values of a series must have the same length");
     }
+    if (i < histograms.size()) AddHistograms(histograms[i], &out);
   }
   result.value = std::move(matrix);
   auto columns = bindings::MakeColumns(std::move(result));
@@ -106,7 +130,7 @@ void RegisterResult(nb::module_& module) {
   nb::class_<MetricResult>(module, "MetricResult")
       .def_static("from_parts", &FromParts, nb::arg("kind"), nb::arg("series"), nb::arg("times_ms"),
                   nb::arg("values"), nb::arg("text") = "", nb::arg("warnings") = nb::list(),
-                  nb::arg("infos") = nb::list())
+                  nb::arg("infos") = nb::list(), nb::arg("histograms") = nb::list())
       .def_prop_ro("kind", [](const MetricResult& self) { return static_cast<int>(self.kind); })
       .def_prop_ro("rows", &MetricResult::rows)
       .def_prop_ro("series_count", [](const MetricResult& self) { return self.series.size(); })

@@ -7,9 +7,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <bit>
 #include <optional>
 
+#include "bindings/core/any_value.h"
+#include "bindings/core/ingest.h"
 #include "bindings/core/logs.h"
 #include "bindings/core/spans.h"
 #include "bindings/core/store.h"
@@ -26,9 +27,17 @@ using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 // One atomic batch stays below what a record of the log holds (64 MiB).
 constexpr size_t kBatchBytes = 16u << 20;
 constexpr size_t kBatchRows = 200'000;
-constexpr int kDepthMax = 32;  // of nested attribute values
 
 // --- Logs ---
+
+WriteOptions WriteOptionsOf(std::optional<bool> durable, bool partial) {
+  WriteOptions out;
+  out.partial = partial;
+  if (durable.has_value()) {
+    out.durability = *durable ? Durability::kDurable : Durability::kProcessCrash;
+  }
+  return out;
+}
 
 // Reads a dict of str to str, sorted by key, bytes kept in `batch`.
 std::vector<LabelView> MetadataOf(nb::handle mapping, LogBatch* batch) {
@@ -90,13 +99,8 @@ nb::tuple AppendLogs(Store& self, nb::list streams, std::optional<Input<uint32_t
       for (const LabelView& label : own) bytes += label.name.size() + label.value.size();
       batch.AddEntry(index_of[number], time_ns, line, own);
     }
-    WriteOptions options;
-    options.partial = partial;
-    const bool last = i == rows;
-    if (durable.has_value() || !last) {
-      options.durability =
-          durable.value_or(true) && last ? Durability::kDurable : Durability::kProcessCrash;
-    }
+    const WriteOptions options =
+        WriteOptionsOf(i == rows ? durable : std::optional(false), partial);
     const LogAppendResult done = ValueOrRaise(Unlocked([&] {
       return self.Call([&](Database& database) { return database.AppendLogs(batch, options); });
     }));
@@ -109,20 +113,6 @@ nb::tuple AppendLogs(Store& self, nb::list streams, std::optional<Input<uint32_t
 
 // --- Spans ---
 
-void AppendVarint(uint64_t value, std::string* out) {
-  while (value >= 0x80) {
-    out->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out->push_back(static_cast<char>(value));
-}
-
-void AppendBytes(uint8_t tag, std::string_view bytes, std::string* out) {
-  out->push_back(static_cast<char>(tag));
-  AppendVarint(bytes.size(), out);
-  out->append(bytes);
-}
-
 int64_t Int64Of(nb::handle value) {
   int overflow = 0;
   const long long out = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
@@ -130,43 +120,46 @@ int64_t Int64Of(nb::handle value) {
   return out;
 }
 
-// Encodes an OTLP AnyValue (opentelemetry.proto.common.v1).
+void EncodeAny(nb::handle value, int depth, std::string* out);
+
+// Encodes the items of a list or a dict as an OTLP ArrayValue or KeyValueList.
+std::string EncodeItems(nb::handle value, int depth) {
+  if (depth > bindings::kValueDepthMax) throw nb::value_error("an attribute is nested too deep");
+  std::string out;
+  std::string one;
+  if (PyDict_Check(value.ptr())) {
+    for (const auto& [key, item] : nb::borrow<nb::dict>(value)) {
+      one.clear();
+      EncodeAny(item, depth + 1, &one);
+      bindings::AppendMapItem(BytesOf(key, "an attribute's key"), one, &out);
+    }
+    return out;
+  }
+  for (const nb::handle item : nb::borrow<nb::sequence>(value)) {
+    one.clear();
+    EncodeAny(item, depth + 1, &one);
+    bindings::AppendArrayItem(one, &out);
+  }
+  return out;
+}
+
 void EncodeAny(nb::handle value, int depth, std::string* out) {
-  if (depth > kDepthMax) throw nb::value_error("an attribute is nested too deep");
   PyObject* const object = value.ptr();
   if (value.is_none()) return;
   if (PyBool_Check(object)) {
-    out->append({0x10, static_cast<char>(object == Py_True ? 1 : 0)});
+    bindings::AppendAnyBool(object == Py_True, out);
   } else if (PyLong_Check(object)) {
-    out->push_back(0x18);
-    AppendVarint(static_cast<uint64_t>(Int64Of(value)), out);
+    bindings::AppendAnyInt(Int64Of(value), out);
   } else if (PyFloat_Check(object)) {
-    const auto bits = std::bit_cast<uint64_t>(PyFloat_AS_DOUBLE(object));
-    out->push_back(0x21);
-    for (int i = 0; i < 64; i += 8) out->push_back(static_cast<char>(bits >> i));
+    bindings::AppendAnyDouble(PyFloat_AS_DOUBLE(object), out);
   } else if (PyBytes_Check(object)) {
-    AppendBytes(0x3a, BytesOf(value, "an attribute"), out);
+    bindings::AppendAnyBytes(BytesOf(value, "an attribute"), out);
   } else if (PyList_Check(object) || PyTuple_Check(object)) {
-    std::string items;
-    for (const nb::handle item : nb::borrow<nb::sequence>(value)) {
-      std::string one;
-      EncodeAny(item, depth + 1, &one);
-      AppendBytes(0x0a, one, &items);
-    }
-    AppendBytes(0x2a, items, out);
+    bindings::AppendAnyArray(EncodeItems(value, depth), out);
   } else if (PyDict_Check(object)) {
-    std::string items;
-    for (const auto& [key, item] : nb::borrow<nb::dict>(value)) {
-      std::string pair;
-      AppendBytes(0x0a, BytesOf(key, "an attribute's key"), &pair);
-      std::string one;
-      EncodeAny(item, depth + 1, &one);
-      AppendBytes(0x12, one, &pair);
-      AppendBytes(0x0a, pair, &items);
-    }
-    AppendBytes(0x32, items, out);
+    bindings::AppendAnyMap(EncodeItems(value, depth), out);
   } else {
-    AppendBytes(0x0a, BytesOf(value, "an attribute"), out);
+    bindings::AppendAnyString(BytesOf(value, "an attribute"), out);
   }
 }
 
@@ -187,12 +180,7 @@ ValueView ValueOf(nb::handle value, SpanBatch* batch) {
                           Py_TYPE(object)->tp_name)
                              .c_str());
   }
-  std::string any;
-  EncodeAny(value, 0, &any);
-  // The message itself, without the AnyValue around it: one tag byte and a length.
-  size_t skip = 1;
-  while ((static_cast<uint8_t>(any[skip]) & 0x80) != 0) ++skip;
-  const std::string_view wire = batch->Copy(std::string_view(any).substr(skip + 1));
+  const std::string_view wire = batch->Copy(EncodeItems(value, 0));
   return map ? ValueView::Map(wire) : ValueView::Array(wire);
 }
 
@@ -260,11 +248,7 @@ nb::tuple AppendSpans(Store& self, nb::list resources, nb::list spans, std::opti
       }
     }
   }
-  WriteOptions options;
-  options.partial = partial;
-  if (durable.has_value()) {
-    options.durability = *durable ? Durability::kDurable : Durability::kProcessCrash;
-  }
+  const WriteOptions options = WriteOptionsOf(durable, partial);
   const SpanAppendResult done = ValueOrRaise(Unlocked([&] {
     return self.Call([&](Database& database) { return database.AppendSpans(batch, options); });
   }));
@@ -306,14 +290,8 @@ nb::dict AttributesDict(AttributesView attributes) {
 // Gives a trace's spans as dicts, by start time.
 nb::list GetTrace(Store& self, nb::bytes id) {
   const auto trace_id = IdOf<TraceId>(id);
-  const auto spans = std::make_shared<SpanBatch>();
-  RaiseIfBad(Unlocked([&] {
-    return self.Call([&](Database& database) -> Status {
-      const auto snapshot = database.TakeTraceSnapshot();
-      if (!snapshot.ok()) return snapshot.status();
-      return (*snapshot)->GetTrace(trace_id, spans.get());
-    });
-  }));
+  const std::shared_ptr<const SpanBatch> spans =
+      ValueOrRaise(Unlocked([&] { return self.Trace(trace_id); }));
   nb::list out;
   for (const SpanBatch::Span& span : spans->spans()) {
     nb::dict one;
@@ -446,12 +424,162 @@ nb::dict TraceDict(const query::TraceSummary& trace) {
   return out;
 }
 
+// --- What a server answered ---
+
+// Builds log entries from streams, each (labels, times in ns, lines).
+std::shared_ptr<bindings::LogResult> LogsFromParts(nb::list streams, bool backward,
+                                                   std::vector<std::string> warnings) {
+  query::LogQueryResult result;
+  result.warnings = std::move(warnings);
+  query::Streams out;
+  for (const nb::handle item : streams) {
+    const auto parts = nb::cast<nb::tuple>(item);
+    if (parts.size() != 3) throw nb::value_error("a stream has 3 parts");
+    query::LogStream& stream = out.emplace_back();
+    for (const auto& [name, value] : nb::cast<nb::dict>(parts[0])) {
+      stream.stream.emplace_back(BytesOf(name, "a label's name"),
+                                 BytesOf(value, "a label's value"));
+    }
+    std::sort(stream.stream.begin(), stream.stream.end());
+    const auto times = nb::cast<nb::list>(parts[1]);
+    const auto lines = nb::cast<nb::list>(parts[2]);
+    if (times.size() != lines.size()) throw nb::value_error("times and lines differ in length");
+    for (size_t i = 0; i < times.size(); ++i) {
+      stream.entries.push_back({nb::cast<int64_t>(times[i]), BytesOf(lines[i], "a line")});
+    }
+  }
+  result.value = std::move(out);
+  return std::const_pointer_cast<bindings::LogResult>(
+      bindings::MakeLogResult(std::move(result), backward));
+}
+
+query::TraceValue TraceValueOf(nb::handle value) {
+  using Type = query::TraceValue::Type;
+  query::TraceValue out;
+  PyObject* const object = value.ptr();
+  if (value.is_none()) return out;
+  if (PyBool_Check(object)) {
+    out.type = Type::kBool;
+    out.boolean = object == Py_True;
+  } else if (PyLong_Check(object)) {
+    out.type = Type::kInt;
+    out.integer = Int64Of(value);
+  } else if (PyFloat_Check(object)) {
+    out.type = Type::kDouble;
+    out.number = PyFloat_AS_DOUBLE(object);
+  } else {
+    out.type = Type::kString;
+    out.text = BytesOf(value, "a value");
+  }
+  return out;
+}
+
+// Builds traces from dicts of what TraceDict shows; `services` maps to (spans, errors).
+std::shared_ptr<query::SearchResult> TracesFromParts(nb::list traces, const std::string& next) {
+  const auto text = [](nb::handle dict, const char* key) { return BytesOf(dict[key], key); };
+  const auto number = [](nb::handle dict, const char* key) { return nb::cast<int64_t>(dict[key]); };
+  auto out = std::make_shared<query::SearchResult>();
+  out->next = next;
+  for (const nb::handle item : traces) {
+    query::TraceSummary& trace = out->traces.emplace_back();
+    const auto id = ParseTraceId(text(item, "trace_id"));
+    if (!id.has_value()) throw nb::value_error("a trace without an id");
+    trace.id = *id;
+    trace.root_service = text(item, "root_service");
+    trace.root_name = text(item, "root_name");
+    trace.start_ns = number(item, "start_ns");
+    trace.duration_ns = number(item, "duration_ns");
+    for (const auto& [name, counts] : nb::cast<nb::dict>(item["services"])) {
+      const auto pair = nb::cast<nb::tuple>(counts);
+      query::ServiceSummary& service = trace.services.emplace_back();
+      service.service = BytesOf(name, "a service");
+      service.spans = nb::cast<uint64_t>(pair[0]);
+      service.errors = nb::cast<uint64_t>(pair[1]);
+      trace.spans += service.spans;
+      trace.errors += service.errors;
+    }
+    for (const nb::handle each : nb::cast<nb::list>(item["spansets"])) {
+      const auto parts = nb::cast<nb::tuple>(each);
+      query::Spanset& set = trace.spansets.emplace_back();
+      set.matched = nb::cast<uint64_t>(parts[0]);
+      for (const nb::handle one : nb::cast<nb::list>(parts[1])) {
+        query::MatchedSpan& span = set.spans.emplace_back();
+        if (const auto span_id = ParseSpanId(text(one, "span_id"))) span.id = *span_id;
+        span.service = text(one, "service");
+        span.name = text(one, "name");
+        span.start_ns = number(one, "start_ns");
+        span.duration_ns = number(one, "duration_ns");
+        for (const auto& [key, value] : nb::cast<nb::dict>(one["values"])) {
+          span.values.push_back({BytesOf(key, "a value's name"), TraceValueOf(value)});
+        }
+      }
+    }
+  }
+  return out;
+}
+
+// Plans need no data, so that whoever asks a server can make them.
+std::string Explain(const std::string& language, const std::string& text, int64_t start_ms,
+                    int64_t end_ms, int64_t step_ms) {
+  return ValueOrRaise(Unlocked([&]() -> Result<std::string> {
+                        if (language == "logql") return query::LogEngine::Make({})->Explain(text);
+                        if (language == "traceql") {
+                          return query::TraceEngine::Make({})->Explain(text);
+                        }
+                        return query::Engine::Make({})->Explain(text, {start_ms, end_ms, step_ms});
+                      }),
+                      text);
+}
+
+// --- Tables ---
+
+nb::tuple AppendLogTable(Store& self, const arrow::Table& table, const std::string& time,
+                         const std::string& line, std::vector<std::string> labels,
+                         const std::string& labels_map, nb::dict fixed,
+                         std::vector<std::string> metadata, const std::string& metadata_map,
+                         int64_t unit_ns, std::optional<bool> durable, bool partial) {
+  const bindings::LogTableShape shape{
+      time,         line,   std::move(labels), labels_map, LabelsOf(fixed), std::move(metadata),
+      metadata_map, unit_ns};
+  const WriteOptions options = WriteOptionsOf(durable, partial);
+  const bindings::RowCounts done =
+      ValueOrRaise(Unlocked([&] { return bindings::AppendLogTable(self, table, shape, options); }));
+  return nb::make_tuple(done.rows, done.rejected);
+}
+
+nb::tuple AppendSpanTable(Store& self, const arrow::Table& table,
+                          std::vector<std::string> attributes, int64_t unit_ns,
+                          std::optional<bool> durable, bool partial) {
+  const bindings::SpanTableShape shape{std::move(attributes), unit_ns};
+  const WriteOptions options = WriteOptionsOf(durable, partial);
+  const bindings::RowCounts done = ValueOrRaise(
+      Unlocked([&] { return bindings::AppendSpanTable(self, table, shape, options); }));
+  return nb::make_tuple(done.rows, done.rejected);
+}
+
 }  // namespace
 
 void RegisterSearch(nb::module_& module) {
+  module.def("explain", &Explain, nb::arg("language"), nb::arg("text"), nb::arg("start_ms"),
+             nb::arg("end_ms"), nb::arg("step_ms"));
+  module.def(
+      "is_log_query",
+      [](const std::string& text) {
+        return ValueOrRaise(query::InspectLogQuery(text), text).is_log_query;
+      },
+      nb::arg("text"));
+  module.def(
+      "is_trace_metrics_query",
+      [](const std::string& text) {
+        return ValueOrRaise(query::TraceEngine::Make({})->Parse(text), text).metrics;
+      },
+      nb::arg("text"));
+
   using bindings::LogResult;
   using query::SearchResult;
   nb::class_<LogResult>(module, "LogResult")
+      .def_static("from_parts", &LogsFromParts, nb::arg("streams"), nb::arg("backward"),
+                  nb::arg("warnings"))
       .def_prop_ro("rows", [](const LogResult& self) { return self.entries.size(); })
       .def_prop_ro("warnings", [](const LogResult& self) { return self.warnings; })
       .def("analysis", [](const LogResult& self) { return self.analysis; })
@@ -475,6 +603,7 @@ void RegisterSearch(nb::module_& module) {
           },
           nb::arg("rows"));
   nb::class_<SearchResult>(module, "SearchResult")
+      .def_static("from_parts", &TracesFromParts, nb::arg("traces"), nb::arg("next"))
       .def_prop_ro("rows", [](const SearchResult& self) { return self.traces.size(); })
       .def_prop_ro(
           "next",
@@ -486,6 +615,8 @@ void RegisterSearch(nb::module_& module) {
             return TraceDict(self.traces[row]);
           },
           nb::arg("row"))
+      .def("analysis",
+           [](const SearchResult& self) { return bindings::FormatAnalysis(self.stats); })
       .def("stream", [](const std::shared_ptr<SearchResult>& self) {
         return StreamCapsule(bindings::TraceSource(self));
       });
@@ -505,6 +636,12 @@ void RegisterWings(nb::class_<Store>& store) {
                 selector));
           },
           nb::arg("selector"), nb::arg("start_ns"), nb::arg("end_ns"), nb::arg("rows"))
+      .def("append_log_table", &AppendLogTable, nb::arg("table"), nb::arg("time"), nb::arg("line"),
+           nb::arg("labels"), nb::arg("labels_map"), nb::arg("fixed"), nb::arg("metadata"),
+           nb::arg("metadata_map"), nb::arg("unit_ns"), nb::arg("durable").none(),
+           nb::arg("partial"))
+      .def("append_span_table", &AppendSpanTable, nb::arg("table"), nb::arg("attributes"),
+           nb::arg("unit_ns"), nb::arg("durable").none(), nb::arg("partial"))
       .def("append_spans", &AppendSpans, nb::arg("resources"), nb::arg("spans"),
            nb::arg("durable").none(), nb::arg("partial"))
       .def("trace", &GetTrace, nb::arg("id"))
@@ -534,15 +671,8 @@ void RegisterWings(nb::class_<Store>& store) {
           },
           nb::arg("service"), nb::arg("start_ns"), nb::arg("end_ns"))
       .def("services", [](Store& self) {
-        const std::vector<std::string> names = ValueOrRaise(Unlocked([&] {
-          return self.Call([](Database& database) -> Result<std::vector<std::string>> {
-            const auto snapshot = database.TakeTraceSnapshot();
-            if (!snapshot.ok()) return snapshot.status();
-            Result<LookupResult> found = (*snapshot)->Services(NsRange());
-            if (!found.ok()) return found.status();
-            return std::move(found->values);
-          });
-        }));
+        const std::vector<std::string> names =
+            ValueOrRaise(Unlocked([&] { return self.Services(); }));
         nb::list out;
         for (const std::string& name : names) out.append(Text(name));
         return out;

@@ -11,7 +11,7 @@ import varve
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
 
-@pytest.mark.parametrize("name", ["varve", "varve._database", "varve._result", "varve._time"])
+@pytest.mark.parametrize("name", ["varve", "varve._database", "varve._result", "varve._time", "varve._wings"])
 def test_docstrings(name, tmp_path):
     module = importlib.import_module(name)
     with varve.open(tmp_path / "docs", out_of_order_window="100y") as db:

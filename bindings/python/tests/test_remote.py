@@ -1,11 +1,15 @@
 """The same API over a server."""
 
+import json
+import subprocess
+
 import numpy as np
 import polars
 import pytest
 
 import varve
 from conftest import START_MS
+from test_wings import SPANS, TRACE
 
 
 def test_the_same_answers(server, tmp_path):
@@ -54,3 +58,178 @@ def test_no_server():
     for url in ("127.0.0.1:9090", "ftp://host", "http://", "http://host/?x=1"):
         with pytest.raises(ValueError):
             varve.connect(url)
+
+
+@pytest.mark.parametrize("buckets", [
+    [],
+    [(0, 1.0, 2.0, 3.0), (0, 4.0, 8.0, 1.0)],
+    [(1, -2.0, -1.0, 1.0), (3, -0.5, 0.5, 2.0), (0, 1.0, 2.0, 3.0)],
+    [(0, 0.1, 0.25, 3.0), (0, 0.25, 10.0, 1.0), (0, 10.0, float("inf"), 2.0)],
+])
+def test_histograms_of_an_answer(buckets):
+    read = varve.connect("http://127.0.0.1:9")._backend._metrics
+    printed = [[rule, *("+Inf" if one == float("inf") else str(one) for one in rest)] for rule, *rest in buckets]
+    answer = {"status": "success", "data": {"resultType": "vector", "result": [
+        {"metric": {"job": "api"}, "histogram": [1.5, {"count": "6", "sum": "1.5", "buckets": printed}]},
+        {"metric": {"job": "db"}, "value": [1.5, "2"]}]}}
+    result = varve.Result(read("/", answer), "x")
+    (time, histogram), = result[0]
+    assert (time.timestamp(), histogram["count"], histogram["sum"]) == (1.5, 6.0, 1.5)
+    assert [one for one in histogram["buckets"] if one[2]] == [one[1:] for one in buckets]
+    assert list(result[1].values) == [2.0] and result.to_arrow()["histogram"].null_count == 1
+    answer["data"].update(resultType="matrix", result=[{
+        "metric": {}, "values": [[1, "1"]], "histograms": [[2, {"count": "1", "sum": "2"}]]}])
+    assert [type(value) for _, value in varve.Result(read("/", answer), "x")[0]] == [float, dict]
+
+
+def test_histograms_over_http(server):
+    with varve.connect(server) as remote:
+        remote._backend._send("/v1/metrics", json.dumps({"resourceMetrics": [{"scopeMetrics": [{
+            "metrics": [{"name": "latency", "exponentialHistogram": {
+                "aggregationTemporality": 2, "dataPoints": [{
+                    "timeUnixNano": str(varve._time.now()), "count": "7", "sum": 12.5, "scale": 1,
+                    "zeroCount": "1", "zeroThreshold": 0.001,
+                    "positive": {"offset": -1, "bucketCounts": ["1", "2", "0", "3"]}}]}}]}]}]}).encode(),
+            "application/json", "")
+        result = remote.promql("latency")
+        (_, histogram), = result[0]
+        assert (histogram["count"], histogram["sum"]) == (7.0, 12.5)
+        assert [bucket[2] for bucket in histogram["buckets"] if bucket[2]] == [1.0, 1.0, 2.0, 3.0]
+        assert remote.promql("histogram_count(latency)").value == 7.0
+        ranged = remote.promql("latency", start="-1m", end="now", step="10s")
+        assert ranged.rows == 0 or isinstance(next(iter(ranged[0]))[1], dict)
+
+
+def own(labels):
+    """Leave out what a Loki adds to what is pushed."""
+    return {name: text for name, text in labels.items() if name not in ("detected_level", "service_name")}
+
+
+def test_logs_and_traces(server, tmp_path):
+    now = varve._time.now() - 60_000_000_000
+    span = {"start": now - 60_000_000_000, "end": now + 60_000_000_000, "unit": "ns"}
+    with varve.connect(server) as remote, varve.open(tmp_path / "local") as local:
+        frame = polars.DataFrame({"time": [now + 100 + i for i in range(4)], "line": list("abcd"),
+                                  "app": ["x", "y", "x", None], "user": ["1", None, "2", "3"]})
+        for db in (remote, local):
+            lines = [f'{{"n": {i}, "é": "\\n"}}' for i in range(20)]
+            assert db.logs.append({"app": "shop", "level": "info"}, lines,
+                                  time_ns=[now + i for i in range(20)],
+                                  metadata=[{"user": str(i)} if i % 2 else None for i in range(20)]) == (20, 0)
+            assert db.logs.append_table(frame, labels=["app"], metadata=["user"], unit="ns",
+                                        fixed_labels={"env": "test", "level": "info"}).rows == 4
+            assert db.traces.append(SPANS) == (2, 0)
+            assert db.traces.append([
+                {"trace_id": f"{i + 100:x}", "span_id": "1", "service": "batch", "name": "run",
+                 "start": now + i, "duration": 0.001 * (i + 1), "attributes": {"n": i},
+                 "status": "error" if i % 5 == 0 else "ok"} for i in range(30)], unit="ns") == (30, 0)
+        for query in ('{app="shop"}', '{app="shop"} |= "1" | json | n > 3', '{env="test"}',
+                      'sum by (app) (count_over_time({app=~".+"}[1m]))', 'rate({app="shop", level="info"}[30s])',
+                      '{nothing="here"}', '{app="shop"} | line_format "{{.n}}"'):
+            for extra in ({}, {"direction": "forward", "limit": 7}):
+                a, b = remote.logql(query, **span, **extra), local.logql(query, **span, **extra)
+                assert type(a) is type(b)
+                if isinstance(a, varve.Result):
+                    if "rate" not in query:  # what the server added is a label of what rate gives
+                        assert repr(a) == repr(b), query
+                    continue
+                assert [(one.time_ns, one.line, own(one.labels)) for one in a] == [
+                    (one.time_ns, one.line, one.labels) for one in b], query
+        at = {"at": now + 30_000_000_000, "unit": "ns"}
+        query = 'sum by (level) (count_over_time({app="shop"}[1m]))'
+        assert repr(remote.logql(query, **at)) == repr(local.logql(query, **at))
+        for query in ("{ }", '{ resource.service.name = "batch" && span.n > 3 }', "{ duration > 20ms }",
+                      "{ status = error } | by(name) | select(span.n)", "{ .nothing = 1 }"):
+            a, b = remote.traceql(query, **span, limit=40), local.traceql(query, **span, limit=40)
+            assert list(a) == list(b), query
+            assert a.to_arrow().equals(b.to_arrow())
+        page = remote.traceql("{ }", **span, limit=20)
+        rest = remote.traceql("{ }", **span, limit=20, cursor=page.next)
+        assert (len(page), len(rest), rest.next) == (20, 10, None)
+        for query, step in (("{ } | rate() by (resource.service.name)", "10s"),
+                            ("{ } | count_over_time() by (status)", None),
+                            ("{ } | quantile_over_time(duration, .9)", "1m")):
+            a, b = (db.traceql(query, **span, step=step) for db in (remote, local))
+            assert a.kind == b.kind and repr(a) == repr(b), query
+        for trace_id in (TRACE, "64", "ff"):
+            assert remote.traces.get(trace_id) == local.traces.get(trace_id)
+        assert remote.traces.services() == local.traces.services() == ["batch", "db", "shop"]
+        for lang, text in (("promql", "sum(up)"), ("logql", '{app="x"} |= "y"'), ("traceql", "{ .a = 1 }")):
+            assert remote.explain(text, lang=lang) == local.explain(text, lang=lang)
+        table = {"trace_id": ["7"], "span_id": ["8"], "name": ["n"], "start": [now], "end": [now + 5],
+                 "service": ["t"], "n": [3]}
+        assert remote.traces.append_table(table, attributes=["n"], unit="ns") == (1, 0)
+        assert remote.traces.append_table(polars.DataFrame({**table, "trace_id": ["9"]}),
+                                          attributes=["n"], unit="ns") == (1, 0)
+        assert [remote.traces.get(one)[0].attributes for one in "79"] == [{"n": 3}] * 2
+
+
+def test_mistakes(server):
+    with varve.connect(server) as db:
+        for call, text in ((db.logql, "{a="), (db.traceql, "{ .a = }"), (db.logql, '{a="b"} | jsonn')):
+            with pytest.raises(varve.QuerySyntaxError) as caught:
+                call(text)
+            assert caught.value.line == 1 and caught.value.column and "^" in str(caught.value)
+        with pytest.raises(varve.QueryError, match="at least one"):
+            db.logql('{a=~".*"}')
+        with pytest.raises(ValueError, match="UTF-8"):
+            db.logs.append({"a": "b"}, b"\xff")
+        with pytest.raises(TypeError, match="a line must be str, not int"):
+            db.logs.append({"a": "b"}, 7)
+        with pytest.raises(TypeError, match="label's value must be str, not int"):
+            db.logs.append({"a": 1}, "x")
+        with pytest.raises(ValueError, match="2 times but 1 lines"):
+            db.logs.append({"app": "x"}, ["one"], time_s=[1, 2])
+        with pytest.raises(varve.VarveError, match="old"):
+            db.logs.append({"app": "x"}, ["one"], time_s=[1])
+        for change, error, text in (({"attributes": {"a": 2**70}}, ValueError, "int64"),
+                                    ({"attributes": {"a": object()}}, TypeError, "attribute must be"),
+                                    ({"attributes": {1: "a"}}, TypeError, "key must be str"),
+                                    ({"name": 7}, TypeError, "name must be str"),
+                                    ({"trace_id": "0"}, ValueError, "id")):
+            with pytest.raises(error, match=text):
+                db.traces.append([{**SPANS[0], **change}])
+        with pytest.raises(varve.UnsupportedError, match="server's choice"):
+            db.logs.append({"a": "b"}, "x", durable=False)
+    for closed in (lambda: db.logql('{a="b"}'), lambda: db.traceql("{ }"), lambda: db.traces.get("1"),
+                   lambda: db.logs.append({"a": "b"}, "x"), lambda: db.explain("up")):
+        with pytest.raises(varve.ClosedError):
+            closed()
+
+
+def test_program_and_shell_over_a_url(server, varve_binary, tmp_path):
+    """`varve query` and `varve shell` say of a server what they say of its directory."""
+    now = varve._time.now() - 10_000_000_000
+    with varve.connect(server) as db:
+        db.logs.append({"app": "shop"}, ["level=error late", "level=info fine"], time_ns=[now, now + 1])
+        db.traces.append([{"trace_id": "ab", "span_id": "1", "service": "shop", "name": 'GET "/",x',
+                           "start": now, "duration": "5ms", "status": "error"}], unit="ns")
+        db.metrics.append("up", {"job": "a"}, time_ns=now, values=1)
+    sources = (["--url", server], ["--data", str(tmp_path / "server")])
+
+    def run(*arguments, text=None, code=0):
+        done = subprocess.run([varve_binary, *arguments], input=text, capture_output=True, text=True,
+                              timeout=60)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    for output in ("table", "csv", "json"):
+        a, b = (run("query", *source, "--lang", "traceql", "--output", output, "{ status = error }")
+                for source in sources)
+        if output == "json":  # what the answer took is told by the server alone
+            a, b = (json.dumps(json.loads(text)["traces"]) for text in (a, b))
+        assert a == b and "shop" in a
+        a, b = (run("query", *source, "--lang", "traceql", "--output", output,
+                    "{ } | count_over_time() by (name)") for source in sources)
+        assert "GET" in a and "GET" in b
+    assert '"GET ""/"",x"' in run("query", *sources[0], "--lang", "traceql", "--output", "csv", "{ }")
+    for source in sources:
+        assert "^" in run("query", *source, "--lang", "traceql", "{ .a = }", code=1)
+        assert "not for traceql" in run("query", *source, "--lang", "traceql", "--output", "raw", "{ }", code=2)
+        assert ".a" in run("query", *source, "--lang", "traceql", "--explain", "{ .a = 1 }")
+        assert "before" in run("query", *source, "--lang", "traceql", "--start", "now", "--end=-1h",
+                               "{ }", code=1)
+    script = ('.explain sum(up)\nup\n.lang logql\n{app="shop"}\n.lang traceql\n{ status = error }\n'
+              ".trace ab\n")
+    a, b = (run("shell", source[1], text=script) for source in sources)
+    assert a == b and "late" in a and "shop: GET" in a and "select" in a

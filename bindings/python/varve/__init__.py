@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 from . import errors
+from ._backend import Appended
 from ._database import (
-    Appended,
     Database,
     Metrics,
     connect,

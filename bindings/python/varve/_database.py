@@ -12,15 +12,14 @@ from typing import (
     Iterator,
     List,
     Mapping,
-    NamedTuple,
     Optional,
-    Protocol,
     Sequence,
     Tuple,
     Union,
 )
 
 from . import _varve
+from ._backend import Appended, Backend, LocalBackend, store_of
 from ._result import ArrowStream, LogResult, Result, TraceResult
 from ._time import (
     Duration,
@@ -31,6 +30,7 @@ from ._time import (
     floats,
     is_sequence,
     now,
+    read_times,
     time_ms,
     time_ns,
     times,
@@ -45,52 +45,11 @@ Labels = Mapping[str, str]
 LANGUAGES = ("promql", "logql", "traceql")
 
 
-class Appended(NamedTuple):
-    """What an append did."""
-
-    rows: int  #: stored
-    rejected: int  #: not stored; only with ``partial=True``
-
-
-class Backend(Protocol):
-    """What a directory and a server have in common."""
-
-    def append(
-        self,
-        series: List[Dict[str, str]],
-        numbers: Any,
-        ticks: Times,
-        values: Any,
-        durable: Optional[bool],
-        partial: bool,
-    ) -> Tuple[int, int, List[str]]: ...
-
-    def instant(
-        self, text: str, at_ms: int, timeout_ms: Optional[int], lookback_ms: Optional[int],
-        samples_max: Optional[int],
-    ) -> "_varve.MetricResult": ...
-
-    def range(
-        self, text: str, start_ms: int, end_ms: int, step_ms: int, timeout_ms: Optional[int],
-        lookback_ms: Optional[int], samples_max: Optional[int],
-    ) -> "_varve.MetricResult": ...
-
-    def explain(self, text: str, start_ms: int, end_ms: int, step_ms: int) -> str: ...
-    def label_names(self, selector: str, start_ms: int, end_ms: int) -> List[str]: ...
-    def label_values(self, name: str, selector: str, start_ms: int, end_ms: int) -> List[str]: ...
-    def series(self, selector: str, start_ms: int, end_ms: int) -> List[Dict[str, str]]: ...
-    def metadata(self) -> Dict[str, Dict[str, str]]: ...
-    def delete_series(self, selector: str, start_ms: int, end_ms: int) -> None: ...
-    def close(self) -> None: ...
-    @property
-    def closed(self) -> bool: ...
-
-
 class Metrics:
     """Writing metrics, and listing what there is: ``db.metrics``."""
 
-    def __init__(self, database: "Database") -> None:
-        self._database = database
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend  # not the database: a ring would keep files open until it is found
 
     def append(
         self,
@@ -118,13 +77,13 @@ class Metrics:
         >>> db.metrics.append("up", {"job": "api"}, time=datetime.now(timezone.utc), values=1)
         Appended(rows=1, rejected=0)
         """
-        ticks = _read_times(
+        ticks = read_times(
             {"time": time, "time_ns": time_ns, "time_us": time_us, "time_ms": time_ms,
              "time_s": time_s}
         )
         data = _read_values(values)
         series = [_series(name, labels)]
-        rows, rejected, _ = self._database._backend.append(
+        rows, rejected, _ = self._backend.append(
             series, None, ticks, data, durable, partial
         )
         return Appended(rows, rejected)
@@ -159,7 +118,7 @@ class Metrics:
         series, numbers, ticks, data = self._read_table(
             table, name, name_column, time, value, labels, labels_column, fixed_labels, unit
         )
-        rows, rejected, _ = self._database._backend.append(
+        rows, rejected, _ = self._backend.append(
             series, numbers, ticks, data, durable, partial
         )
         return Appended(rows, rejected)
@@ -185,23 +144,23 @@ class Metrics:
         series, numbers, ticks, data = self._read_table(
             table, name, name_column, time, value, labels, labels_column, fixed_labels, unit
         )
-        store = self._database._store("load")
+        store = store_of(self._backend, "load")
         store.load(series, numbers, ticks.ticks, ticks.multiply, ticks.divide, data)
         return Appended(len(data), 0)
 
     def describe(self, name: str, *, type: str = "unknown", help: str = "", unit: str = "") -> None:
         """Say what a metric family is: its type, help and unit."""
-        self._database._store("describe").append_metadata(name, type, help, unit)
+        store_of(self._backend, "describe").append_metadata(name, type, help, unit)
 
     def metadata(self) -> Dict[str, Dict[str, str]]:
         """Return type, help and unit of each metric family that has them."""
-        return self._database._backend.metadata()
+        return self._backend.metadata()
 
     def label_names(
         self, selector: str = "", *, start: Optional[Time] = None, end: Optional[Time] = None
     ) -> List[str]:
         """List the label names of the matching series, sorted."""
-        return self._database._backend.label_names(selector, *_span(start, end))
+        return self._backend.label_names(selector, *_span(start, end))
 
     def label_values(
         self,
@@ -212,7 +171,7 @@ class Metrics:
         end: Optional[Time] = None,
     ) -> List[str]:
         """List the values of a label over the matching series, sorted."""
-        return self._database._backend.label_values(name, selector, *_span(start, end))
+        return self._backend.label_values(name, selector, *_span(start, end))
 
     def names(self, selector: str = "") -> List[str]:
         """List the metric names, sorted."""
@@ -222,7 +181,7 @@ class Metrics:
         self, selector: str = "", *, start: Optional[Time] = None, end: Optional[Time] = None
     ) -> List[Dict[str, str]]:
         """List the label sets of the matching series."""
-        return self._database._backend.series(selector, *_span(start, end))
+        return self._backend.series(selector, *_span(start, end))
 
     def samples(
         self,
@@ -236,7 +195,7 @@ class Metrics:
         ``histogram``, in batches of ``rows``. Memory stays at one batch. Local databases only."""
         if rows < 1:
             raise InvalidArgumentError("rows must be positive")
-        store = self._database._store("samples")
+        store = store_of(self._backend, "samples")
         span = _span(start, end)
         first = store.samples(selector, *span, rows)  # errors show here, not at the first read
         pending = [first]
@@ -250,7 +209,7 @@ class Metrics:
         """Delete the samples of all matching series between ``start`` and ``end``, both included."""
         if not selector:
             raise InvalidArgumentError("delete needs a selector")
-        self._database._backend.delete_series(selector, *_span(start, end))
+        self._backend.delete_series(selector, *_span(start, end))
 
     def _read_table(
         self,
@@ -311,9 +270,9 @@ class Database:
     def __init__(self, backend: Backend, target: str) -> None:
         self._backend = backend
         self._target = target
-        self.metrics = Metrics(self)
-        self.logs = Logs(self)
-        self.traces = Traces(self)
+        self.metrics = Metrics(backend)
+        self.logs = Logs(backend)
+        self.traces = Traces(backend)
 
     # --- Queries ---
 
@@ -332,8 +291,7 @@ class Database:
     ) -> Union[Result, LogResult, TraceResult]:
         """Evaluate a query of any of the languages: see :meth:`promql`, :meth:`logql` and
         :meth:`traceql` for what they take and give."""
-        if lang not in LANGUAGES:
-            raise InvalidArgumentError(f"lang must be one of {', '.join(LANGUAGES)}, not {lang!r}")
+        _check_language(lang)
         named = {"at": at, "start": start, "end": end, "step": step, "unit": unit, "timeout": timeout}
         options.update((key, value) for key, value in named.items() if value is not None)
         out: Union[Result, LogResult, TraceResult] = getattr(self, lang)(text, **options)
@@ -414,7 +372,7 @@ class Database:
 
         A log query gives at most ``limit`` entries, the newest first unless ``direction`` is
         ``"forward"``. A metric query gives a :class:`Result`: at one time if ``at`` is given, else
-        every ``step``. Local databases only.
+        every ``step``.
 
         >>> db.logs.append({"app": "docs"}, "level=error msg=late", time="2026-01-01T00:00:00Z")
         Appended(rows=1, rejected=0)
@@ -434,13 +392,13 @@ class Database:
         else:
             start_ns, end_ns = _range_ns(start, end, unit, clock)
         step_ns = 0 if step is None else duration_ms(step, "step", zero=False) * 1_000_000
-        native = self._store("logql").logql(
+        native = self._backend.logql(
             text, start_ns, end_ns, step_ns, limit, direction == "backward", at is not None,
             None if timeout is None else duration_ms(timeout, "timeout"),
         )
         if isinstance(native, _varve.LogResult):
-            return LogResult(native, text)
-        return Result(native, text, lambda: self._store("explain").explain_logql(text))
+            return LogResult(native, text, lambda: self._backend.explain_logql(text))
+        return Result(native, text, lambda: self._backend.explain_logql(text))
 
     def traceql(
         self,
@@ -460,36 +418,43 @@ class Database:
 
         A search gives at most ``limit`` traces with ``spans`` matched spans each; ``cursor`` takes
         ``next`` of the page before. A metrics query gives a :class:`Result`: every ``step``, or
-        once over the whole range. Local databases only.
+        once over the whole range.
         """
         _check_text(text, "query")
         _check_limit(limit)
         _check_limit(spans)
         start_ns, end_ns = _range_ns(start, end, unit, now())
-        native = self._store("traceql").traceql(
+        native = self._backend.traceql(
             text, start_ns, end_ns, 0 if step is None else duration_ms(step, "step", zero=False),
             limit, spans, cursor or "", None if timeout is None else duration_ms(timeout, "timeout"),
         )
         if isinstance(native, _varve.SearchResult):
-            return TraceResult(native, text)
-        return Result(native, text, lambda: self._store("explain").explain_traceql(text))
+            return TraceResult(native, text, lambda: self._backend.explain_traceql(text))
+        return Result(native, text, lambda: self._backend.explain_traceql(text))
 
     def explain(
         self,
         text: str,
         *,
+        lang: str = "promql",
         start: Time = "-1h",
         end: Time = "now",
         step: Duration = "15s",
         unit: Optional[str] = None,
     ) -> str:
-        """Return the plan of a range query without running it.
+        """Return the plan of a query without running it; times matter to PromQL's range queries.
+        Plans are made in this process, also for a server.
 
         >>> print(db.explain("sum(requests_total)"))
         sum
           ...select {__name__="requests_total"}
         """
         _check_text(text, "query")
+        _check_language(lang)
+        if lang == "logql":
+            return self._backend.explain_logql(text)
+        if lang == "traceql":
+            return self._backend.explain_traceql(text)
         clock = now()
         return self._backend.explain(
             text,
@@ -526,31 +491,31 @@ class Database:
 
     def sync(self) -> None:
         """Make everything appended so far durable."""
-        self._store("sync").sync()
+        store_of(self._backend, "sync").sync()
 
     def flush(self) -> None:
         """Seal what is in memory into blocks."""
-        self._store("flush").flush()
+        store_of(self._backend, "flush").flush()
 
     def compact(self) -> None:
         """Merge blocks until nothing is left to merge and no deleted byte is left."""
-        self._store("compact").compact()
+        store_of(self._backend, "compact").compact()
 
     def backup(self, path: Union[str, "os.PathLike[str]"]) -> None:
         """Write a consistent copy into ``path``, which must not exist."""
-        self._store("backup").backup(os.fspath(path))
+        store_of(self._backend, "backup").backup(os.fspath(path))
 
     def verify(self) -> List[str]:
         """Read every byte and return the damage found; an empty list is good."""
-        return self._store("verify").verify()
+        return store_of(self._backend, "verify").verify()
 
     def recovery(self) -> List[str]:
         """Return the damage that opening found; an empty list is good."""
-        return self._store("recovery").recovery()
+        return store_of(self._backend, "recovery").recovery()
 
     def stats(self) -> Dict[str, Any]:
         """Return counts and sizes: series and samples in memory, bytes on disk, blocks."""
-        return self._store("stats").stats()
+        return store_of(self._backend, "stats").stats()
 
     # --- Life ---
 
@@ -581,44 +546,6 @@ class Database:
 
     def __repr__(self) -> str:
         return f"<varve.Database {self._target!r}{' closed' if self.closed else ''}>"
-
-    def _store(self, what: str) -> "_varve.Store":
-        if isinstance(self._backend, LocalBackend):
-            return self._backend.store
-        raise UnsupportedError(f"{what} works on a local directory, not through a server")
-
-
-class LocalBackend:
-    """A directory, opened by this process."""
-
-    def __init__(self, store: "_varve.Store") -> None:
-        self.store = store
-        self.instant = store.instant
-        self.range = store.range
-        self.explain = store.explain
-        self.label_names = store.label_names
-        self.label_values = store.label_values
-        self.series = store.series
-        self.metadata = store.metadata
-        self.delete_series = store.delete_series
-        self.close = store.close
-
-    def append(
-        self,
-        series: List[Dict[str, str]],
-        numbers: Any,
-        ticks: Times,
-        values: Any,
-        durable: Optional[bool],
-        partial: bool,
-    ) -> Tuple[int, int, List[str]]:
-        return self.store.append(
-            series, numbers, ticks.ticks, ticks.multiply, ticks.divide, values, durable, partial
-        )
-
-    @property
-    def closed(self) -> bool:
-        return self.store.closed
 
 
 def open(
@@ -703,6 +630,11 @@ def _check_text(text: object, name: str) -> None:
         raise TypeError(f"{name} must be str, not {type(text).__name__}")
 
 
+def _check_language(lang: object) -> None:
+    if lang not in LANGUAGES:
+        raise InvalidArgumentError(f"lang must be one of {', '.join(LANGUAGES)}, not {lang!r}")
+
+
 def _check_limit(limit: object) -> None:
     if isinstance(limit, bool) or not isinstance(limit, int):
         raise TypeError(f"limit must be int, not {type(limit).__name__}")
@@ -737,14 +669,6 @@ def _series(name: str, labels: Optional[Labels]) -> Dict[str, str]:
                 raise InvalidArgumentError("the metric name is given by name, not by __name__")
             out[key] = value
     return out
-
-
-def _read_times(given: Dict[str, Any]) -> Times:
-    named = [(key, value) for key, value in given.items() if value is not None]
-    if len(named) != 1:
-        raise TypeError(f"give one of {', '.join(given)}")
-    key, value = named[0]
-    return times(value, None if key == "time" else key[len("time_"):], key)
 
 
 def _read_values(values: Any) -> Any:

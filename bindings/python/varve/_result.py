@@ -170,11 +170,7 @@ class Result:
 
     def explain(self, analyze: bool = False) -> str:
         """Return the plan; with ``analyze``, what each operator did when this result was made."""
-        if analyze:
-            return self._native.analysis()
-        if self._explain is None:
-            raise UnsupportedError("the plan of this result is not known")
-        return self._explain()
+        return _explained(self._native, self._explain, analyze)
 
     # --- As a sequence of series ---
 
@@ -268,9 +264,7 @@ class Result:
 
     def plot(self, ax: Any = None, **options: Any) -> Any:
         """Draw one line a series (bars for an instant vector) with matplotlib; return the axes."""
-        pyplot = _need("matplotlib.pyplot")
-        if ax is None:
-            ax = pyplot.figure(figsize=(9, 4)).add_subplot()
+        ax = _axes(ax)
         if self.kind == "matrix":
             for series in self:
                 ax.plot(series.times, series.values, label=format_labels(series.labels), **options)
@@ -313,12 +307,7 @@ class Result:
             for row in table
         )
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.warnings + self.infos)
-        rest = f"<p>... {more} more rows</p>" if more else ""
-        return (
-            f"<table><caption><code>{html.escape(self.query)}</code></caption>"
-            "<thead><tr><th>series</th><th>time</th><th>value</th></tr></thead>"
-            f"<tbody>{body}</tbody></table>{rest}{notes}"
-        )
+        return _html(self.query, ("series", "time", "value"), body, more) + notes
 
 
 class LogEntry(NamedTuple):
@@ -340,9 +329,12 @@ class LogResult(ArrowStream):
     As an Arrow stream, any number of times: ``time`` (ns), ``line`` and ``labels`` (a map).
     """
 
-    def __init__(self, native: "_varve.LogResult", query: str) -> None:
+    def __init__(
+        self, native: "_varve.LogResult", query: str, explain: Optional[Callable[[], str]] = None
+    ) -> None:
         super().__init__(lambda: native.stream(65536))
         self._native = native
+        self._explain = explain
         self.query = query
 
     @property
@@ -350,9 +342,9 @@ class LogResult(ArrowStream):
         """Warnings of the evaluation."""
         return self._native.warnings
 
-    def explain(self, analyze: bool = True) -> str:
-        """Return what each stage did when this result was made."""
-        return self._native.analysis()
+    def explain(self, analyze: bool = False) -> str:
+        """Return the plan; with ``analyze``, what each stage did when this result was made."""
+        return _explained(self._native, self._explain, analyze)
 
     def __len__(self) -> int:
         return self._native.rows
@@ -383,7 +375,30 @@ class LogResult(ArrowStream):
             f"<td>{html.escape(format_labels(entry.labels))}</td></tr>"
             for entry in list(self)[:50]
         )
-        return f"<table><caption><code>{html.escape(self.query)}</code></caption>{body}</table>"
+        return _html(self.query, ("time", "line", "labels"), body, len(self) - 50)
+
+    def plot(self, ax: Any = None, bins: int = 60, **options: Any) -> Any:
+        """Draw how many entries there are over time, stacked by level; return the axes."""
+        numpy = _need("numpy")
+        ax = _axes(ax)
+        levels: Dict[str, List[int]] = {}
+        for entry in self:
+            level = entry.labels.get("level") or entry.labels.get("detected_level") or "no level"
+            levels.setdefault(level, []).append(entry.time_ns)
+        if levels:
+            times = [numpy.array(levels[level], "datetime64[ns]") for level in sorted(levels)]
+            whole = numpy.concatenate(times).astype("int64")
+            edges = numpy.linspace(whole.min(), whole.max() + 1, bins + 1)
+            bottom = numpy.zeros(bins)
+            for level, column in zip(sorted(levels), times):
+                counts = numpy.histogram(column.astype("int64"), edges)[0]
+                ax.bar(
+                    edges[:-1].astype("datetime64[ns]"), counts, bottom=bottom, align="edge",
+                    width=(edges[1] - edges[0]) / 86_400e9, label=level, **options,
+                )
+                bottom += counts
+            ax.legend(loc="upper left", fontsize="small")
+        return _title(ax, self.query, "entries")
 
 
 class Trace(NamedTuple):
@@ -411,10 +426,17 @@ class TraceResult(ArrowStream):
     As an Arrow stream, any number of times: one row a trace.
     """
 
-    def __init__(self, native: "_varve.SearchResult", query: str) -> None:
+    def __init__(
+        self, native: "_varve.SearchResult", query: str, explain: Optional[Callable[[], str]] = None
+    ) -> None:
         super().__init__(native.stream)
         self._native = native
+        self._explain = explain
         self.query = query
+
+    def explain(self, analyze: bool = False) -> str:
+        """Return the plan; with ``analyze``, what the search looked at when it ran."""
+        return _explained(self._native, self._explain, analyze)
 
     @property
     def next(self) -> Optional[str]:
@@ -446,6 +468,65 @@ class TraceResult(ArrowStream):
         if len(self) > 10:
             lines.append(f"... {len(self) - 10} more")
         return "\n".join(lines)
+
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in (
+                trace.trace_id, _format_time(trace.start), f"{trace.duration_ns / 1e6:.3f} ms",
+                str(trace.spans), str(trace.errors), f"{trace.root_service}: {trace.root_name}",
+            )) + "</tr>"
+            for trace in list(self)[:50]
+        )
+        names = ("trace", "start", "duration", "spans", "errors", "root")
+        return _html(self.query, names, body, len(self) - 50)
+
+    def plot(self, ax: Any = None, **options: Any) -> Any:
+        """Draw each trace as a point, its duration over its start, those with errors apart; return
+        the axes."""
+        numpy = _need("numpy")
+        ax = _axes(ax)
+        for failed, color in ((False, "tab:blue"), (True, "tab:red")):
+            traces = [trace for trace in self if (trace.errors > 0) == failed]
+            if traces:
+                ax.scatter(
+                    numpy.array([trace.start_ns for trace in traces], "datetime64[ns]"),
+                    [trace.duration_ns / 1e6 for trace in traces],
+                    **{"color": color, "label": "failed" if failed else "ok", **options},
+                )
+        if len(self):
+            ax.legend(loc="upper left", fontsize="small")
+        return _title(ax, self.query, "duration (ms)")
+
+
+def _explained(native: Any, explain: Optional[Callable[[], str]], analyze: bool) -> str:
+    if analyze:
+        analysis: str = native.analysis()
+        return analysis
+    if explain is None:
+        raise UnsupportedError("the plan of this result is not known")
+    return explain()
+
+
+def _axes(ax: Any) -> Any:
+    pyplot = _need("matplotlib.pyplot")
+    return pyplot.figure(figsize=(9, 4)).add_subplot() if ax is None else ax
+
+
+def _title(ax: Any, query: str, what: str) -> Any:
+    ax.set_title(query, fontsize="medium", family="monospace")
+    ax.set_xlabel("time (UTC)")
+    ax.set_ylabel(what)
+    return ax
+
+
+def _html(query: str, names: Tuple[str, ...], body: str, more: int) -> str:
+    head = "".join(f"<th>{name}</th>" for name in names)
+    rest = f"<p>... {more} more rows</p>" if more > 0 else ""
+    return (
+        f"<table><caption><code>{html.escape(query)}</code></caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+    )
 
 
 def format_labels(labels: Dict[str, str]) -> str:

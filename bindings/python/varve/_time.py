@@ -6,7 +6,7 @@ import datetime as dt
 import re
 import time as _clock
 from array import array
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, List, Mapping, NamedTuple, Optional, Union
 
 from .errors import InvalidArgumentError
 
@@ -192,6 +192,15 @@ def _text_ns(text: str, name: str, now_ns: Optional[int]) -> int:
     return _in_range(seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), text, name)
 
 
+def unit_ns_of(unit: Optional[str]) -> int:
+    """Return the nanoseconds of a unit; 0 for none."""
+    if unit is None:
+        return 0
+    if unit not in UNITS:
+        raise InvalidArgumentError(f'unit must be "s", "ms", "us" or "ns", not {unit!r}')
+    return UNITS[unit]
+
+
 class Times(NamedTuple):
     """Times as integers of one unit: milliseconds are ``ticks * multiply // divide``."""
 
@@ -205,6 +214,10 @@ class Times(NamedTuple):
     @property
     def divide(self) -> int:
         return max(1, 1_000_000 // self.unit_ns)
+
+    def in_ns(self, name: str) -> List[int]:
+        """Return the times as nanoseconds."""
+        return [_in_range(int(tick) * self.unit_ns, tick, name) for tick in self.ticks]
 
 
 def is_sequence(value: object) -> bool:
@@ -281,8 +294,7 @@ def floats(values: Any, name: str) -> Any:
 
 def times(value: Any, unit: Optional[str], name: str) -> Times:
     """Read a column of times, or one time."""
-    if unit is not None and unit not in UNITS:
-        raise InvalidArgumentError(f'unit must be "s", "ms", "us" or "ns", not {unit!r}')
+    unit_ns_of(unit)
     if isinstance(value, Times):
         return value
     value = column(value)
@@ -311,3 +323,12 @@ def times(value: Any, unit: Optional[str], name: str) -> Times:
         array("q", [time_ns(one, None, name=f"{name}, row {row}") for row, one in enumerate(value)]),
         1,
     )
+
+
+def read_times(given: Mapping[str, Any]) -> Times:
+    """Read the one of ``time``, ``time_ns``, ``time_us``, ``time_ms``, ``time_s`` that is given."""
+    named = [(key, value) for key, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise TypeError(f"give one of {', '.join(given)}")
+    key, value = named[0]
+    return times(value, None if key == "time" else key[len("time_"):], key)

@@ -16,6 +16,7 @@ class MetricResult:
         text: str = ...,
         warnings: List[str] = ...,
         infos: List[str] = ...,
+        histograms: List[List[Tuple[int, float, float, List[Tuple[int, float, float, float]]]]] = ...,
     ) -> MetricResult: ...
     @property
     def kind(self) -> int: ...
@@ -63,7 +64,17 @@ class ArrowTable:
         map_column: str = ...,
     ) -> Tuple[List[Dict[str, str]], memoryview]: ...
 
+def explain(language: str, text: str, start_ms: int, end_ms: int, step_ms: int) -> str: ...
+def is_log_query(text: str) -> bool: ...
+def is_trace_metrics_query(text: str) -> bool: ...
+
 class LogResult:
+    @staticmethod
+    def from_parts(
+        streams: List[Tuple[Dict[str, str], List[int], List[Any]]],
+        backward: bool,
+        warnings: List[str],
+    ) -> LogResult: ...
     @property
     def rows(self) -> int: ...
     @property
@@ -73,6 +84,9 @@ class LogResult:
     def stream(self, rows: int) -> Any: ...
 
 class SearchResult:
+    @staticmethod
+    def from_parts(traces: List[Dict[str, Any]], next: str) -> SearchResult: ...
+    def analysis(self) -> str: ...
     @property
     def rows(self) -> int: ...
     @property
@@ -161,6 +175,28 @@ class Store:
         partial: bool,
     ) -> Tuple[int, int]: ...
     def log_entries(self, selector: str, start_ns: int, end_ns: int, rows: int) -> Any: ...
+    def append_log_table(
+        self,
+        table: ArrowTable,
+        time: str,
+        line: str,
+        labels: List[str],
+        labels_map: str,
+        fixed: Dict[str, str],
+        metadata: List[str],
+        metadata_map: str,
+        unit_ns: int,
+        durable: Optional[bool],
+        partial: bool,
+    ) -> Tuple[int, int]: ...
+    def append_span_table(
+        self,
+        table: ArrowTable,
+        attributes: List[str],
+        unit_ns: int,
+        durable: Optional[bool],
+        partial: bool,
+    ) -> Tuple[int, int]: ...
     def append_spans(
         self,
         resources: List[Dict[str, Any]],

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from array import array
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
+from . import _varve
+from ._backend import Appended, Backend, LocalBackend, store_of
+from ._remote import SPAN_KINDS, SPAN_STATUSES
 from ._result import ArrowStream
-from ._time import Duration, Time, datetime_of, duration_ns, is_sequence, now, time_ns, times
+from ._time import (
+    Duration,
+    Time,
+    Times,
+    datetime_of,
+    duration_ns,
+    is_sequence,
+    now,
+    read_times,
+    time_ns,
+    times,
+    unit_ns_of,
+)
 from .errors import InvalidArgumentError
 
-if TYPE_CHECKING:
-    from ._database import Appended, Database
-
-KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
-STATUSES = ("unset", "ok", "error")
+KINDS = SPAN_KINDS
+STATUSES = SPAN_STATUSES
 
 #: A value of an attribute.
 Attribute = Union[None, str, bool, int, float, bytes, Sequence[Any], Mapping[str, Any]]
@@ -22,8 +47,8 @@ Attribute = Union[None, str, bool, int, float, bytes, Sequence[Any], Mapping[str
 class Logs:
     """Writing and reading log entries."""
 
-    def __init__(self, database: "Database") -> None:
-        self._database = database
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     def append(
         self,
@@ -38,7 +63,7 @@ class Logs:
         metadata: Union[None, Mapping[str, str], Sequence[Optional[Mapping[str, str]]]] = None,
         durable: Optional[bool] = None,
         partial: bool = False,
-    ) -> "Appended":
+    ) -> Appended:
         """Append entries of one stream: one line, or a list of lines with a column of times.
 
         Times keep their nanoseconds; without any, the time is now. ``metadata`` is structured
@@ -48,15 +73,13 @@ class Logs:
         >>> db.logs.append({"app": "shop"}, "order placed", metadata={"trace_id": "4bf92f35"})
         Appended(rows=1, rejected=0)
         """
-        from ._database import Appended, _read_times
-
         many = is_sequence(lines)
         texts = list(lines) if many else [lines]
         given = {"time": time, "time_ns": time_ns, "time_us": time_us, "time_ms": time_ms,
                  "time_s": time_s}
         if all(value is None for value in given.values()):
             given["time_ns"] = [now()] * len(texts)
-        ticks = _read_times(given)
+        ticks = read_times(given)
         own: Optional[List[Optional[Dict[str, str]]]] = None
         if isinstance(metadata, Mapping):
             own = [dict(metadata)] * len(texts)
@@ -64,7 +87,7 @@ class Logs:
             own = [None if one is None else dict(one) for one in metadata]
         if not isinstance(labels, Mapping):
             raise TypeError(f"labels must be a dict of str to str, not {type(labels).__name__}")
-        rows, rejected = self._database._store("logs.append").append_logs(
+        rows, rejected = self._backend.append_logs(
             [dict(labels)], None, ticks.ticks, ticks.unit_ns, texts, own, durable, partial
         )
         return Appended(rows, rejected)
@@ -73,45 +96,53 @@ class Logs:
         self,
         table: Any,
         *,
-        labels: Sequence[str],
+        labels: Sequence[str] = (),
+        labels_column: Optional[str] = None,
         time: str = "time",
         line: str = "line",
         metadata: Sequence[str] = (),
+        metadata_column: Optional[str] = None,
         fixed_labels: Optional[Mapping[str, str]] = None,
         unit: Optional[str] = None,
         durable: Optional[bool] = None,
         partial: bool = False,
-    ) -> "Appended":
+    ) -> Appended:
         """Append a table with one row an entry: a frame, an Arrow table or a dict of columns.
 
-        ``labels`` names the columns that make the stream, ``metadata`` those that become
-        structured metadata. Integer times need ``unit``.
+        ``labels`` names the columns of text that make the stream, ``labels_column`` a map of more
+        of them; ``metadata`` and ``metadata_column`` say what becomes structured metadata. Integer
+        times need ``unit``. What :meth:`entries` streams goes back in with
+        ``labels_column="labels", metadata_column="metadata"``.
         """
-        from ._database import Appended
-
-        columns = [time, line, *labels, *metadata]
-        data = _columns(table, columns)
+        _check_columns(labels, "labels")
+        _check_columns(metadata, "metadata")
+        backend = self._backend
+        arrow = _arrow_table(table)
+        if arrow is not None and isinstance(backend, LocalBackend):
+            return Appended(
+                *backend.store.append_log_table(
+                    arrow, time, line, list(labels), labels_column or "", dict(fixed_labels or {}),
+                    list(metadata), metadata_column or "", unit_ns_of(unit), durable, partial,
+                )
+            )
+        wanted = [time, line, *labels, *metadata, labels_column, metadata_column]
+        data = _columns(arrow if arrow is not None else table, [name for name in wanted if name])
         ticks = times(data[time], unit, time)
-        lines = data[line]
+        lines = list(data[line])
+        stream_of = _row_labels(data, labels, labels_column, len(lines))
         streams: List[Dict[str, str]] = []
-        known: Dict[Tuple[Any, ...], int] = {}
-        from array import array
-
+        known: Dict[Tuple[Tuple[str, str], ...], int] = {}
         numbers = array("I")
-        for row in zip(*[data[name] for name in labels]) if labels else [()] * len(lines):
-            number = known.setdefault(row, len(streams))
+        for row in stream_of:
+            key = tuple((name, text) for name, text in row.items() if text)
+            number = known.setdefault(key, len(streams))
             if number == len(streams):
-                stream = dict(fixed_labels or {})
-                stream.update({name: text for name, text in zip(labels, row) if text})
-                streams.append(stream)
+                streams.append({**dict(fixed_labels or {}), **dict(key)})
             numbers.append(number)
         own: Optional[List[Optional[Dict[str, str]]]] = None
-        if metadata:
-            own = [
-                {name: text for name, text in zip(metadata, row) if text is not None}
-                for row in zip(*[data[name] for name in metadata])
-            ]
-        rows, rejected = self._database._store("logs.append_table").append_logs(
+        if metadata or metadata_column:
+            own = list(_row_labels(data, metadata, metadata_column, len(lines)))
+        rows, rejected = backend.append_logs(
             streams, numbers, ticks.ticks, ticks.unit_ns, lines, own, durable, partial
         )
         return Appended(rows, rejected)
@@ -130,7 +161,7 @@ class Logs:
         """
         if rows < 1:
             raise InvalidArgumentError("rows must be positive")
-        store = self._database._store("logs.entries")
+        store = store_of(self._backend, "logs.entries")
         span = _span_ns(start, end)
         pending = [store.log_entries(selector, *span, rows)]
         return ArrowStream(
@@ -169,8 +200,8 @@ class Span(NamedTuple):
 class Traces:
     """Writing and reading spans."""
 
-    def __init__(self, database: "Database") -> None:
-        self._database = database
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     def append(
         self,
@@ -179,7 +210,7 @@ class Traces:
         unit: Optional[str] = None,
         durable: Optional[bool] = None,
         partial: bool = False,
-    ) -> "Appended":
+    ) -> Appended:
         """Append spans, each a dict.
 
         Needed: ``trace_id`` and ``span_id`` (hex, or bytes), ``name``, ``start`` (a time; an int
@@ -194,8 +225,6 @@ class Traces:
         ...                    "start": "2026-01-01T00:00:00Z", "duration": "25ms"}])
         Appended(rows=1, rejected=0)
         """
-        from ._database import Appended
-
         if isinstance(spans, Mapping):
             raise TypeError("spans must be a list of dicts")
         resources: List[Dict[str, Any]] = []
@@ -212,14 +241,59 @@ class Traces:
             if number == len(resources):
                 resources.append(resource)
             rows.append((number, *_span(span, f"span {row}", unit)))
-        stored, rejected = self._database._store("traces.append").append_spans(
+        stored, rejected = self._backend.append_spans(
             resources, rows, durable, partial
         )
         return Appended(stored, rejected)
 
+    def append_table(
+        self,
+        table: Any,
+        *,
+        attributes: Sequence[str] = (),
+        unit: Optional[str] = None,
+        durable: Optional[bool] = None,
+        partial: bool = False,
+    ) -> Appended:
+        """Append a table with one row a span: a frame, an Arrow table or a dict of columns.
+
+        Columns are called as in :meth:`append` and in what :meth:`spans` streams: ``trace_id``,
+        ``span_id``, ``name``, ``start`` and ``end`` or ``duration_ns`` must be there;
+        ``parent_id``, ``service``, ``kind``, ``status``, ``status_message``, ``attributes`` and
+        ``resource`` (maps) may. ``attributes`` names columns of text or numbers that become
+        attributes too. Integer times need ``unit``.
+        """
+        _check_columns(attributes, "attributes")
+        backend = self._backend
+        arrow = _arrow_table(table)
+        if arrow is not None and isinstance(backend, LocalBackend):
+            return Appended(
+                *backend.store.append_span_table(
+                    arrow, list(attributes), unit_ns_of(unit), durable, partial
+                )
+            )
+        there = arrow.names if arrow is not None else list(table)
+        wanted = [name for name in _SPAN_COLUMNS if name in there]
+        data = _columns(arrow if arrow is not None else table, [*wanted, *attributes])
+        for name in ("start", "end"):
+            if name in data:
+                data[name] = times(data[name], unit, name).in_ns(name)
+        spans: List[Dict[str, Any]] = []
+        for values in zip(*[data[name] for name in wanted]):
+            span = {name: value for name, value in zip(wanted, values) if value is not None}
+            if "end" not in span and "duration_ns" in span:
+                span["end"] = span.get("start", 0) + span["duration_ns"]
+            span.pop("duration_ns", None)
+            spans.append(span)
+        for name in attributes:
+            for span, value in zip(spans, data[name]):
+                if value is not None:
+                    span["attributes"] = {**(span.get("attributes") or {}), name: _plain(value)}
+        return self.append(spans, unit="ns", durable=durable, partial=partial)
+
     def get(self, trace_id: Union[str, bytes]) -> List[Span]:
         """Return all spans of a trace by start time; an empty list if there is no such trace."""
-        found = self._database._store("traces.get").trace(_id(trace_id, 16, "trace_id"))
+        found = self._backend.trace(_id(trace_id, 16, "trace_id"))
         return [
             Span(**{**span, "kind": KINDS[span["kind"]], "status": STATUSES[span["status"]]})
             for span in found
@@ -236,14 +310,14 @@ class Traces:
         ``kind``, ``status``, ``start`` (ns), ``duration_ns``, ``attributes`` and ``resource``.
 
         With ``service``, of the traces that it took part in."""
-        store = self._database._store("traces.spans")
+        store = store_of(self._backend, "traces.spans")
         span = _span_ns(start, end)
         pending = [store.spans(service, *span)]
         return ArrowStream(lambda: pending.pop() if pending else store.spans(service, *span))
 
     def services(self) -> List[str]:
         """List the services that made spans, sorted."""
-        return self._database._store("traces.services").services()
+        return self._backend.services()
 
 
 def _span(span: Mapping[str, Any], name: str, unit: Optional[str]) -> Tuple[Any, ...]:
@@ -324,28 +398,79 @@ def _span_ns(start: Optional[Time], end: Optional[Time]) -> Tuple[int, int]:
     )
 
 
-def _columns(table: Any, names: Sequence[str]) -> Dict[str, List[Any]]:
-    """Take columns out of a frame, an Arrow table or a dict, texts as lists."""
-    from . import _varve
-    from ._time import Times
+_SPAN_COLUMNS = (
+    "trace_id", "span_id", "parent_id", "service", "name", "kind", "status", "status_message",
+    "start", "end", "duration_ns", "attributes", "resource",
+)
 
+
+def _check_columns(names: object, what: str) -> None:
+    if isinstance(names, str):
+        raise TypeError(f"{what} must be a list of column names, not str")
+
+
+def _arrow_table(table: Any) -> "Optional[_varve.ArrowTable]":
+    """Read a frame or an Arrow table; None for columns in a dict, and for frames without Arrow."""
     if isinstance(table, Mapping):
-        missing = [name for name in names if name not in table]
-        if missing:
-            raise InvalidArgumentError(f'no column "{missing[0]}"')
-        return {name: table[name] for name in names}
+        return None
     if not hasattr(table, "__arrow_c_stream__"):
         raise TypeError(
             "table must be a frame, an Arrow table or a dict of columns, "
             f"not {type(table).__name__}"
         )
-    arrow = _varve.ArrowTable.read(table.__arrow_c_stream__())
-    out: Dict[str, Any] = {}
+    try:
+        return _varve.ArrowTable.read(table.__arrow_c_stream__())
+    except ImportError:  # pandas without pyarrow
+        return None
+
+
+def _columns(table: Any, names: Sequence[str]) -> Dict[str, Any]:
+    """Take columns out of an Arrow table, a frame or a dict, texts as lists."""
+    if not isinstance(table, _varve.ArrowTable):
+        for name in names:
+            if name not in table:
+                raise InvalidArgumentError(
+                    f'no column "{name}"; there are {", ".join(map(repr, table))}'
+                )
+        out = {name: table[name] for name in names}
+        sizes = {name: len(column) for name, column in out.items()}
+        for name, size in sizes.items():
+            if size != sizes[names[0]]:
+                raise InvalidArgumentError(
+                    f'column "{name}" has {size} rows, "{names[0]}" has {sizes[names[0]]}'
+                )
+        return out
+    data: Dict[str, Any] = {}
     for name in names:
-        kind = arrow.kind(name)
+        kind = table.kind(name)
         if kind in ("time", "integer"):
-            ticks, unit_ns = arrow.integers(name)
-            out[name] = Times(ticks, unit_ns) if unit_ns else list(ticks)
+            ticks, unit_ns = table.integers(name)
+            data[name] = Times(ticks, unit_ns) if unit_ns else list(ticks)
+        elif kind == "float":
+            data[name] = list(table.floats(name))
+        elif kind == "map":
+            data[name] = table.maps(name)
         else:
-            out[name] = arrow.texts(name)
-    return out
+            data[name] = table.texts(name)
+    return data
+
+
+def _row_labels(
+    data: Mapping[str, Any], names: Sequence[str], map_column: Optional[str], rows: int
+) -> Iterator[Dict[str, str]]:
+    """Give the labels of each row: of columns of text, and of a column of maps; nulls are absent."""
+    maps = data[map_column] if map_column else [None] * rows
+    columns = [data[name] for name in names]
+    for row in range(rows):
+        out: Dict[str, str] = dict(maps[row] or {})
+        for name, column in zip(names, columns):
+            text = column[row]
+            if text is None or text != text:  # pandas shows a missing text as NaN
+                continue
+            out[name] = text
+        yield out
+
+
+def _plain(value: Any) -> Any:
+    """Turn a NumPy scalar into a number of Python."""
+    return value.item() if hasattr(value, "item") else value
