@@ -180,7 +180,7 @@ uint64_t varve_error_offset(const varve_error* error) {
 }
 void varve_error_free(varve_error* error) { delete error; }
 
-const char* varve_code_name(varve_code code) {
+const char* varve_code_name(int code) {
   static constexpr const char* kNames[] = {"ok",
                                            "invalid_argument",
                                            "out_of_range",
@@ -210,6 +210,10 @@ varve_code varve_open(const char* path, const varve_options* options, varve_data
     if (Status status = Adopt(options, "options", &all); !status.ok()) return status;
     if (all.out_of_order_window_ms < 0 || all.retention_ms < 0) {
       return MakeStatus(StatusCode::kInvalidArgument, "a negative duration in the options");
+    }
+    if (all.durability != VARVE_DURABLE && all.durability != VARVE_PROCESS_CRASH) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        "there is no durability " + std::to_string(all.durability));
     }
     if (all.query_threads > 1024) {
       return MakeStatus(StatusCode::kInvalidArgument, "query_threads is over 1024");

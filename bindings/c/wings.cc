@@ -88,7 +88,7 @@ Status EncodeAny(const varve_attribute& value, int depth, std::string* out) {
       return absl::OkStatus();
     }
   }
-  return Bad("there is no type " + std::to_string(static_cast<int>(value.type)));
+  return Bad("there is no type " + std::to_string(value.type));
 }
 
 // Encodes an array or a map. A caller's pointers may go in circles: depth ends it, and so does
@@ -145,7 +145,7 @@ Result<ValueView> ValueOf(const varve_attribute& value, SpanBatch* batch) {
     case VARVE_DOUBLE:
       return ValueView::Double(value.number);
   }
-  return Bad("there is no type " + std::to_string(static_cast<int>(value.type)));
+  return Bad("there is no type " + std::to_string(value.type));
 }
 
 Result<std::vector<AttributeView>> AttributesOf(const varve_attribute* attributes, size_t count,
@@ -246,10 +246,10 @@ Status Read(const varve_span& from, SpanBatch* batch, ReadSpan* out) {
   span.span_id = IdOf<SpanId>(from.span_id);
   span.parent_id = IdOf<SpanId>(from.parent_id);
   if (from.kind < VARVE_KIND_UNSPECIFIED || from.kind > VARVE_KIND_CONSUMER) {
-    return Bad("there is no kind " + std::to_string(static_cast<int>(from.kind)));
+    return Bad("there is no kind " + std::to_string(from.kind));
   }
   if (from.status < VARVE_STATUS_UNSET || from.status > VARVE_STATUS_ERROR) {
-    return Bad("there is no status " + std::to_string(static_cast<int>(from.status)));
+    return Bad("there is no status " + std::to_string(from.status));
   }
   span.kind = static_cast<SpanKind>(from.kind);
   span.status = static_cast<SpanStatus>(from.status);

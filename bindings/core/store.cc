@@ -1,6 +1,9 @@
 #include "bindings/core/store.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "bindings/core/logs.h"
@@ -19,6 +22,23 @@ Result<std::vector<Matcher>> MatchersOf(std::string_view selector) {
 Result<std::vector<Matcher>> LogMatchersOf(std::string_view selector) {
   if (selector.empty()) return std::vector<Matcher>();
   return query::ParseLogSelector(selector);
+}
+
+Status CheckTimes(std::initializer_list<int64_t> times_ms) {
+  for (const int64_t time_ms : times_ms) {
+    if (time_ms >= kTimeMsMin && time_ms <= kTimeMsMax) continue;
+    return MakeStatus(StatusCode::kInvalidArgument, "the time " + std::to_string(time_ms) +
+                                                        " ms is not between the years 1 and 9999");
+  }
+  return absl::OkStatus();
+}
+
+// Cuts a time to where the durations of a query may be added: "from the first to the last" is
+// often said by the ends of int64.
+int64_t Cut(int64_t time_ns) {
+  constexpr int64_t kMin = -8'520'336'000'000'000'000;
+  constexpr int64_t kMax = 8'520'336'000'000'000'000;
+  return std::clamp(time_ns, kMin, kMax);
 }
 
 }  // namespace
@@ -61,6 +81,7 @@ Status Store::Close() {
 
 Result<std::shared_ptr<const MetricResult>> Store::Instant(std::string_view text, int64_t time_ms,
                                                            const query::QueryOptions& options) {
+  if (Status status = CheckTimes({time_ms}); !status.ok()) return status;
   return Call([&](Database& database) -> Result<std::shared_ptr<const MetricResult>> {
     auto snapshot = database.TakeSnapshot();
     if (!snapshot.ok()) return snapshot.status();
@@ -74,6 +95,7 @@ Result<std::shared_ptr<const MetricResult>> Store::Instant(std::string_view text
 Result<std::shared_ptr<const MetricResult>> Store::Range(std::string_view text,
                                                          const query::QueryRange& range,
                                                          const query::QueryOptions& options) {
+  if (Status status = CheckTimes({range.start_ms, range.end_ms}); !status.ok()) return status;
   return Call([&](Database& database) -> Result<std::shared_ptr<const MetricResult>> {
     auto snapshot = database.TakeSnapshot();
     if (!snapshot.ok()) return snapshot.status();
@@ -84,6 +106,7 @@ Result<std::shared_ptr<const MetricResult>> Store::Range(std::string_view text,
 }
 
 Result<std::string> Store::Explain(std::string_view text, const query::QueryRange& range) {
+  if (Status status = CheckTimes({range.start_ms, range.end_ms}); !status.ok()) return status;
   return Call([&](Database&) { return engine_->Explain(text, range); });
 }
 
@@ -96,9 +119,11 @@ query::TraceEngine& Store::trace_engine() {
   return *trace_engine_;
 }
 
-Result<Store::TraceAnswer> Store::TraceQl(std::string_view text, const query::TraceSearch& search,
+Result<Store::TraceAnswer> Store::TraceQl(std::string_view text, const query::TraceSearch& asked,
                                           int64_t step_ms,
                                           const query::TraceQueryOptions& options) {
+  query::TraceSearch search = asked;
+  search.range = {Cut(asked.range.min_ns), Cut(asked.range.max_ns)};
   return Call([&](Database& database) -> Result<TraceAnswer> {
     query::TraceEngine& engine = trace_engine();
     const auto parsed = engine.Parse(text);
@@ -145,8 +170,11 @@ query::LogEngine& Store::log_engine() {
   return *log_engine_;
 }
 
-Result<Store::LogAnswer> Store::LogQl(std::string_view text, const query::LogQueryRange& range,
+Result<Store::LogAnswer> Store::LogQl(std::string_view text, const query::LogQueryRange& asked,
                                       bool instant, const query::LogQueryOptions& options) {
+  query::LogQueryRange range = asked;
+  range.start_ns = Cut(asked.start_ns);
+  range.end_ns = Cut(asked.end_ns);
   return Call([&](Database& database) -> Result<LogAnswer> {
     const auto info = query::InspectLogQuery(text);
     if (!info.ok()) return info.status();

@@ -17,6 +17,11 @@
 
 namespace varve::bindings {
 
+/// The times of PromQL that bindings accept, years 1 to 9999: far from where a sum with a duration
+/// would overflow.
+inline constexpr int64_t kTimeMsMin = -62'135'596'800'000;
+inline constexpr int64_t kTimeMsMax = 253'402'300'799'999;
+
 /// An open database and its query engines, safe to use from languages where anything may be called
 /// at any time: calls after Close fail with kFailedPrecondition, Close waits for the calls that
 /// run, and streams that outlive it end with an error. Thread-safe.
@@ -39,6 +44,7 @@ class Store : public std::enable_shared_from_this<Store> {
     return work(*database_);
   }
 
+  /// Errors: also kInvalidArgument for times outside kTimeMsMin and kTimeMsMax.
   Result<std::shared_ptr<const MetricResult>> Instant(std::string_view text, int64_t time_ms,
                                                       const query::QueryOptions& options);
   Result<std::shared_ptr<const MetricResult>> Range(std::string_view text,
@@ -46,7 +52,8 @@ class Store : public std::enable_shared_from_this<Store> {
                                                     const query::QueryOptions& options);
   Result<std::string> Explain(std::string_view text, const query::QueryRange& range);
 
-  /// Evaluates TraceQL: a search gives traces, a metrics query columns (of MetricResult).
+  /// Evaluates TraceQL (like LogQL below, ranges are cut to the years 1700 to 2239): a search gives
+  /// traces, a metrics query columns (of MetricResult).
   struct TraceAnswer {
     std::shared_ptr<const query::SearchResult> traces;
     std::shared_ptr<const MetricResult> metrics;

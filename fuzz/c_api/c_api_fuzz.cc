@@ -229,7 +229,7 @@ class Session {
       out.key = key.data;
       out.key_size = key.size;
       const uint8_t type = input_.Byte();
-      out.type = static_cast<varve_value_type>(type % 10);
+      out.type = type % 10;
       out.integer = input_.Time(0);
       out.number = static_cast<double>(out.integer);
       if (out.type == VARVE_TEXT || out.type == VARVE_BYTES) {
@@ -253,8 +253,8 @@ class Session {
     const Text name = AnyText();
     out.name = name.data;
     out.name_size = name.size;
-    out.kind = static_cast<varve_span_kind>(input_.Byte() % 8);
-    out.status = static_cast<varve_span_status>(input_.Byte() % 4);
+    out.kind = input_.Byte() % 8;
+    out.status = input_.Byte() % 4;
     out.start_ns = input_.Time(kNowNs);
     out.end_ns = input_.Time(out.start_ns / 2);
     out.attributes = Attributes(&out.attributes_count, 0);

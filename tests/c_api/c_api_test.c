@@ -144,7 +144,11 @@ static void test_errors(varve_database* db) {
   FAILS(VARVE_INVALID_ARGUMENT, "step",
         varve_promql_range(db, "up", 0, 4, 0, NULL, &result, &error));
   FAILS(VARVE_INVALID_ARGUMENT, "11,000",
-        varve_promql_range(db, "up", INT64_MIN / 2, INT64_MAX / 2, 1, NULL, &result, &error));
+        varve_promql_range(db, "up", 0, START, 1, NULL, &result, &error));
+  FAILS(VARVE_INVALID_ARGUMENT, "9223372036854775807 ms is not between the years 1 and 9999",
+        varve_promql_range(db, "up", 0, INT64_MAX, 1, NULL, &result, &error));
+  FAILS(VARVE_INVALID_ARGUMENT, "between the years",
+        varve_promql(db, "up", INT64_MIN, NULL, &result, &error));
   varve_query_options few = VARVE_QUERY_OPTIONS_INIT;
   few.samples_max = 3;
   FAILS(VARVE_RESOURCE_EXHAUSTED, "samples",
@@ -188,6 +192,10 @@ static void test_errors(varve_database* db) {
   options.create_if_missing = 0;
   FAILS(VARVE_NOT_FOUND, "nowhere", varve_open("/nowhere/at/all", &options, &other, &error));
   FAILS(VARVE_INVALID_ARGUMENT, "path is NULL", varve_open(NULL, NULL, &other, &error));
+  options.create_if_missing = 1;
+  options.durability = 7;
+  FAILS(VARVE_INVALID_ARGUMENT, "no durability 7",
+        varve_open("/tmp/never", &options, &other, &error));
   EXPECT(other == NULL);
 
   /* NULL is harmless where a handle only is read or freed. */
@@ -201,7 +209,7 @@ static void test_errors(varve_database* db) {
   EXPECT(varve_close(NULL, NULL) == VARVE_OK);
   EXPECT(varve_error_code(NULL) == VARVE_OK && varve_result_rows(NULL) == 0);
   EXPECT(varve_list_at(NULL, 0, NULL) == NULL && varve_list_count(NULL) == 0);
-  EXPECT(strcmp(varve_code_name((varve_code)77), "unknown") == 0);
+  EXPECT(strcmp(varve_code_name(77), "unknown") == 0);
 }
 
 static void test_lists(varve_database* db) {

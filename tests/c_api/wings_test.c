@@ -251,14 +251,14 @@ static void append_spans(varve_database* db) {
   EXPECT(counts.rows == 1 && counts.rejected == 1);
 
   varve_span bad = spans[0];
-  bad.kind = (varve_span_kind)77;
+  bad.kind = 77;
   FAILS(VARVE_INVALID_ARGUMENT, "span 0: there is no kind 77",
         varve_span_batch_add_spans(batch, resource, &bad, sizeof(bad), 1, &error));
   bad = spans[0];
-  bad.status = (varve_span_status)-1;
+  bad.status = -1;
   FAILS(VARVE_INVALID_ARGUMENT, "span 0: there is no status",
         varve_span_batch_add_spans(batch, resource, &bad, sizeof(bad), 1, &error));
-  varve_attribute wrong = {.key = "k", .type = (varve_value_type)99};
+  varve_attribute wrong = {.key = "k", .type = 99};
   bad = spans[0];
   bad.attributes = &wrong;
   bad.attributes_count = 1;

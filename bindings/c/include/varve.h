@@ -108,7 +108,7 @@ VARVE_API uint64_t varve_error_offset(const varve_error* error);
 VARVE_API void varve_error_free(varve_error* error);
 
 /* Names a code in lower case: "invalid_argument". */
-VARVE_API const char* varve_code_name(varve_code code);
+VARVE_API const char* varve_code_name(int code);
 /* The version of the library, "0.1.0". */
 VARVE_API const char* varve_version(void);
 
@@ -123,9 +123,9 @@ typedef enum varve_durability {
 
 typedef struct varve_options {
   size_t struct_size;
-  int create_if_missing; /* default 1 */
-  int read_only;         /* default 0 */
-  varve_durability durability;
+  int create_if_missing;           /* default 1 */
+  int read_only;                   /* default 0 */
+  int32_t durability;              /* varve_durability */
   int64_t out_of_order_window_ms;  /* how late a sample may come; default 30 minutes */
   int64_t retention_ms;            /* 0 (default) keeps for ever */
   uint64_t retention_bytes;        /* 0 (default) is unbounded */
@@ -241,7 +241,7 @@ typedef enum varve_value_type {
 typedef struct varve_attribute {
   const char* key;
   size_t key_size;
-  varve_value_type type;
+  int32_t type; /* varve_value_type */
   int64_t integer;
   double number;
   const char* text;
@@ -292,8 +292,8 @@ typedef struct varve_span {
   uint8_t parent_id[8];
   const char* name;
   size_t name_size;
-  varve_span_kind kind;
-  varve_span_status status;
+  int32_t kind;   /* varve_span_kind */
+  int32_t status; /* varve_span_status */
   const char* status_message;
   size_t status_message_size;
   const char* trace_state;

@@ -43,9 +43,8 @@ namespace {
 template <typename T>
 using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Years 1 to 9999: what datetime can say, and far from where adding durations would overflow.
-constexpr int64_t kTimeMsMin = -62'135'596'800'000;
-constexpr int64_t kTimeMsMax = 253'402'300'799'999;
+using bindings::kTimeMsMax;
+using bindings::kTimeMsMin;
 
 // Rows of one atomic batch. A record of the log holds 64 MiB; a row takes up to about 20 bytes.
 constexpr size_t kBatchRows = 1'000'000;

@@ -113,9 +113,9 @@ def memory_path(tmp_path):
 
 @measured
 def test_open_query_close_does_not_leak(memory_path):
-    """10,000 cycles, some 15 s of CPU; on a busy machine what fits into 40 s, with VARVE_LONG all."""
+    """10,000 cycles, some 15 s of CPU; on a busy machine what fits into 25 s, with VARVE_LONG all."""
     cycles = 10_000
-    end = float("inf") if os.environ.get("VARVE_LONG") else time.monotonic() + 40
+    end = float("inf") if os.environ.get("VARVE_LONG") else time.monotonic() + 25
     path = memory_path / "obs"
     with varve.open(path) as db:
         db.metrics.append("m", {"a": "b"}, time_s=[1], values=[1])
