@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -334,19 +335,36 @@ class HeadSource final : public Source {
   }
 
   Result<std::vector<TracePiece>> ListTraces(NsRange range) const override {
-    std::vector<TracePiece> out;
-    for (const uint32_t newest : head_->LastRows()) {
-      const uint32_t first = Pinned(newest);
-      if (first == Head::kNone) continue;
-      int64_t start = INT64_MAX;
-      bool any = false;
-      for (uint32_t r = first; r != Head::kNone; r = head_->row(r).previous) {
-        const int64_t own = head_->row(r).start_ns;
-        if (!range.Contains(own)) continue;
-        any = true;
-        start = std::min(start, own);
+    // A head is listed once for each window that it is sealed into: the chains of rows are walked
+    // the first time, and then only those of traces that lie across a border.
+    std::call_once(extents_once_, [this] {
+      for (const uint32_t newest : head_->LastRows()) {
+        const uint32_t first = Pinned(newest);
+        if (first == Head::kNone) continue;
+        Extent& extent = extents_.emplace_back(Extent{first, {INT64_MAX, INT64_MIN}});
+        for (uint32_t r = first; r != Head::kNone; r = head_->row(r).previous) {
+          const int64_t own = head_->row(r).start_ns;
+          extent.range.min_ns = std::min(extent.range.min_ns, own);
+          extent.range.max_ns = std::max(extent.range.max_ns, own);
+        }
       }
-      if (any) out.push_back({head_->row(first).trace_id, start, first});
+    });
+    std::vector<TracePiece> out;
+    for (const Extent& extent : extents_) {
+      if (!extent.range.Overlaps(range)) continue;
+      int64_t start = extent.range.min_ns;
+      if (!range.Contains(extent.range.min_ns)) {
+        start = INT64_MAX;
+        bool any = false;
+        for (uint32_t r = extent.row; r != Head::kNone; r = head_->row(r).previous) {
+          const int64_t own = head_->row(r).start_ns;
+          if (!range.Contains(own)) continue;
+          any = true;
+          start = std::min(start, own);
+        }
+        if (!any) continue;
+      }
+      out.push_back({head_->row(extent.row).trace_id, start, extent.row});
     }
     std::sort(out.begin(), out.end(), [](const TracePiece& a, const TracePiece& b) {
       return a.start_ns != b.start_ns ? a.start_ns < b.start_ns : a.id < b.id;
@@ -371,8 +389,16 @@ class HeadSource final : public Source {
     return absl::OkStatus();
   }
 
+  /// A trace here: its newest row, and when its spans start.
+  struct Extent {
+    uint32_t row;
+    NsRange range;
+  };
+
   const std::shared_ptr<const Head> head_;
   const uint32_t rows_;
+  mutable std::once_flag extents_once_;
+  mutable std::vector<Extent> extents_;
   NsRange range_;
   uint32_t scopes_ = 0;
 };

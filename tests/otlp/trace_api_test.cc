@@ -6,6 +6,7 @@
 
 #include "engine/base/strings.h"
 #include "engine/io/memory_file_system.h"
+#include "tests/otlp/trace_server_fixture.h"
 #include "tests/support/shared_data.h"
 #include "tools/otlp/json_wire.h"
 #include "tools/otlp/receiver.h"
@@ -27,113 +28,6 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using varve::testing::ReadFile;
 using varve::testing::SharedPath;
-
-Options StoreOptions(std::shared_ptr<io::FileSystem> fs) {
-  Options options;
-  options.dir = "db";
-  options.file_system = std::move(fs);
-  options.background_threads = 0;
-  return options;
-}
-
-/// A server without sockets: requests go straight to the handlers.
-class Server {
- public:
-  explicit Server(TraceOptions options = Defaults()) : options_(options) { Open(); }
-  ~Server() { Close(); }
-  static TraceOptions Defaults() {
-    TraceOptions options;
-    options.span_metrics_interval = std::chrono::milliseconds(0);
-    return options;
-  }
-
-  void Open() {
-    auto opened = Database::Open(StoreOptions(fs_));
-    ASSERT_TRUE(opened.ok()) << opened.status();
-    database_ = *std::move(opened);
-    ingest_ = std::make_unique<ingest::IngestContext>(*database_, ingest::IngestOptions());
-    context_ = std::make_unique<Context>();
-    router_ = std::make_unique<http::Router>();
-    traces_ = std::make_unique<TraceServer>(options_, context_.get(), router_.get());
-    context_->ingest = ingest_.get();
-    context_->database = database_.get();
-    traces_->Open(*database_);
-  }
-  void Close() {
-    if (traces_ == nullptr) return;
-    traces_->Close();
-    traces_.reset();
-    router_.reset();
-    context_.reset();
-    ingest_.reset();
-    database_->Close().IgnoreError();  // a test may have closed it
-    database_.reset();
-  }
-  void Restart() {
-    Close();
-    Open();
-  }
-
-  http::Response Call(http::Method method, std::string_view target, std::string body = {},
-                      std::vector<std::pair<std::string, std::string>> headers = {}) {
-    http::Request request;
-    request.method = method;
-    request.target = target;
-    auto parsed = http::ParseTarget(request.target, {});
-    EXPECT_TRUE(parsed.ok()) << target;
-    EXPECT_TRUE(http::ParseForm(parsed->query, {}, &request.params).ok());
-    request.segments = parsed->segments;
-    request.body = std::move(body);
-    for (const auto& [name, value] : headers) request.headers.Add(name, value);
-    http::Router::Match match = router_->Find(method, request.segments);
-    if (match.route == nullptr) {
-      return http::Response::Text(match.allowed == 0 ? 404 : 405, "no route");
-    }
-    request.path_params = std::move(match.path_params);
-    http::Response response = match.route->handler(request);
-    // Small pieces, so that every border of the writers is crossed somewhere.
-    while (response.source != nullptr) {
-      const Result<bool> more = response.source->Next(257, &response.body);
-      EXPECT_TRUE(more.ok()) << more.status();
-      if (!more.ok() || !*more) response.source.reset();
-    }
-    return response;
-  }
-  http::Response Get(std::string_view target,
-                     std::vector<std::pair<std::string, std::string>> headers = {}) {
-    return Call(http::Method::kGet, target, {}, std::move(headers));
-  }
-  http::Response Post(std::string_view target, std::string body, std::string type,
-                      std::vector<std::pair<std::string, std::string>> headers = {}) {
-    headers.emplace_back("Content-Type", std::move(type));
-    return Call(http::Method::kPost, target, std::move(body), std::move(headers));
-  }
-
-  Database& database() { return *database_; }
-  TraceContext& context() { return traces_->context(); }
-
- private:
-  const TraceOptions options_;
-  std::shared_ptr<io::FileSystem> fs_ = std::make_shared<io::MemoryFileSystem>();
-  std::unique_ptr<Database> database_;
-  std::unique_ptr<ingest::IngestContext> ingest_;
-  std::unique_ptr<Context> context_;
-  std::unique_ptr<http::Router> router_;
-  std::unique_ptr<TraceServer> traces_;
-};
-
-constexpr char kJson[] = "application/json";
-constexpr char kProtobuf[] = "application/x-protobuf";
-
-std::string OneSpan(std::string_view trace, std::string_view span,
-                    std::string_view service = "shop", std::string_view parent = "") {
-  return Concat(
-      R"({"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":")",
-      service, R"("}}]},"scopeSpans":[{"scope":{},"spans":[{"traceId":")", trace, R"(","spanId":")",
-      span, "\",", parent.empty() ? "" : Concat("\"parentSpanId\":\"", parent, "\","),
-      R"("name":"op","kind":2,"startTimeUnixNano":"1700000000000000000","endTimeUnixNano":"1700000000250000000","status":{}}]}]}]})");
-}
-constexpr std::string_view kTrace = "5b8efff798038103d269b633813fc60c";
 
 std::string Gzip(std::string_view bytes) {
   const auto encoder = http::Encoder::Make(http::Coding::kGzip);
@@ -449,80 +343,6 @@ TEST(GrpcMethods, ExportAndRead) {
             rpc::Code::kOk);
   EXPECT_EQ(methods.at("/jaeger.api_v2.QueryService/GetTrace").stream("\x0a\x02zz", collect).code,
             rpc::Code::kInvalidArgument);
-}
-
-// --- All of TrainTicket ---
-
-// Spans of an OTLP document by their JSON, whatever their order and grouping.
-std::vector<std::string> SpanTexts(std::string_view json) {
-  std::string wire;
-  EXPECT_TRUE(otlp::JsonToWire(json, otlp::kTraceRequest, &wire).ok());
-  SpanBatch batch;
-  otlp::DecodeReport report;
-  EXPECT_TRUE(otlp::DecodeTraces(wire, &batch, &report).ok());
-  std::vector<std::string> texts;
-  for (uint32_t i = 0; i < batch.spans().size(); ++i) {
-    std::string& text = texts.emplace_back();
-    otlp::TraceWriter(otlp::TraceWriter::Format::kJson, batch, {i}).All(&text);
-  }
-  std::ranges::sort(texts);
-  return texts;
-}
-std::string TraceIdOf(std::string_view json) {
-  const size_t at = json.find("\"traceId\":\"");
-  return std::string(json.substr(at + 11, 32));
-}
-
-TEST(TrainTicket, EveryTraceComesBackEqual) {
-  const auto path =
-      SharedPath("data/traces/trainticket/trainticket-2023-01-29.otlp-traces.jsonl.zst");
-  if (!path.has_value()) {
-    std::printf("skipped: no shared data for the TrainTicket traces\n");
-    return;
-  }
-  const std::string text = ReadFile(*path);
-  const std::vector<std::string_view> lines = varve::testing::SplitLines(text);
-  Server server;
-  // All of them in, as protobuf bodies of about a thousand spans.
-  std::string body;
-  for (size_t i = 0; i < lines.size(); ++i) {
-    ASSERT_TRUE(otlp::JsonToWire(lines[i], otlp::kTraceRequest, &body).ok());
-    if (body.size() < 200'000 && i + 1 < lines.size()) continue;
-    ASSERT_EQ(server.Post("/v1/traces", body, kProtobuf).status, 200);
-    body.clear();
-  }
-  size_t spans = 0;
-  const auto check = [&](size_t every, size_t offset) {
-    spans = 0;
-    for (size_t i = offset; i < lines.size(); i += every) {
-      const std::string id = TraceIdOf(lines[i]);
-      const http::Response otlp_json = server.Get(Concat("/api/v3/traces/", id));
-      ASSERT_EQ(otlp_json.status, 200) << id;
-      // {"result":DOCUMENT}
-      const std::string_view document =
-          std::string_view(otlp_json.body).substr(10, otlp_json.body.size() - 11);
-      const std::vector<std::string> expected = SpanTexts(lines[i]);
-      ASSERT_EQ(SpanTexts(document), expected) << id;
-      spans += expected.size();
-      // The same spans in Jaeger's JSON.
-      const http::Response jaeger = server.Get(Concat("/api/traces/", id));
-      ASSERT_EQ(jaeger.status, 200);
-      size_t count = 0;
-      for (size_t at = jaeger.body.find("\"operationName\""); at != std::string::npos;
-           at = jaeger.body.find("\"operationName\"", at + 1)) {
-        ++count;
-      }
-      ASSERT_EQ(count, expected.size());
-    }
-    EXPECT_GT(spans, 10'000u);
-  };
-  check(16, 0);
-  ASSERT_TRUE(server.database().Flush().ok());
-  check(16, 1);
-  ASSERT_TRUE(server.database().Compact().ok());
-  check(16, 2);
-  server.Restart();
-  check(16, 3);
 }
 
 // --- What means harm ---
