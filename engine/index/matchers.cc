@@ -5,7 +5,10 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/index/regex_plan.h"
@@ -46,6 +49,7 @@ Status BadMatcher(const Matcher& matcher, std::string_view why) {
 }  // namespace
 
 struct CompiledMatcher::Compiled {
+  class Recent;
   Matcher matcher;
   std::optional<RegexPlan> plan;                  // of regular expressions
   std::optional<std::vector<std::string>> equal;  // of equalities: the one value
@@ -75,7 +79,49 @@ struct CompiledMatcher::Compiled {
   }
 };
 
+/// The last few regular expressions that matchers had, since dashboards ask the same again and
+/// again and compiling costs more than matching some hundred values. Only short patterns, with an
+/// automaton of bounded size, are kept. Thread-safe.
+class CompiledMatcher::Compiled::Recent {
+ public:
+  static constexpr size_t kPatternBytesMax = 256;
+  static constexpr size_t kMemoryBytesMax = 1u << 20;
+
+  static Recent& Instance() {
+    static auto* const instance = new Recent;
+    return *instance;
+  }
+  std::shared_ptr<const Compiled> Find(const Matcher& matcher) {
+    const absl::MutexLock lock(&mutex_);
+    for (size_t i = 0; i < entries_.size(); ++i) {
+      if (entries_[i]->matcher != matcher) continue;
+      std::rotate(entries_.begin(), entries_.begin() + i, entries_.begin() + i + 1);
+      return entries_.front();
+    }
+    return nullptr;
+  }
+  void Put(std::shared_ptr<const Compiled> compiled) {
+    const absl::MutexLock lock(&mutex_);
+    if (entries_.size() == kEntriesMax) entries_.pop_back();
+    entries_.insert(entries_.begin(), std::move(compiled));
+  }
+
+ private:
+  static constexpr size_t kEntriesMax = 32;
+  absl::Mutex mutex_;
+  // The last used first.
+  std::vector<std::shared_ptr<const Compiled>> entries_ ABSL_GUARDED_BY(mutex_);
+};
+
 Result<CompiledMatcher> CompiledMatcher::Make(const Matcher& matcher) {
+  using Recent = Compiled::Recent;
+  const bool keep = matcher.type != MatchType::kEqual && matcher.type != MatchType::kNotEqual &&
+                    matcher.value.size() <= Recent::kPatternBytesMax &&
+                    matcher.name.size() <= Recent::kPatternBytesMax;
+  if (keep) {
+    if (auto found = Recent::Instance().Find(matcher)) return CompiledMatcher(std::move(found));
+  }
+  bool small = keep;
   auto compiled = std::make_shared<Compiled>();
   compiled->matcher = matcher;
   if (matcher.type == MatchType::kEqual || matcher.type == MatchType::kNotEqual) {
@@ -91,14 +137,23 @@ Result<CompiledMatcher> CompiledMatcher::Make(const Matcher& matcher) {
       if (!pattern) return BadMatcher(matcher, "invalid escape sequence: `\\C`");
       RE2::Options options(RE2::Quiet);
       options.set_dot_nl(true);
-      options.set_max_mem(kRegexMemoryBytesMax);
-      auto regex =
-          std::make_unique<RE2>(re2::StringPiece(pattern->data(), pattern->size()), options);
+      const re2::StringPiece text(pattern->data(), pattern->size());
+      std::unique_ptr<RE2> regex;
+      if (small) {
+        options.set_max_mem(Recent::kMemoryBytesMax);
+        regex = std::make_unique<RE2>(text, options);
+        small = regex->ok();  // else it may be too large, like a{1000}
+      }
+      if (!small) {
+        options.set_max_mem(kRegexMemoryBytesMax);
+        regex = std::make_unique<RE2>(text, options);
+      }
       if (!regex->ok()) return BadMatcher(matcher, regex->error());
       if (!compiled->plan->exact()) compiled->regex = std::move(regex);
     }
   }
   compiled->accepts_empty = compiled->Accepts({});
+  if (small) Recent::Instance().Put(compiled);
   return CompiledMatcher(std::move(compiled));
 }
 

@@ -124,6 +124,27 @@ TEST(CompiledMatcher, RefusesWithTheMatcherInTheMessage) {
   }
 }
 
+TEST(CompiledMatcher, KeptOnesAnswerForTheirOwnPatternOnly) {
+  // Several rounds over more patterns than are kept, in the four ways to mean them.
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 100; ++i) {
+      const std::string number = std::to_string(i);
+      const std::string pattern = "x[0-9]{2}_" + number + "[.]";
+      const CompiledMatcher is = Regex(pattern);
+      const CompiledMatcher is_not = Make(MatchType::kNotRegex, pattern);
+      EXPECT_EQ(is.matcher().value, pattern);
+      EXPECT_TRUE(is.Accepts("x42_" + number + "."));
+      EXPECT_FALSE(is.Accepts("x42_" + number + "0."));
+      EXPECT_EQ(is_not.matcher().type, MatchType::kNotRegex);
+      EXPECT_TRUE(is_not.matcher() != is.matcher());
+    }
+    // Too large for what is kept, and refused: each time alike.
+    EXPECT_TRUE(Regex("(x[a-z]{1,500}y){1,2}").Accepts("xay"));
+    EXPECT_FALSE(CompiledMatcher::Make({MatchType::kRegex, "label", "a(b"}).ok());
+    EXPECT_FALSE(CompiledMatcher::Make({MatchType::kRegex, "label", "(a{1,1000}){1000}"}).ok());
+  }
+}
+
 TEST(RegexPlan, FindsWhatNeedsNoAutomaton) {
   EXPECT_THAT(*Regex("a|b|foo").literals(), ElementsAre("a", "b", "foo"));
   EXPECT_THAT(*Regex("(?:10\\.0\\.0\\.[12]:90)|x").literals(),

@@ -1,6 +1,7 @@
 #include "tools/server/json/writer.h"
 
 #include <array>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -39,24 +40,33 @@ constexpr std::array<char, 200> kPairs = [] {
   return out;
 }();
 
-/// Needs kNumberBytesMax bytes of room, of which it uses up to 20.
+constexpr std::array<uint64_t, 20> kPowersOfTen = [] {
+  std::array<uint64_t, 20> out{};
+  uint64_t power = 1;
+  for (uint64_t& p : out) {
+    p = power;
+    power *= 10;
+  }
+  return out;
+}();
+
+/// Writes up to 20 bytes, each to its place: the number of digits is known first.
 char* PrintUint(uint64_t value, char* out) {
-  constexpr size_t kDigitsMax = 20;
-  char text[2 * kDigitsMax];
-  char* at = text + kDigitsMax;
+  const size_t guess = static_cast<size_t>(std::bit_width(value | 1)) * 1233 >> 12;  // log10
+  const size_t digits = guess + (value >= kPowersOfTen[guess] || guess == 0 ? 1 : 0);
+  char* const end = out + digits;
+  char* at = end;
   while (value >= 100) {
     at -= 2;
     std::memcpy(at, kPairs.data() + 2 * (value % 100), 2);
     value /= 100;
   }
   if (value >= 10) {
-    at -= 2;
-    std::memcpy(at, kPairs.data() + 2 * value, 2);
+    std::memcpy(out, kPairs.data() + 2 * value, 2);
   } else {
-    *--at = static_cast<char>('0' + value);
+    *out = static_cast<char>('0' + value);
   }
-  std::memcpy(out, at, kDigitsMax);  // of one size: no call
-  return out + (text + kDigitsMax - at);
+  return end;
 }
 
 void AppendUint(uint64_t value, std::string* out) {
