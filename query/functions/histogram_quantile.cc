@@ -329,16 +329,14 @@ double QuantileOfValues(double q, std::vector<double>& values) {
   if (q > 1) return kInf;
   const auto less = [](double a, double b) {
     if (std::isnan(a)) return !std::isnan(b);
-    return a < b;
+    return QuantileLess(a, b);
   };
   const double n = static_cast<double>(values.size());
   const double rank = q * (n - 1);
   const double lower = std::max(0.0, std::floor(rank));
   const double upper = std::min(n - 1, lower + 1);
   const double weight = rank - std::floor(rank);
-  // Selection finds the same two order statistics as sorting. Equal values may differ in the sign
-  // of zero only, and there the weighted sum below hides which one was taken: 0 + -0 is 0 unless
-  // both are -0.
+  // Selection finds the same two order statistics as sorting.
   const auto low = values.begin() + static_cast<ptrdiff_t>(lower);
   std::nth_element(values.begin(), low, values.end(), less);
   const double low_value = *low;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "varve/query.h"
@@ -39,9 +40,14 @@ NativeResult FractionOfHistogram(double lower, double upper, const FloatHistogra
 /// Estimates the variance from the middles of the buckets.
 double VarianceOfHistogram(const FloatHistogram& h);
 
+/// The order of values in a quantile: -0 before 0, so that the answer does not depend on how they
+/// were sorted. Not for NaN.
+inline bool QuantileLess(double a, double b) {
+  return a < b || (a == b && std::signbit(a) && !std::signbit(b));
+}
 /// Computes the q-quantile of plain values, which it sorts (NaN first). NaN if there are none.
 double QuantileOfValues(double q, std::vector<double>& values);
-/// The same of values that are sorted and not NaN.
+/// The same of values that are sorted by QuantileLess and not NaN.
 double QuantileOfSorted(double q, const double* values, size_t count);
 
 }  // namespace varve::query

@@ -857,7 +857,8 @@ void PrepareRate(const WindowSpec& spec, const RowWindows& windows, const int64_
     if (rate.to_end >= threshold) rate.to_end = gap / 2;
     rate.factor = (rate.interval + rate.to_start + rate.to_end) / rate.interval;
     if (per_second) rate.factor /= range_seconds;
-    // interval * (first / difference) < to_start can only hold when this, a hair wider, does.
+    // interval * (first / difference) < to_start can only hold when first <= difference * this, a
+    // hair wider, does.
     rate.clamp_ratio = counter ? rate.to_start / rate.interval * (1 + 1e-9)
                                : -std::numeric_limits<double>::infinity();
   }
@@ -933,7 +934,7 @@ void RateRow(const RowInput& in, double* out, uint64_t* valid) {
           value += in.values[in.resets[k] - 1];
         }
       }
-      if (first < value * w.clamp_ratio && value > 0 && first >= 0) {
+      if (first <= value * w.clamp_ratio && value > 0 && first >= 0) {
         const double to_zero = w.interval * (first / value);
         if (to_zero < w.to_start) {
           double factor = (w.interval + to_zero + w.to_end) / w.interval;
@@ -1090,23 +1091,24 @@ void QuantileRow(const RowInput& in, double* out, uint64_t* valid) {
       if (std::any_of(sorted.begin(), sorted.end(), [](double v) { return std::isnan(v); })) {
         copy = sorted;
         sorted.clear();
-        have_begin = have_end = end;
+        have_begin = have_end = 0;  // shares nothing with the next window
         return QuantileOfValues(q, copy);
       }
-      std::sort(sorted.begin(), sorted.end());
+      std::sort(sorted.begin(), sorted.end(), QuantileLess);
     } else {
       for (uint32_t k = have_end; k < end; ++k) {
         if (!std::isnan(in.values[k])) continue;
         copy.assign(in.values + begin, in.values + end);
         sorted.clear();
-        have_begin = have_end = end;
+        have_begin = have_end = 0;  // shares nothing with the next window
         return QuantileOfValues(q, copy);
       }
       for (uint32_t k = have_begin; k < begin; ++k) {
-        sorted.erase(std::lower_bound(sorted.begin(), sorted.end(), in.values[k]));
+        sorted.erase(std::lower_bound(sorted.begin(), sorted.end(), in.values[k], QuantileLess));
       }
       for (uint32_t k = have_end; k < end; ++k) {
-        sorted.insert(std::upper_bound(sorted.begin(), sorted.end(), in.values[k]), in.values[k]);
+        const double v = in.values[k];
+        sorted.insert(std::upper_bound(sorted.begin(), sorted.end(), v, QuantileLess), v);
       }
     }
     have_begin = begin;

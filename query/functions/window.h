@@ -124,7 +124,7 @@ struct RateWindow {
   double interval;     // seconds from first to last sample
   double to_start;     // seconds extrapolated to the left
   double to_end;       // to the right
-  double clamp_ratio;  // first < difference * this: the clamp at zero may matter
+  double clamp_ratio;  // first <= difference * this: the clamp at zero may matter
 };
 /// Computes those for all steps whose windows have at least two samples.
 void PrepareRate(const WindowSpec& spec, const RowWindows& windows, const int64_t* ends_ms,
