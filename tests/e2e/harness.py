@@ -79,8 +79,13 @@ def post(port, path, body, headers):
 
 
 def vector(data):
-    """Turns an instant vector or matrix into {labels: values}."""
+    """Turns an instant vector or matrix into {labels: values}; histograms stand among the values."""
     if data["resultType"] not in ("vector", "matrix"):
         raise ValueError(f"neither vector nor matrix: {data}")
-    return {json.dumps(item["metric"], sort_keys=True): item.get("value", item.get("values"))
-            for item in data["result"]}
+
+    def values(item):
+        if data["resultType"] == "vector":
+            return item["value"] if "value" in item else item["histogram"]
+        return sorted(item.get("values", []) + item.get("histograms", []), key=lambda point: point[0])
+
+    return {json.dumps(item["metric"], sort_keys=True): values(item) for item in data["result"]}

@@ -40,6 +40,17 @@ RULES = [
     ("several matches for one series are an error since 3.0 even if the comparison drops all but one",
      "a query with a comparison that filters may fail so where 2.42 answers"),
     ("2.42 knows no warnings and infos", "they are not compared"),
+    ("histogram_quantile of a native histogram interpolates exponentially since 3.0, linearly before",
+     "both must name the same bucket: values differ by less than a bucket of schema 0 is wide"),
+    ("a quantile that lies between two buckets exactly is the lower edge of the upper one since 3.0 when "
+     "above the middle, the upper edge of the lower one before", "the quantiles asked for meet no edge"),
+    ("label_replace, last_over_time and more give nothing for native histograms in 2.42",
+     "they are not asked"),
+    ("2.42 takes integer histograms in windows for empty ones when float histograms were read before",
+     "each metric has one kind"),
+    ("histogram_fraction of a native histogram, likewise", "its bounds are powers of two"),
+    ("rate of a native histogram is not extrapolated below zero since 3.0",
+     "counts start far above what a window adds"),
     ("sums and averages are computed in another order", "values may differ by 1e-9, relatively"),
 ]
 TOLERANCE = 1e-9
@@ -68,15 +79,61 @@ def snappy(data):
     return bytes(out)
 
 
+def signed(value):
+    return varint(value << 1 if value >= 0 else (-value << 1) - 1)
+
+
+def encode_histogram(h, time_ms):
+    """Writes the remote-write message of a histogram as promql_queries.Histogram has it."""
+
+    def double(number, value):
+        return varint(number << 3 | 1) + struct.pack("<d", value)
+
+    def side(spans_number, deltas_number, counts_number, buckets):
+        out, last, deltas = b"", 0, []
+        spans = []
+        for index, count in sorted(buckets.items()):
+            if spans and index == spans[-1][0] + spans[-1][1]:
+                spans[-1][1] += 1
+            else:
+                spans.append([index, 1])
+            deltas.append(count - last)
+            last = count
+        end = 0
+        for first, length in spans:
+            out += field(spans_number, b"\x08" + signed(first - end) + b"\x10" + varint(length))
+            end = first + length
+        if h.is_float:
+            packed = b"".join(struct.pack("<d", count) for _, count in sorted(buckets.items()))
+            return out + (field(counts_number, packed) if packed else b"")
+        packed = b"".join(signed(delta) for delta in deltas)
+        return out + (field(deltas_number, packed) if packed else b"")
+
+    if h.is_float:
+        counts = double(2, float(h.count()))
+        zeros = double(7, float(h.zero_count))
+    else:
+        counts = b"\x08" + varint(h.count())
+        zeros = b"\x30" + varint(h.zero_count)
+    return (counts + double(3, h.sum) + b"\x20" + signed(h.schema) + double(5, h.zero_threshold) + zeros
+            + side(8, 9, 10, h.negative) + side(11, 12, 13, h.positive) + b"\x78" + varint(time_ms))
+
+
 def write_requests(series):
     """Yields remote-write bodies that go through time as scrapes do."""
     encoded = [b"".join(field(1, field(1, name.encode()) + field(2, value.encode()))
                         for name, value in sorted(labels.items())) for labels, _ in series]
-    rows = sorted((time_ms, i, value) for i, (_, samples) in enumerate(series)
-                  for time_ms, value in samples)
+    rows = sorted(((time_ms, i, value) for i, (_, samples) in enumerate(series)
+                   for time_ms, value in samples), key=lambda row: row[:2])
+
+    def sample(value, time_ms):
+        if isinstance(value, promql_queries.Histogram):
+            return field(4, encode_histogram(value, time_ms))
+        return field(2, b"\x09" + value + b"\x10" + varint(time_ms))
+
     for at in range(0, len(rows), 2000):
         body = b"".join(
-            field(1, encoded[i] + field(2, b"\x09" + value + b"\x10" + varint(time_ms)))
+            field(1, encoded[i] + sample(value, time_ms))
             for time_ms, i, value in rows[at:at + 2000])
         yield snappy(body)
 
@@ -96,15 +153,22 @@ class Client:
         return response.status, json.loads(response.read())
 
 
-def equal(a, b):
+def equal(a, b, tolerance=TOLERANCE):
     if a == b:
         return True
+    if isinstance(a, dict) or isinstance(b, dict):
+        if not (isinstance(a, dict) and isinstance(b, dict)):
+            return False
+        left, right = a.get("buckets", []), b.get("buckets", [])
+        return (equal(a["count"], b["count"]) and equal(a["sum"], b["sum"]) and len(left) == len(right)
+                and all(x[0] == y[0] and all(equal(p, q) for p, q in zip(x[1:], y[1:]))
+                        for x, y in zip(left, right)))
     x, y = float(a), float(b)
     if math.isnan(x) or math.isnan(y):
         return math.isnan(x) and math.isnan(y)
     if math.isinf(x) or math.isinf(y):
         return x == y
-    return abs(x - y) <= TOLERANCE * max(abs(x), abs(y)) or max(abs(x), abs(y)) < 1e-12
+    return abs(x - y) <= tolerance * max(abs(x), abs(y)) or max(abs(x), abs(y)) < 1e-12
 
 
 def difference(query, ours, theirs):
@@ -137,7 +201,7 @@ def difference(query, ours, theirs):
         if [p[0] for p in points] != [p[0] for p in others]:
             return f"{key}: other times, {len(points)} against {len(others)} points"
         for (t, x), (_, y) in zip(points, others):
-            if not equal(x, y):
+            if not equal(x, y, query.tolerance):
                 return f"{key} at {t}: {x} against {y}"
     if query.range and list(left) != list(right):
         return "other order of series"
@@ -165,14 +229,18 @@ def main():
     parser.add_argument("varve")
     parser.add_argument("--queries", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("VARVE_SEED") or 2042))
+    parser.add_argument("--native-queries", type=int, default=1500,
+                        help="how many more ask about native histograms")
     parser.add_argument("--only", type=int, help="asks one query of the run and shows both answers")
     args = parser.parse_args()
     prometheus = shutil.which("prometheus")
     if not prometheus:
         print("skipped: differential queries (no prometheus package)")
         return 0
-    print(f"seed {args.seed}: {args.queries} queries (again with VARVE_SEED={args.seed})", flush=True)
+    total = args.queries + args.native_queries
+    print(f"seed {args.seed}: {args.queries} queries, {args.native_queries} of native histograms (again with VARVE_SEED={args.seed})", flush=True)
     series = promql_queries.make_series(random.Random(args.seed))
+    series += promql_queries.make_native_series(random.Random(f"{args.seed}/native"))
     with tempfile.TemporaryDirectory(prefix="varve-differential-") as folder:
         work = pathlib.Path(folder)
         config = work / "prometheus.yml"
@@ -181,7 +249,7 @@ def main():
         command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={work / 'prometheus'}",
                    "--storage.tsdb.retention.time=100y", f"--web.listen-address=127.0.0.1:{their_port}",
                    "--web.enable-remote-write-receiver", "--query.lookback-delta=299999ms",
-                   "--enable-feature=promql-per-step-stats",
+                   "--enable-feature=promql-per-step-stats,native-histograms",
                    "--log.level=warn"]
         with harness.varve(args.varve, work / "varve", port, work / "varve.log",
                            "--scrape-interval", "0"), \
@@ -196,9 +264,11 @@ def main():
                         return 1
             ours, theirs = Client(port), Client(their_port)
             failures, errors, empty = 0, 0, 0
-            for number in range(args.queries) if args.only is None else [args.only]:
-                query = promql_queries.Query(f"{args.seed}/{number}")
-                stats = number % 5 == 0
+            for number in range(total) if args.only is None else [args.only]:
+                native = number >= args.queries
+                make = promql_queries.NativeQuery if native else promql_queries.Query
+                query = make(f"{args.seed}/{number}")
+                stats = number % 5 == 0 and not native
                 answers = ours.ask(query, True, stats), theirs.ask(query, False, stats)
                 if args.only is not None:
                     print(query.parameters(True), *(json.dumps(a) for a in answers), sep="\n")
@@ -213,10 +283,10 @@ def main():
                     failures += 1
                     if failures <= 30:
                         print(f"FAIL {number}: {query.parameters(True)}\n  {problem}", flush=True)
-    good = args.queries - errors - empty
-    print(f"{args.queries} asked, {good} with values, {empty} empty, {errors} refused by both or one, "
+    good = total - errors - empty
+    print(f"{total} asked, {good} with values, {empty} empty, {errors} refused by both or one, "
           f"{failures} differ")
-    if args.only is None and good * 2 < args.queries:
+    if args.only is None and good * 2 < total:
         print("FAIL too few queries have an answer to compare")
         return 1
     return 1 if failures else 0

@@ -6,6 +6,7 @@ rounding, ranks, values as labels) is only applied to exact values; ends of wind
 sample, except in `aligned` queries, whose windows are written for each server (see Query.text).
 """
 
+import itertools
 import random
 import struct
 
@@ -96,6 +97,56 @@ def make_series(rng):
             add("latency_bucket", {"route": route, "le": bound}, columns[b])
         add("latency_sum", {"route": route}, sum_column)
         add("latency_count", {"route": route}, columns[-1])
+    return out
+
+
+class Histogram:
+    """A native histogram sample: counts of buckets by their index."""
+
+    def __init__(self, schema, is_float):
+        self.schema, self.is_float = schema, is_float
+        self.zero_threshold, self.zero_count, self.sum = 2.0 ** -10, 0, 0.0
+        self.positive, self.negative = {}, {}
+
+    def count(self):
+        return self.zero_count + sum(self.positive.values()) + sum(self.negative.values())
+
+    def copy(self):
+        out = Histogram(self.schema, self.is_float)
+        out.zero_count, out.sum = self.zero_count, self.sum
+        out.positive, out.negative = dict(self.positive), dict(self.negative)
+        return out
+
+
+def make_native_series(rng):
+    """Returns series of native histograms as make_series does: counters that start high, reset to
+    what is still high, gain buckets as they go; of several schemas, integer and float."""
+    out = []
+    for is_float, job in itertools.product([False, True], ["api", "web"]):
+        for number, instance in enumerate(["a:1", "b:2", "c:3"]):
+            h = Histogram([0, 2, 3][number], is_float)
+            samples = []
+
+            def restart(low):
+                h.positive = {i: rng.randrange(low, 2 * low) for i in range(-4, 9)}
+                h.negative = ({i: rng.randrange(low, 2 * low) for i in range(0, 3)}
+                              if job == "web" else {})
+                h.zero_count, h.sum = rng.randrange(low, 2 * low), rng.randrange(80 * low) / 8
+
+            restart(20_000)
+            for k in range(STEPS):
+                if rng.random() < 0.01:
+                    restart(5_000)
+                elif k > 0:
+                    for _ in range(rng.randrange(0, 6)):
+                        index = rng.randrange(-4, 9) if rng.random() < 0.97 else rng.randrange(-9, 25)
+                        side = h.negative if job == "web" and rng.random() < 0.2 else h.positive
+                        side[index] = side.get(index, 0) + rng.randrange(1, 4)
+                    h.zero_count += rng.randrange(0, 2)
+                    h.sum += rng.randrange(0, 400) / 8
+                if rng.random() < 0.95:
+                    samples.append((START_MS + k * STEP_MS + rng.randrange(100, 900), h.copy()))
+            out.append(({"__name__": "native_float" if is_float else "native", "job": job, "instance": instance}, samples))
     return out
 
 
@@ -454,6 +505,8 @@ def wrap(expr):
 class Query:
     """One question: an expression and its times."""
 
+    tolerance = 1e-9
+
     def __init__(self, seed):
         rng = random.Random(seed)
         self.aligned = rng.random() < 0.15
@@ -497,3 +550,69 @@ class Query:
         else:
             out["time"] = f"{self.start:.3f}"
         return out
+
+
+class NativeQuery(Query):
+    """A question about native histograms: what 2.42 can do with them."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.rng = random.Random(f"native {seed}")
+        self.aligned = False
+        self.exact = False
+        self.start = START_MS // 1000 + self.rng.randrange(300, STEPS * 30 + 600) + 0.013
+        self.step = self.rng.choice([7, 30, 60, 61, 300])
+        self.end = self.start + self.step * self.rng.randrange(0, 25)
+        self.expression = self.floats() if self.rng.random() < 0.7 else self.histograms(2)
+        if "histogram_quantile" in self.expression:
+            self.tolerance = 0.5 + 1e-9
+
+    def pick(self, *choices):
+        return self.rng.choice(choices)
+
+    def matchers(self):
+        return self.pick("native", "native", "native_float") + self.pick("", "", '{job="api"}', '{job!="api"}', '{instance=~"[ab]:."}',
+                                    '{instance="c:3",job="web"}', '{job="none"}')
+
+    def modifiers(self):
+        return self.pick("", "", "", f" offset {self.rng.randrange(10, 900)}s",
+                         f" @ {START_MS // 1000 + self.rng.randrange(600, STEPS * 30)}.017", " @ end()")
+
+    def window(self):
+        return f"{self.matchers()}[{self.rng.randrange(90, 1800)}s]{self.modifiers()}"
+
+    def histograms(self, depth):
+        """Returns an expression whose elements are histograms."""
+        kind = self.rng.randrange(7 if depth > 0 else 3)
+        if kind == 0:
+            return self.matchers() + self.modifiers()
+        if kind < 3:
+            return f"{self.pick('rate', 'increase')}({self.window()})"
+        if kind < 6:
+            group = self.pick("", " by (job) ", " by (instance) ", " without (job) ", " by (none) ")
+            return f"sum{group}({self.histograms(depth - 1)})"
+        return f"({self.histograms(0)}) {self.pick('+', 'and', 'or', 'unless')} ({self.histograms(0)})"
+
+    def floats(self):
+        """Returns an expression whose elements are floats."""
+        kind = self.rng.randrange(12)
+        if kind < 2:
+            text = f"histogram_count({self.histograms(2)})"
+        elif kind < 4:
+            text = f"histogram_sum({self.histograms(2)})"
+        elif kind < 8:
+            q = self.pick("0.053", "0.317", "0.523", "0.777", "0.901", "0.991", "-1", "2")
+            return f"histogram_quantile({q}, {self.histograms(2)})"
+        elif kind < 10:
+            low, high = sorted(self.rng.sample(range(-6, 8), 2))
+            text = f"histogram_fraction({2.0 ** low}, {2.0 ** high}, {self.histograms(2)})"
+        elif kind == 10:
+            text = f"{self.pick('count', 'group')} by (job) ({self.histograms(1)})"
+        else:
+            text = self.pick(f"count_over_time({self.window()})", f"present_over_time({self.window()})",
+                             f"timestamp({self.matchers()})", f"absent({self.histograms(0)})",
+                             f"absent_over_time({self.window()})")
+        return text + self.pick("", "", " * 2", " + 1", " > 0")
+
+    def text(self, left_open):
+        return self.expression
