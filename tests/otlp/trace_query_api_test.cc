@@ -10,6 +10,7 @@
 
 #include "tests/otlp/trace_server_fixture.h"
 #include "tools/otlp/traces.h"
+#include "tools/otlp/wire_writer.h"
 #include "tools/tracing/sampling.h"
 #include "tools/tracing/trace_ingest.h"
 
@@ -296,6 +297,100 @@ TEST(Correlation, LogsOfATrace) {
   EXPECT_THAT(found.body, HasSubstr("in the text"));
   EXPECT_THAT(found.body, Not(HasSubstr("another")));
   EXPECT_EQ(server.Get("/api/v1/correlate/traces/xyz/logs").status, 400);
+}
+
+// --- What means harm ---
+
+TEST(Pathological, ATraceOfAMillionSpans) {
+  Server server;
+  const AttributeView name[] = {{"service.name", ValueView::String("deep")}};
+  constexpr uint32_t kSpans = 1'000'000;
+  constexpr uint32_t kAtOnce = 100'000;
+  SpanBatch batch;
+  std::string body;
+  for (uint32_t begin = 1; begin <= kSpans; begin += kAtOnce) {
+    batch.Clear();
+    const uint32_t scope = batch.AddScope(batch.AddResource(name), {}, {});
+    for (uint32_t i = begin; i < begin + kAtOnce; ++i) {
+      SpanBatch::Span span;
+      span.scope = scope;
+      span.trace_id.bytes[0] = 7;
+      for (int byte = 0; byte < 4; ++byte) {
+        span.span_id.bytes[static_cast<size_t>(7 - byte)] = static_cast<uint8_t>(i >> (8 * byte));
+        span.parent_id.bytes[static_cast<size_t>(7 - byte)] =
+            static_cast<uint8_t>((i - 1) >> (8 * byte));
+      }
+      span.name = "step";
+      span.start_ns = kSecond * 1'000'000'000 + i;
+      span.end_ns = span.start_ns + 10;
+      batch.AddSpan(span, {});
+    }
+    body.clear();
+    otlp::TraceWriter(otlp::TraceWriter::Format::kProtobuf, batch).All(&body);
+    ASSERT_EQ(server.Post("/v1/traces", body, kProtobuf).status, 200);
+  }
+  const auto check = [&](const char* state) {
+    SCOPED_TRACE(state);
+    const http::Response trace = server.Get("/tempo/api/traces/07000000000000000000000000000000",
+                                            {{"Accept", "application/protobuf"}});
+    ASSERT_EQ(trace.status, 200);
+    SpanBatch read;
+    otlp::DecodeReport report;
+    ASSERT_TRUE(otlp::DecodeTraces(trace.body, &read, &report).ok());
+    ASSERT_EQ(read.spans().size(), kSpans);
+    const http::Response found =
+        server.Get(Url(Concat("/tempo/api/search?start=", kSecond - 1, "&end=", kSecond + 1),
+                       R"({ name = "step" } | count() > 999999)"));
+    ASSERT_EQ(found.status, 200) << found.body;
+    EXPECT_THAT(found.body, HasSubstr(R"("matched":1000000)"));
+  };
+  check("head");
+  ASSERT_TRUE(server.database().Compact().ok());
+  check("compacted");
+  const auto damage = server.database().Verify();
+  ASSERT_TRUE(damage.ok());
+  EXPECT_TRUE(damage->empty());
+}
+
+TEST(Pathological, IdsOfZeroOrOfTheWrongLength) {
+  Server server;
+  const auto wire = [](std::string_view trace, std::string_view span) {
+    std::string body;
+    {
+      const otlp::Submessage resource_spans(1, &body);
+      const otlp::Submessage scope_spans(2, &body);
+      const otlp::Submessage message(2, &body);
+      otlp::AppendBytesField(1, trace, &body);
+      otlp::AppendBytesField(2, span, &body);
+    }  // only now the lengths are written
+    return body;
+  };
+  const std::string zero(16, '\0');
+  const std::string good(16, '\x21');
+  for (const auto& [trace, span] :
+       {std::pair{zero, std::string(8, '\1')}, std::pair{good, std::string(8, '\0')},
+        std::pair{good.substr(1), std::string(8, '\1')},
+        std::pair{good + "x", std::string(8, '\1')}, std::pair{good, std::string(7, '\1')},
+        std::pair{std::string(), std::string()}}) {
+    const http::Response response = server.Post("/v1/traces", wire(trace, span), kProtobuf);
+    // Refused as a body, or span by span with a message: never stored, never silent.
+    EXPECT_TRUE(response.status == 400 || (response.status == 200 && !response.body.empty()))
+        << response.status;
+  }
+  EXPECT_EQ(server.Get("/api/traces/21212121212121212121212121212121").status, 404);
+  // The same body with ids as they should be is stored.
+  EXPECT_EQ(
+      server.Post("/v1/traces", wire(std::string(16, '\x22'), std::string(8, '\1')), kProtobuf)
+          .status,
+      200);
+  EXPECT_EQ(server.Get("/api/traces/22222222222222222222222222222222").status, 200);
+  for (const std::string_view id : {"xyz", "5b8efff798038103d269b633813fc60", ""}) {
+    const http::Response response =
+        server.Post("/v1/traces", OneSpan(id, "0000000000000001"), kJson);
+    EXPECT_TRUE(response.status == 400 || response.body.find("rejectedSpans") != std::string::npos)
+        << id << response.body;
+  }
+  EXPECT_THAT(server.Get("/api/services").body, Not(HasSubstr("shop")));
 }
 
 // --- Sampling ---
