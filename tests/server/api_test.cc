@@ -276,6 +276,8 @@ TEST_F(ApiTest, StatusPages) {
   EXPECT_EQ(Get("/api/v1/status/walreplay").body,
             R"({"status":"success","data":{"min":0,"max":1,"current":1}})");
   EXPECT_EQ(Get("/api/v1/rules").body, R"({"status":"success","data":{"groups":[]}})");
+  EXPECT_EQ(Get("/api/v1/rules?type=alert").status, 200);
+  EXPECT_EQ(Get("/api/v1/rules?type=both").status, 400);
   EXPECT_EQ(Get("/api/v1/alerts").body, R"({"status":"success","data":{"alerts":[]}})");
   EXPECT_EQ(Get("/api/v1/alertmanagers").body,
             R"({"status":"success","data":{"activeAlertmanagers":[],"droppedAlertmanagers":[]}})");
@@ -301,7 +303,8 @@ TEST_F(ApiTest, AdminIsOffUnlessEnabled) {
   EXPECT_EQ(Get("/api/v1/series?match[]=up").body, R"({"status":"success","data":[]})");
   EXPECT_EQ(Call(http::Method::kPut, "/api/v1/admin/tsdb/clean_tombstones").status, 204);
   EXPECT_EQ(database_.compactions, 1);
-  const Answer snapshot = Post("/api/v1/admin/tsdb/snapshot", "");
+  EXPECT_EQ(Post("/api/v1/admin/tsdb/snapshot?skip_head=maybe", "").status, 400);
+  const Answer snapshot = Post("/api/v1/admin/tsdb/snapshot?skip_head=false", "");
   EXPECT_EQ(snapshot.status, 200);
   EXPECT_NE(snapshot.body.find(R"("data":{"name":"20231114T221320Z-)"), std::string::npos)
       << snapshot.body;

@@ -249,7 +249,15 @@ void AddStatusRoutes(Context* context, http::Router* router) {
   add("/api/v1/targets", Targets);
   add("/api/v1/scrape_pools", ScrapePools);
   add("/api/v1/features", Features);
-  add("/api/v1/rules", [](Context&) { return Success(R"({"groups":[]})"); });
+  add("/api/v1/rules", [](Context&, http::Request& request) {
+    const std::string_view type = request.params.Get("type");
+    if (!type.empty() && !http::EqualsIgnoreCase(type, "alert") &&
+        !http::EqualsIgnoreCase(type, "record")) {
+      return Error(400, "bad_data",
+                   Concat("invalid parameter \"type\": not supported value ", GoQuote(type)));
+    }
+    return Success(R"({"groups":[]})");
+  });
   add("/api/v1/alerts", [](Context&) { return Success(R"({"alerts":[]})"); });
   add("/api/v1/alertmanagers",
       [](Context&) { return Success(R"({"activeAlertmanagers":[],"droppedAlertmanagers":[]})"); });
