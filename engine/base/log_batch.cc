@@ -70,9 +70,11 @@ void LogScanStats::Add(const LogScanStats& other) {
   line_bytes += other.line_bytes;
   bytes_decompressed += other.bytes_decompressed;
   bytes_compressed += other.bytes_compressed;
-  bytes_skipped_time += other.bytes_skipped_time;
-  bytes_skipped_filter += other.bytes_skipped_filter;
-  bytes_skipped_statistics += other.bytes_skipped_statistics;
+  skipped_time.Add(other.skipped_time);
+  skipped_words.Add(other.skipped_words);
+  skipped_ids.Add(other.skipped_ids);
+  skipped_metadata.Add(other.skipped_metadata);
+  skipped_statistics.Add(other.skipped_statistics);
   groups += other.groups;
   groups_read += other.groups_read;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -90,20 +91,20 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
       return absl::OkStatus();
     };
     if (!spec.range.Overlaps({part.min_time_ns, part.max_time_ns})) {
-      stats->bytes_skipped_time += part.line_bytes;
+      stats->skipped_time.Add({1, part.line_bytes});
       return nothing();
     }
     if (!scan.needed().empty() && group.filter_bytes > 0) {
-      VARVE_ASSIGN_OR_RETURN(const bool may, FilterAllows(part.group, scan, storage));
-      if (!may) {
-        stats->bytes_skipped_filter += part.line_bytes;
+      VARVE_ASSIGN_OR_RETURN(const auto ruled_out, FilterRulesOut(part.group, scan));
+      if (ruled_out.has_value()) {
+        SkippedBy(*ruled_out, stats).Add({1, part.line_bytes});
         return nothing();
       }
     }
     if (!scan.required().empty()) {
       VARVE_ASSIGN_OR_RETURN(const bool may, LinesAllow(part.group, scan, storage, stats));
       if (!may) {
-        stats->bytes_skipped_statistics += part.line_bytes;
+        stats->skipped_statistics.Add({1, part.line_bytes});
         return nothing();
       }
     }
@@ -226,8 +227,20 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
   }
 
  private:
-  /// Tells whether the filter of a group lets a scan pass; filters are parsed once.
-  Result<bool> FilterAllows(uint32_t index, const LogScan& scan, RowStorage*) const {
+  static LogScanStats::Skipped& SkippedBy(LogScan::KeyKind kind, LogScanStats* stats) {
+    switch (kind) {
+      case LogScan::KeyKind::kId:
+        return stats->skipped_ids;
+      case LogScan::KeyKind::kMetadata:
+        return stats->skipped_metadata;
+      default:
+        return stats->skipped_words;
+    }
+  }
+
+  /// Tells which keys in the filter of a group stop a scan, if any do; filters are parsed once.
+  Result<std::optional<LogScan::KeyKind>> FilterRulesOut(uint32_t index,
+                                                         const LogScan& scan) const {
     const index::BinaryFuse* filter = nullptr;
     {
       absl::MutexLock lock(&filters_mutex_);
@@ -246,7 +259,7 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
       }
       filter = kept.get();
     }
-    return FilterMayMatch(*filter, *Needed(scan));
+    return RuledOutBy(*filter, *Needed(scan));
   }
 
   /// Returns the keys that a scan needs here; those of the last few scans are kept.

@@ -220,7 +220,7 @@ struct Head::PageChunk final : LogChunk::Impl {
   Status Read(uint32_t, const LogScan& scan, LogRows* out, LogScanStats* stats) const override {
     ++stats->groups;
     if (!scan.spec().range.Overlaps(page->range)) {
-      stats->bytes_skipped_time += page->line_bytes;
+      stats->skipped_time.Add({1, page->line_bytes});
       EmitRows(scan, Rows(), {}, out);
       return absl::OkStatus();
     }

@@ -35,7 +35,7 @@ NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary) {
   constexpr size_t kWordsMax = 64;
   NeededKeys out;
   for (const std::vector<LogScan::Alternative>& element : scan.needed()) {
-    std::vector<std::vector<uint64_t>> alternatives;
+    std::vector<std::vector<LogScan::Key>> alternatives;
     bool known = true;
     for (const LogScan::Alternative& one : element) {
       if (!one.keys.empty()) {
@@ -53,7 +53,8 @@ NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary) {
         const size_t before = words.rfind('\n', at);
         const size_t begin = before == std::string_view::npos ? 0 : before + 1;
         const size_t end = words.find('\n', at);
-        alternatives.push_back({WordKey(words.substr(begin, end - begin))});
+        alternatives.push_back(
+            {{WordKey(words.substr(begin, end - begin)), LogScan::KeyKind::kWord}});
         if (++found > kWordsMax) break;
         at = end;
       }
@@ -67,13 +68,21 @@ NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary) {
   return out;
 }
 
-bool FilterMayMatch(const index::BinaryFuse& filter, const NeededKeys& needed) {
-  return std::all_of(needed.begin(), needed.end(), [&](const auto& alternatives) {
-    return std::any_of(alternatives.begin(), alternatives.end(), [&](const auto& keys) {
-      return std::all_of(keys.begin(), keys.end(),
-                         [&](uint64_t key) { return filter.MayContain(key); });
+std::optional<LogScan::KeyKind> RuledOutBy(const index::BinaryFuse& filter,
+                                           const NeededKeys& needed) {
+  for (const auto& alternatives : needed) {
+    // Without an alternative the vocabulary says that no word has the text.
+    LogScan::KeyKind kind = LogScan::KeyKind::kWord;
+    const bool may = std::any_of(alternatives.begin(), alternatives.end(), [&](const auto& keys) {
+      const auto missing = std::find_if(keys.begin(), keys.end(), [&](const LogScan::Key& key) {
+        return !filter.MayContain(key.hash);
+      });
+      if (missing != keys.end()) kind = missing->kind;
+      return missing == keys.end();
     });
-  });
+    if (!may) return kind;
+  }
+  return std::nullopt;
 }
 
 }  // namespace varve::logs

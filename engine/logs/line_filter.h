@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,14 +22,15 @@ Status EncodeGroupFilter(std::vector<uint64_t> keys, const MetadataColumns& meta
                          std::string* out);
 
 /// LogScan::needed() of one block: of each element one alternative, of that all keys.
-using NeededKeys = std::vector<std::vector<std::vector<uint64_t>>>;
+using NeededKeys = std::vector<std::vector<std::vector<LogScan::Key>>>;
 
 /// Turns what a scan needs into keys; pieces of words are looked up in `vocabulary`: words with a
 /// line feed behind each and index::kScanPadding bytes behind the last, or null if there is none.
 /// An element without alternatives means that nothing can match.
 NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary);
 
-/// Tells that some row may match.
-bool FilterMayMatch(const index::BinaryFuse& filter, const NeededKeys& needed);
+/// Tells that no row can match, and which kind of key says so; nothing if some row may.
+std::optional<LogScan::KeyKind> RuledOutBy(const index::BinaryFuse& filter,
+                                           const NeededKeys& needed);
 
 }  // namespace varve::logs

@@ -19,6 +19,7 @@ namespace {
 /// of ids. Without any, the longest piece of a word.
 LogScan::Alternative AlternativeOf(std::string_view needle) {
   LogScan::Alternative out;
+  std::vector<uint64_t> ids;
   std::string_view longest;
   for (size_t i = 0; i < needle.size();) {
     const auto at = [&](size_t k) { return logs::kCharClass[static_cast<uint8_t>(needle[k])]; };
@@ -31,10 +32,13 @@ LogScan::Alternative AlternativeOf(std::string_view needle) {
     while (i < needle.size() && at(i) != logs::kDelimiter) classes |= at(i++);
     const std::string_view word = needle.substr(begin, i - begin);
     const bool whole = begin > 0 && i < needle.size();
-    if (whole && (classes & logs::kLetter) != 0) out.keys.push_back(logs::WordKey(word));
+    if (whole && (classes & logs::kLetter) != 0)
+      out.keys.push_back({logs::WordKey(word), LogScan::KeyKind::kWord});
     // The word around a piece with letter and digit is an id, and has the piece's minimizers.
     if (classes == (logs::kLetter | logs::kDigit) && word.size() >= logs::kIdBytesMin) {
-      logs::AddIdKeys(word, &out.keys);
+      ids.clear();
+      logs::AddIdKeys(word, &ids);
+      for (const uint64_t id : ids) out.keys.push_back({id, LogScan::KeyKind::kId});
     }
     if (word.size() > longest.size() && logs::InVocabulary(word)) longest = word;
   }
@@ -227,7 +231,8 @@ void LogScan::FindKeys() {
     if (matcher.MatchesEmpty() || matcher.negative() || matcher.literals() == nullptr) continue;
     std::vector<Alternative> alternatives;
     for (const std::string& value : *matcher.literals()) {
-      alternatives.push_back({{logs::MetadataKey(matcher.name(), value)}, {}});
+      alternatives.push_back(
+          {{{logs::MetadataKey(matcher.name(), value), KeyKind::kMetadata}}, {}});
     }
     needed_.push_back(std::move(alternatives));
   }

@@ -28,9 +28,15 @@ class LogScan {
   bool tests_metadata() const { return !metadata_.empty(); }
   const std::vector<index::CompiledMatcher>& metadata() const { return metadata_; }
 
+  enum class KeyKind : uint8_t { kWord, kId, kMetadata };
+  /// A key of a group's filter; see line_codec.h, columns.h.
+  struct Key {
+    uint64_t hash = 0;
+    KeyKind kind = KeyKind::kWord;
+  };
   /// One way in which a filter can hold for a line.
   struct Alternative {
-    std::vector<uint64_t> keys;  // all of them in a group's filter; see line_codec.h, columns.h
+    std::vector<Key> keys;  // all of them
     /// Where there are no keys: a piece of some word, which a vocabulary may list. Empty: unknown.
     std::string piece;
   };

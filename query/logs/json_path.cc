@@ -14,6 +14,8 @@ Result<JsonPath> JsonPath::Parse(std::string_view text) {
     return MakeStatus(StatusCode::kInvalidArgument, Concat("cannot parse expression [", text,
                                                            "]: syntax error: unexpected ", what));
   };
+  // A step scans the value in which it looks: many, in one deep line, are many scans.
+  constexpr size_t kStepsMax = 128;
   JsonPath out;
   size_t at = 0;
   const auto skip_space = [&] {
@@ -25,6 +27,10 @@ Result<JsonPath> JsonPath::Parse(std::string_view text) {
   for (;;) {
     skip_space();
     if (at >= text.size()) break;
+    if (out.steps_.size() == kStepsMax) {
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("cannot parse expression: more than ", kStepsMax, " steps"));
+    }
     if (text[at] == '[') {
       ++at;
       skip_space();

@@ -30,7 +30,8 @@ void PrintTree(Operator& op, uint32_t depth, std::string* out) {
   for (Operator* child : op.children()) PrintTree(*child, depth + 1, out);
 }
 
-void CollectStats(Operator& op, uint32_t depth, std::vector<LogStageStats>* out) {
+void CollectStats(Operator& op, uint32_t depth, LogContext& context,
+                  std::vector<LogStageStats>* out) {
   LogStageStats stats;
   stats.name = op.Describe();
   stats.depth = depth;
@@ -38,7 +39,15 @@ void CollectStats(Operator& op, uint32_t depth, std::vector<LogStageStats>* out)
   stats.rows_out = op.stats().points;
   stats.elapsed = op.stats().elapsed;
   out->push_back(std::move(stats));
-  for (Operator* child : op.children()) CollectStats(*child, depth + 1, out);
+  for (auto& [of, stages] : context.operator_stages) {
+    if (of != &op) continue;
+    for (LogStageStats& stage : stages) {
+      stage.depth += depth + 1;
+      out->push_back(std::move(stage));
+    }
+    stages.clear();
+  }
+  for (Operator* child : op.children()) CollectStats(*child, depth + 1, context, out);
 }
 
 Status Invalid(std::string_view what) { return MakeStatus(StatusCode::kInvalidArgument, what); }
@@ -150,6 +159,7 @@ class LogEngineImpl final : public LogEngine {
         exec_.deadline = begin_ + timeout;
       }
       context_.text = text;
+      context_.analyze = options.analyze;
       context_.bytes_read_max =
           options.max_query_bytes_read.value_or(engine.options_.max_query_bytes_read);
       context_.template_limits = {engine.options_.template_steps_max,
@@ -187,13 +197,9 @@ class LogEngineImpl final : public LogEngine {
         root.rows_in = context_.rows;
         root.rows_out = out.statistics.entries_returned;
         root.elapsed = Clock::now() - planned;
-        out.statistics.stages.push_back(std::move(root));
-        for (std::string& stage : pipeline->Describe()) {
-          LogStageStats line;
-          line.name = std::move(stage);
-          line.depth = 1;
-          out.statistics.stages.push_back(std::move(line));
-        }
+        root.counted = true;
+        out.statistics.stages = std::move(context_.stages);
+        out.statistics.stages.insert(out.statistics.stages.begin(), std::move(root));
       }
       out.value = std::move(streams);
       Finish(planned, out.statistics);
@@ -266,7 +272,7 @@ class LogEngineImpl final : public LogEngine {
         }
         out.value = std::move(vector);
       }
-      if (options_.analyze) CollectStats(*root, 0, &out.statistics.stages);
+      if (options_.analyze) CollectStats(*root, 0, context_, &out.statistics.stages);
       Finish(planned, out.statistics);
       return out;
     }
@@ -315,12 +321,21 @@ std::string LogEngine::FormatAnalysis(const LogStatistics& s) {
       "\nentries tested ", s.scan.entries, ", matched ", s.scan.entries_matched, ", line bytes ",
       s.scan.line_bytes, ", returned ", s.entries_returned, ", samples ", s.samples,
       "\nbytes inflated ", s.scan.bytes_decompressed, " from ", s.scan.bytes_compressed,
-      "; skipped by time ", s.scan.bytes_skipped_time, ", by filters ", s.scan.bytes_skipped_filter,
-      ", by statistics ", s.scan.bytes_skipped_statistics, "; peak memory ", s.peak_bytes, "\n");
+      "; skipped by time ", s.scan.skipped_time.bytes, ", word filter ", s.scan.skipped_words.bytes,
+      ", id filter ", s.scan.skipped_ids.bytes, ", metadata filter ", s.scan.skipped_metadata.bytes,
+      ", statistics ", s.scan.skipped_statistics.bytes, "; peak memory ", s.peak_bytes, "\n");
   for (const LogStageStats& stage : s.stages) {
     out += Concat(std::string(stage.depth * 2, ' '), stage.name);
-    if (stage.elapsed.count() > 0 || stage.rows_out > 0) {
-      out += Concat("  [", FormatTime(stage.elapsed), ", rows ", stage.rows_out, "]");
+    if (stage.counted) {
+      out += Concat("  [entries in ", stage.rows_in, ", out ", stage.rows_out);
+      if (stage.elapsed.count() > 0) out += Concat(", ", FormatTime(stage.elapsed));
+      out += "]";
+    } else if (stage.groups_skipped > 0) {
+      out += Concat("  [row groups ", stage.groups_skipped, ", bytes ", stage.bytes_skipped, "]");
+    } else if (stage.bytes_skipped > 0) {
+      out += Concat("  [bytes ", stage.bytes_skipped, "]");
+    } else if (stage.elapsed.count() > 0 || stage.rows_out > 0) {
+      out += Concat("  [", FormatTime(stage.elapsed), ", points ", stage.rows_out, "]");
     }
     out += "\n";
   }

@@ -68,8 +68,10 @@ class EntrySearch {
       : context_(context),
         pipeline_(pipeline),
         backward_(range.direction == LogDirection::kBackward),
+        interval_ns_(range.interval_ns),
         // Thinning happens over all entries, so none may be left out before it.
-        limit_(range.interval_ns > 0 ? 0 : range.limit) {}
+        limit_(range.interval_ns > 0 ? 0 : range.limit),
+        thinned_max_(range.limit) {}
 
   Status Run(ScanPlan& plan) {
     std::vector<uint32_t> order(plan.units.size());
@@ -85,7 +87,7 @@ class EntrySearch {
     workers_.resize(pool.threads());
     for (Worker& worker : workers_) {
       worker.entry = std::make_unique<EntryContext>();
-      pipeline_.Prepare(*worker.entry);
+      pipeline_.Prepare(*worker.entry, context_.analyze);
     }
     size_t done = 0;
     // A round grows while nothing is found: needles are looked for by all threads at full speed,
@@ -110,7 +112,17 @@ class EntrySearch {
         worker.bytes = 0;
       }
       done += count;
-      Cut();
+      if (interval_ns_ > 0) {
+        if (done == order.size()) break;
+        const LogChunk& next = plan.units[order[done]].chunk;
+        if (Settle(backward_ ? next.max_time_ns : next.min_time_ns)) break;
+      } else {
+        Cut();
+      }
+    }
+    if (interval_ns_ > 0) {
+      Settle(std::nullopt);
+      kept_ = std::move(thinned_);
     }
     std::sort(kept_.begin(), kept_.end(),
               [&](const Kept& a, const Kept& b) { return Before(a, b); });
@@ -118,6 +130,12 @@ class EntrySearch {
   }
 
   std::vector<Kept>& kept() { return kept_; }
+  /// With LogContext::analyze: what all threads did.
+  ScanCounts Counts() const {
+    ScanCounts out;
+    for (const Worker& worker : workers_) out.Add(worker.scan, worker.entry.get());
+    return out;
+  }
 
  private:
   struct Worker {
@@ -126,6 +144,7 @@ class EntrySearch {
     std::vector<Kept> kept;
     std::vector<PartedLabel> scratch;
     uint64_t bytes = 0;
+    LogScanStats scan;
     Status status;
   };
 
@@ -151,6 +170,33 @@ class EntrySearch {
     context_.exec.budget.Give(kept_.size() - limit_, bytes);
     kept_.resize(limit_);
   }
+  /// Thins what stands before the time of all chunks to come (or everything): entries stay that
+  /// are at least the interval from the one that stayed before. Returns whether the answer is full.
+  bool Settle(std::optional<int64_t> next) {
+    const auto settled = std::partition(kept_.begin(), kept_.end(), [&](const Kept& entry) {
+      return !next || (backward_ ? entry.time_ns > *next : entry.time_ns < *next);
+    });
+    std::sort(kept_.begin(), settled, [&](const Kept& a, const Kept& b) { return Before(a, b); });
+    uint64_t bytes = 0;
+    uint64_t dropped = 0;
+    for (auto entry = kept_.begin(); entry != settled; ++entry) {
+      if (thinned_.size() < thinned_max_ &&
+          (thinned_.empty() || Distance(thinned_.back().time_ns, entry->time_ns) >=
+                                   static_cast<uint64_t>(interval_ns_))) {
+        thinned_.push_back(std::move(*entry));
+      } else {
+        bytes += BytesOf(*entry);
+        ++dropped;
+      }
+    }
+    context_.exec.budget.Give(dropped, bytes);
+    kept_.erase(kept_.begin(), settled);
+    return thinned_.size() >= thinned_max_;
+  }
+  static uint64_t Distance(int64_t a, int64_t b) {
+    return a > b ? static_cast<uint64_t>(a) - static_cast<uint64_t>(b)
+                 : static_cast<uint64_t>(b) - static_cast<uint64_t>(a);
+  }
   static uint64_t BytesOf(const Kept& entry) {
     return sizeof(Kept) + entry.line.size() + entry.labels.size();
   }
@@ -160,19 +206,22 @@ class EntrySearch {
     if (bound_ && IsBeyond(unit.chunk)) return absl::OkStatus();
     LogScanStats stats;
     VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
+    worker.scan.Add(stats);
     VARVE_RETURN_IF_ERROR(context_.AddScan(stats));
     LogRows& rows = worker.rows;
     EntryContext& entry = *worker.entry;
     entry.labels.SetStream(plan.streams[unit.stream]);
     const size_t begin = worker.kept.size();
     size_t processed = 0;
+    PollPace pace(pipeline_);
     for (size_t i = 0; i < rows.size(); ++i) {
       const size_t row = backward_ ? rows.size() - 1 - i : i;
       const int64_t time = rows.times_ns[row];
       if (bound_ && (backward_ ? time < *bound_ : time > *bound_)) break;
       // Entries of one stream come in the answer's order here, so the first ones are the best.
       if (limit_ != 0 && worker.kept.size() - begin >= limit_) break;
-      if (++processed % 512 == 0) VARVE_RETURN_IF_ERROR(context_.exec.Poll());
+      ++processed;
+      if (pace.Due(rows.lines[row].size())) VARVE_RETURN_IF_ERROR(context_.exec.Poll());
       entry.time_ns = time;
       entry.line = rows.lines[row];
       entry.labels.Reset(rows.metadata_of(row));
@@ -200,30 +249,14 @@ class EntrySearch {
   LogContext& context_;
   const Pipeline& pipeline_;
   const bool backward_;
+  const int64_t interval_ns_;
   const size_t limit_;
+  const size_t thinned_max_;
   std::vector<Worker> workers_;
   std::vector<Kept> kept_;
+  std::vector<Kept> thinned_;     // final, in the order of the answer
   std::optional<int64_t> bound_;  // set while workers do not run
 };
-
-/// Keeps entries that are at least `interval_ns` from the one kept before.
-void Thin(std::vector<Kept>& entries, int64_t interval_ns, size_t limit) {
-  size_t kept = 0;
-  int64_t last = 0;
-  for (size_t i = 0; i < entries.size() && kept < limit; ++i) {
-    if (kept > 0) {
-      const auto distance =
-          entries[i].time_ns > last
-              ? static_cast<uint64_t>(entries[i].time_ns) - static_cast<uint64_t>(last)
-              : static_cast<uint64_t>(last) - static_cast<uint64_t>(entries[i].time_ns);
-      if (distance < static_cast<uint64_t>(interval_ns)) continue;
-    }
-    last = entries[i].time_ns;
-    if (kept != i) entries[kept] = std::move(entries[i]);
-    ++kept;
-  }
-  entries.resize(kept);
-}
 
 }  // namespace
 
@@ -235,7 +268,7 @@ Result<Streams> RunLogQuery(LogContext& context, const logql::Expr& log, const P
       ScanPlan plan, PlanScan(context, log.matchers, pipeline, {range.start_ns, range.end_ns - 1}));
   EntrySearch search(context, pipeline, range);
   VARVE_RETURN_IF_ERROR(search.Run(plan));
-  if (range.interval_ns > 0) Thin(search.kept(), range.interval_ns, range.limit);
+  if (context.analyze) context.stages = StagesOf(plan, pipeline, search.Counts(), 1);
   StringViewMap<size_t> streams;
   for (Kept& entry : search.kept()) {
     auto [found, added] = streams.try_emplace(entry.labels, out.size());

@@ -97,8 +97,10 @@ class LogRangeOperator final : public StoredOperator {
         range_ns_(expr_.range_ns) {
     const bool unwrapped = pipeline_->unwrap() != nullptr;
     const RangeOp op = expr_.range_op;
-    additive_ = !unwrapped && (op == RangeOp::kCount || op == RangeOp::kRate ||
-                               op == RangeOp::kBytes || op == RangeOp::kBytesRate);
+    // Of absence the counts alone matter.
+    additive_ = op == RangeOp::kAbsent ||
+                (!unwrapped && (op == RangeOp::kCount || op == RangeOp::kRate ||
+                                op == RangeOp::kBytes || op == RangeOp::kBytesRate));
     measures_bytes_ = op == RangeOp::kBytes || op == RangeOp::kBytesRate;
   }
 
@@ -129,7 +131,7 @@ class LogRangeOperator final : public StoredOperator {
                            Worker& worker = workers[index];
                            if (worker.entry == nullptr) {
                              worker.entry = std::make_unique<EntryContext>();
-                             pipeline_->Prepare(*worker.entry);
+                             pipeline_->Prepare(*worker.entry, log_.analyze);
                            }
                            for (uint32_t i = begin; i < end && worker.status.ok(); ++i) {
                              worker.status = ReadUnit(plan, i, worker);
@@ -139,6 +141,11 @@ class LogRangeOperator final : public StoredOperator {
     for (Worker& worker : workers) {
       VARVE_RETURN_IF_ERROR(worker.status);
       log_.samples.fetch_add(worker.samples, std::memory_order_relaxed);
+    }
+    if (log_.analyze) {
+      ScanCounts counts;
+      for (const Worker& worker : workers) counts.Add(worker.scan, worker.entry.get());
+      log_.operator_stages.emplace_back(this, StagesOf(plan, *pipeline_, counts, 0));
     }
     if (expr_.range_op == RangeOp::kAbsent) return FinishAbsent(workers);
     return Finish(workers);
@@ -158,6 +165,7 @@ class LogRangeOperator final : public StoredOperator {
         UINT32_MAX;  // of entries that no stage touched and that have no metadata
     uint64_t samples = 0;
     uint64_t uncharged = 0;
+    LogScanStats scan;
     Status status;
   };
 
@@ -182,14 +190,18 @@ class LogRangeOperator final : public StoredOperator {
     const ScanUnit& unit = plan.units[unit_index];
     LogScanStats stats;
     VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
+    worker.scan.Add(stats);
     VARVE_RETURN_IF_ERROR(log_.AddScan(stats));
     const LogRows& rows = worker.rows;
     EntryContext& entry = *worker.entry;
     entry.labels.SetStream(plan.streams[unit.stream]);
     worker.stream_series = UINT32_MAX;
     const bool with_lines = !rows.lines.empty();
+    PollPace pace(*pipeline_);
     for (size_t row = 0; row < rows.size(); ++row) {
-      if (row % 1024 == 1023) VARVE_RETURN_IF_ERROR(context_.Poll());
+      if (pace.Due(with_lines ? rows.lines[row].size() : 0)) {
+        VARVE_RETURN_IF_ERROR(context_.Poll());
+      }
       entry.time_ns = rows.times_ns[row];
       entry.line = with_lines ? rows.lines[row] : std::string_view();
       const LabelsView metadata = rows.metadata_of(row);
@@ -284,7 +296,7 @@ class LogRangeOperator final : public StoredOperator {
     worker.key.clear();
     const bool in_error = labels.has_error();
     if (!in_error) {
-      if (spec_.no_labels) return false;
+      if (spec_.no_labels || expr_.range_op == RangeOp::kAbsent) return false;
       if (!spec_.groups.empty() && !spec_.without) {
         for (const std::string& name : spec_.groups) {
           const std::string_view value = labels.Value(name);
@@ -514,11 +526,11 @@ class LogRangeOperator final : public StoredOperator {
 
   /// Gives 1 at steps without samples, with the labels that the selector says.
   Status FinishAbsent(std::vector<Worker>& workers) {
-    std::vector<Sample> samples;
+    Merged all;
     for (Worker& worker : workers) {
       for (const auto& [key, series] : worker.index) {
         PartialSeries& part = worker.series[series];
-        if (part.errored && !part.samples.empty()) {
+        if (part.errored) {
           std::vector<LabelView> labels;
           std::string_view bytes = key;
           while (!bytes.empty()) {
@@ -527,23 +539,19 @@ class LogRangeOperator final : public StoredOperator {
           }
           return PipelineError(labels);
         }
-        samples.insert(samples.end(), part.samples.begin(), part.samples.end());
+        all.parts.push_back(&part);
       }
     }
-    std::sort(samples.begin(), samples.end(),
-              [](const Sample& a, const Sample& b) { return a.time_ns < b.time_ns; });
+    RowStore::Row present;
+    present.values.assign(steps_.count, 0);
+    present.valid.assign(BitWords(steps_.count), 0);
+    AddUp(all, present);
     RowStore::Row row;
     row.values.assign(steps_.count, 0);
     row.valid.assign(BitWords(steps_.count), 0);
-    size_t begin = 0;
-    size_t end = 0;
     bool any = false;
     for (uint32_t i = 0; i < steps_.count; ++i) {
-      const int64_t to = WindowEnd(i);
-      const int64_t from = SaturatingSubtract(to, range_ns_);
-      while (end < samples.size() && samples[end].time_ns <= to) ++end;
-      while (begin < end && samples[begin].time_ns <= from) ++begin;
-      if (begin != end) continue;
+      if (GetBit(present.valid.data(), i)) continue;
       row.values[i] = 1;
       SetBit(row.valid.data(), i);
       any = true;

@@ -63,8 +63,9 @@ Result<ScanPlan> PlanScan(LogContext& context, std::span<const Matcher> matchers
     }
     VARVE_RETURN_IF_ERROR(out.set->GetChunks(i, range, &chunks));
     for (LogChunk& chunk : chunks) {
-      if (chunk.range().Overlaps(range))
-        out.units.push_back({static_cast<uint32_t>(i), std::move(chunk)});
+      if (!chunk.range().Overlaps(range)) continue;
+      out.listed_bytes += chunk.line_bytes;
+      out.units.push_back({static_cast<uint32_t>(i), std::move(chunk)});
     }
   }
   VARVE_RETURN_IF_ERROR(context.exec.budget.Take(
@@ -73,8 +74,68 @@ Result<ScanPlan> PlanScan(LogContext& context, std::span<const Matcher> matchers
     spec.metadata = std::move(metadata);
     VARVE_ASSIGN_OR_RETURN(out.scan, CompileLogScan(spec));
   }
+  if (context.analyze) {
+    VARVE_ASSIGN_OR_RETURN(const LogVolume stored, context.snapshot->Volume({}, range));
+    VARVE_ASSIGN_OR_RETURN(const LogVolume selected, context.snapshot->Volume(matchers, range));
+    out.stored_bytes = stored.line_bytes;
+    out.selected_bytes = selected.line_bytes;
+  }
   context.streams.fetch_add(count, std::memory_order_relaxed);
   context.chunks.fetch_add(out.units.size(), std::memory_order_relaxed);
+  return out;
+}
+
+void ScanCounts::Add(const LogScanStats& stats, const EntryContext* entry) {
+  scan.Add(stats);
+  if (entry == nullptr) return;
+  stages.resize(std::max(stages.size(), entry->counts.size()));
+  for (size_t i = 0; i < entry->counts.size(); ++i) {
+    stages[i].in += entry->counts[i].in;
+    stages[i].out += entry->counts[i].out;
+  }
+}
+
+std::vector<LogStageStats> StagesOf(const ScanPlan& plan, const Pipeline& pipeline,
+                                    const ScanCounts& counts, uint32_t depth) {
+  std::vector<LogStageStats> out;
+  const auto add = [&](std::string name, uint32_t at) -> LogStageStats& {
+    out.emplace_back();
+    out.back().name = std::move(name);
+    out.back().depth = at;
+    return out.back();
+  };
+  LogStageStats& scan = add(Concat("scan of ", plan.streams.size(), " streams, ", plan.units.size(),
+                                   " chunks, ", counts.scan.groups_read, " row groups"),
+                            depth);
+  scan.counted = true;
+  scan.rows_in = counts.scan.entries;
+  scan.rows_out = counts.scan.entries_matched;
+  for (std::string& filter : pipeline.StoreFilters()) add(std::move(filter), depth + 1);
+  const auto skipped = [&](std::string_view by, uint64_t groups, uint64_t bytes) {
+    if (groups == 0 && bytes == 0) return;
+    LogStageStats& stage = add(Concat("skipped by ", by), depth + 1);
+    stage.groups_skipped = groups;
+    stage.bytes_skipped = bytes;
+  };
+  const auto left = [](uint64_t all, uint64_t part) { return all > part ? all - part : 0; };
+  skipped("stream selector", 0, left(plan.stored_bytes, plan.selected_bytes));
+  skipped("words of whole blocks", 0, left(plan.selected_bytes, plan.listed_bytes));
+  const LogScanStats& stats = counts.scan;
+  skipped("time", stats.skipped_time.groups, stats.skipped_time.bytes);
+  skipped("word filter", stats.skipped_words.groups, stats.skipped_words.bytes);
+  skipped("id filter", stats.skipped_ids.groups, stats.skipped_ids.bytes);
+  skipped("metadata filter", stats.skipped_metadata.groups, stats.skipped_metadata.bytes);
+  skipped("statistics", stats.skipped_statistics.groups, stats.skipped_statistics.bytes);
+  for (size_t i = 0; i < pipeline.stage_names().size(); ++i) {
+    LogStageStats& stage = add(pipeline.stage_names()[i], depth);
+    stage.counted = true;
+    if (i >= counts.stages.size()) continue;
+    stage.rows_in = counts.stages[i].in;
+    stage.rows_out = counts.stages[i].out;
+  }
+  if (std::string extracted = pipeline.Extracted(); !extracted.empty()) {
+    add(std::move(extracted), depth);
+  }
   return out;
 }
 

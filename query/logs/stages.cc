@@ -951,10 +951,12 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
   bool behind_unwrap = false;
   size_t filters_end = 0;  // where the next line filter goes
   std::vector<std::string> required;
+  std::vector<std::string> names_behind;  // of unwrap and what follows it
   for (size_t i = 0; i < log.stages.size(); ++i) {
     const Stage& stage = log.stages[i];
     if (stage.kind == StageKind::kUnwrap) {
       behind_unwrap = true;
+      names_behind.push_back(logql::Print(stage));
       continue;
     }
     auto compiled = CompileStage(stage);
@@ -969,6 +971,7 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
     }
     if (behind_unwrap) {
       (*compiled)->AddRequired(&required);
+      names_behind.push_back(logql::Print(stage));
       out->after_unwrap_.push_back(*std::move(compiled));
       continue;
     }
@@ -978,6 +981,7 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
                                     log.stages.end(), ReadsLine);
       if (!read) continue;
     }
+    out->slow_ |= stage.kind == StageKind::kLineFormat || stage.kind == StageKind::kLabelFormat;
     out->reads_line_ |= ReadsLine(stage) || stage.kind == StageKind::kLineFormat ||
                         stage.kind == StageKind::kLabelFormat;
     if (stage.kind == StageKind::kLineFilter && !line_changed) {
@@ -1027,6 +1031,7 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
     out->stages_.insert(out->stages_.begin() + static_cast<ptrdiff_t>(place), *std::move(compiled));
   }
 
+  out->names_.insert(out->names_.end(), names_behind.begin(), names_behind.end());
   for (size_t i = 0; i < out->stages_.size(); ++i)
     out->stages_[i]->index = static_cast<uint32_t>(i);
 
@@ -1051,13 +1056,25 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
   return std::shared_ptr<const Pipeline>(std::move(out));
 }
 
-void Pipeline::Prepare(EntryContext& entry) const {
+void Pipeline::Prepare(EntryContext& entry, bool count) const {
+  if (count) entry.counts.assign(names_.size(), {});
   entry.hints = &hints_;
   entry.limits = limits_;
   entry.caches = std::vector<KeyCache>(stages_.size());
 }
 
+bool Pipeline::ProcessCounting(EntryContext& entry) const {
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    ++entry.counts[i].in;
+    if (!stages_[i]->Process(entry)) return false;
+    ++entry.counts[i].out;
+  }
+  return true;
+}
+
 bool Pipeline::Unwrap(EntryContext& entry, double* value) const {
+  StageCount* count = entry.counts.empty() ? nullptr : &entry.counts[stages_.size()];
+  if (count != nullptr) ++count->in;
   const auto text = entry.labels.Get(unwrap_->text);
   if (!text || text->empty()) return false;
   *value = 0;
@@ -1090,13 +1107,30 @@ bool Pipeline::Unwrap(EntryContext& entry, double* value) const {
       break;
     }
   }
+  if (count != nullptr) ++count->out;
   for (const auto& stage : after_unwrap_) {
+    if (count != nullptr) ++(++count)->in;
     if (!stage->Process(entry)) return false;
+    if (count != nullptr) ++count->out;
   }
   return true;
 }
 
 std::vector<std::string> Pipeline::Describe() const {
+  std::vector<std::string> out = StoreFilters();
+  out.insert(out.end(), names_.begin(), names_.end());
+  if (std::string extracted = Extracted(); !extracted.empty()) out.push_back(std::move(extracted));
+  return out;
+}
+
+std::string Pipeline::Extracted() const {
+  if (hints_.required.empty()) return "";
+  std::string line = "extract only:";
+  for (const std::string& name : hints_.required) line += Concat(" ", name);
+  return line;
+}
+
+std::vector<std::string> Pipeline::StoreFilters() const {
   std::vector<std::string> out;
   constexpr std::string_view kOps[] = {"contains", "not contains", "matches", "not matches"};
   for (const LineFilter& filter : line_filters_) {
@@ -1107,12 +1141,6 @@ std::vector<std::string> Pipeline::Describe() const {
   }
   for (const Matcher& matcher : early_matchers_) {
     out.push_back(Concat("store filter: metadata ", ToString(matcher)));
-  }
-  out.insert(out.end(), names_.begin(), names_.end());
-  if (!hints_.required.empty()) {
-    std::string line = "extract only:";
-    for (const std::string& name : hints_.required) line += Concat(" ", name);
-    out.push_back(std::move(line));
   }
   return out;
 }

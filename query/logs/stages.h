@@ -57,6 +57,12 @@ class KeyCache {
   Arena bytes_{4096};
 };
 
+/// How many entries went into a stage and came out, for `explain analyze`.
+struct StageCount {
+  uint64_t in = 0;
+  uint64_t out = 0;
+};
+
 /// One entry on its way through the stages, and the scratch memory of one thread.
 struct EntryContext {
   int64_t time_ns = 0;
@@ -65,6 +71,8 @@ struct EntryContext {
   const ParserHints* hints = nullptr;
   TemplateLimits limits;
   std::vector<KeyCache> caches;  // one a stage
+  /// One a stage, unwrap and the stages behind it included; empty: nobody counts.
+  std::vector<StageCount> counts;
   std::vector<std::string_view> captures;
   std::string text;
 };
@@ -109,10 +117,15 @@ class Pipeline {
   bool empty() const { return stages_.empty(); }
   const logql::Stage* unwrap() const { return unwrap_; }
 
-  /// Prepares a thread's context.
-  void Prepare(EntryContext& entry) const;
+  /// Says that one entry may take long: readers look for a cancellation after each.
+  bool slow() const { return slow_; }
+
+  /// Prepares a thread's context; with `count`, it counts what each stage does.
+  void Prepare(EntryContext& entry, bool count = false) const;
   /// Runs the stages on the entry whose time, line and labels are set.
   bool Process(EntryContext& entry) const {
+    if (!entry.counts.empty()) [[unlikely]]
+      return ProcessCounting(entry);
     for (const auto& stage : stages_) {
       if (!stage->Process(entry)) return false;
     }
@@ -124,8 +137,15 @@ class Pipeline {
 
   /// Names the stages, for explain: those of the store first.
   std::vector<std::string> Describe() const;
+  /// Names what the store does, and the stages in the order of EntryContext::counts.
+  std::vector<std::string> StoreFilters() const;
+  const std::vector<std::string>& stage_names() const { return names_; }
+  /// Names the labels that parsers extract if those are not all; empty otherwise.
+  std::string Extracted() const;
 
  private:
+  bool ProcessCounting(EntryContext& entry) const;
+
   std::vector<LineFilter> line_filters_;
   std::vector<Matcher> early_matchers_;
   std::vector<std::unique_ptr<StageOp>> stages_;
@@ -133,6 +153,7 @@ class Pipeline {
   std::vector<std::string> names_;
   const logql::Stage* unwrap_ = nullptr;  // of the tree, which outlives this
   bool reads_line_ = false;
+  bool slow_ = false;
   ParserHints hints_;
   TemplateLimits limits_;
 };

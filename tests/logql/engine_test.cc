@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "engine/io/memory_file_system.h"
@@ -153,6 +155,166 @@ TEST_F(LogQLEngine, ExplainsAndAnalyzes) {
   const auto plan = LogEngine::Make({})->Explain("{app=\"x\"} | json | level=`error`");
   ASSERT_TRUE(plan.ok());
   EXPECT_NE(plan->find("log query {app=\"x\"}"), std::string::npos);
+}
+
+/// Returns the stage whose name begins so.
+const LogStageStats* FindStage(const LogStatistics& statistics, std::string_view name) {
+  for (const LogStageStats& stage : statistics.stages) {
+    if (std::string_view(stage.name).starts_with(name)) return &stage;
+  }
+  return nullptr;
+}
+
+TEST_F(LogQLEngine, AnalysisCountsEntriesOfEachStage) {
+  Fill(50);
+  LogQueryOptions options;
+  options.analyze = true;
+  // 4 and 40 to 49 in each of three streams; of them 42, 45 and 48 are errors, 48 is above 45.
+  const auto logs = Range(
+      "{app=\"x\"} |= `n=4` | logfmt | level=`error` | n > 45 | line_format `{{.n}}`", options);
+  ASSERT_TRUE(logs.ok()) << logs.status();
+  const auto rows = [&](const Result<LogQueryResult>& result, std::string_view name) {
+    const LogStageStats* stage = FindStage(result->statistics, name);
+    return stage == nullptr
+               ? std::string("no such stage")
+               : std::to_string(stage->rows_in) + " " + std::to_string(stage->rows_out);
+  };
+  EXPECT_EQ(rows(logs, "log query"), "33 3");
+  EXPECT_EQ(rows(logs, "scan"), "150 33");
+  EXPECT_EQ(rows(logs, "| logfmt"), "33 33");
+  EXPECT_EQ(rows(logs, "| level"), "33 9");
+  EXPECT_EQ(rows(logs, "| n>45"), "9 3");
+  EXPECT_EQ(rows(logs, "| line_format"), "3 3");
+  EXPECT_EQ(logs->statistics.entries_returned, 3u);
+  const std::string text = LogEngine::FormatAnalysis(logs->statistics);
+  EXPECT_NE(text.find("[entries in 33, out 9]"), std::string::npos) << text;
+
+  const auto metric = Range(
+      "sum(sum_over_time({app=\"x\"} | logfmt | level=`error` | unwrap n | n < 10 [1m]))", options);
+  ASSERT_TRUE(metric.ok()) << metric.status();
+  EXPECT_EQ(rows(metric, "scan"), "150 150");
+  EXPECT_EQ(rows(metric, "| logfmt"), "150 150");
+  EXPECT_EQ(rows(metric, "| level"), "150 51");
+  EXPECT_EQ(rows(metric, "| unwrap"), "51 51");
+  EXPECT_EQ(rows(metric, "| n<10"), "51 12");
+  // Nothing is counted, and nothing listed, unless asked for.
+  EXPECT_TRUE(Range("{app=\"x\"} | logfmt")->statistics.stages.empty());
+}
+
+TEST_F(LogQLEngine, AnalysisSaysWhatEachFilterSpared) {
+  Fill(50);
+  LogBatch batch;
+  const std::vector<LabelView> labels = {{"app", "y"}};
+  const std::vector<LabelView> metadata = {{"trace", "t1"}};
+  const uint32_t stream = batch.AddStream(labels);
+  uint64_t bytes = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string line = "request r" + std::to_string(100000 + i * 7919) +
+                             "abcdefgh of user number" + std::to_string(i % 10) + " " +
+                             std::string(500, static_cast<char>('a' + i % 20));
+    bytes += line.size();
+    batch.AddEntry(stream, kStart + i * kSecond / 8, batch.Copy(line), metadata);
+  }
+  ASSERT_TRUE(db_->AppendLogs(batch).ok());
+  ASSERT_TRUE(db_->Compact().ok());
+  LogQueryOptions options;
+  options.analyze = true;
+  const auto stage = [&](const char* query, std::string_view name) {
+    const auto result = Range(query, options);
+    EXPECT_TRUE(result.ok()) << result.status();
+    const LogStageStats* found = FindStage(result->statistics, name);
+    EXPECT_NE(found, nullptr) << query << "\n" << LogEngine::FormatAnalysis(result->statistics);
+    return found == nullptr ? LogStageStats() : *found;
+  };
+  EXPECT_EQ(stage("{app=\"x\"}", "skipped by stream selector").bytes_skipped, bytes);
+  EXPECT_EQ(stage("{app=\"y\"} |= ` nowordofthese `", "skipped by word").bytes_skipped, bytes);
+  EXPECT_EQ(stage("{app=\"y\"} |= `q0123456789abcdefg`", "skipped by id").bytes_skipped, bytes);
+  EXPECT_EQ(stage("{app=\"y\"} | trace=`other`", "skipped by metadata").bytes_skipped, bytes);
+  const LogStageStats time = stage("count_over_time({app=\"y\"}[1s])", "scan");
+  EXPECT_LE(time.rows_out, 3000u);
+}
+
+/// A query that would take hours ends soon after it is cancelled: readers look between entries when
+/// one entry is long work.
+TEST_F(LogQLEngine, CancellationIsSeenWithinAChunk) {
+  Fill(20'000);
+  ASSERT_TRUE(db_->Compact().ok());
+  for (const char* query :
+       {"count_over_time({app=\"x\"} | label_format a=`{{repeat 1000000 \"x\" | trunc 3}}` [10m])",
+        "{app=\"x\"} | label_format a=`{{repeat 1000000 \"x\" | trunc 3}}` | a=`b`"}) {
+    const auto cancellation = std::make_shared<Cancellation>();
+    LogQueryOptions options;
+    options.cancellation = cancellation;
+    std::chrono::steady_clock::time_point cancelled;
+    std::thread canceller([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      cancelled = std::chrono::steady_clock::now();
+      cancellation->Cancel();
+    });
+    LogEngineOptions engine_options;
+    engine_options.max_query_length = {};
+    const auto result = Range(query, options, 100, engine_options);
+    const auto ended = std::chrono::steady_clock::now();
+    canceller.join();
+    ASSERT_EQ(result.status().code(), StatusCode::kCancelled) << query << result.status();
+    // 200 ms on a machine that does nothing else.
+    EXPECT_LT(ended - cancelled, std::chrono::seconds(2)) << query;
+  }
+}
+
+TEST_F(LogQLEngine, ThinningNeedsNoMemoryForWhatItDrops) {
+  // 60,000 entries, of which one a minute stays.
+  Fill(20'000);
+  LogEngineOptions options;
+  options.threads = 2;
+  options.memory_bytes_max = 3 << 20;
+  const auto engine = LogEngine::Make(options);
+  for (const LogDirection direction : {LogDirection::kBackward, LogDirection::kForward}) {
+    LogQueryRange range;
+    range.start_ns = kStart;
+    range.end_ns = kStart + 20'000 * kSecond;
+    range.interval_ns = 60 * kSecond;
+    range.limit = 1000;
+    range.direction = direction;
+    const auto result = engine->Range(*db_->TakeLogSnapshot(), "{app=\"x\",pod=\"a\"}", range);
+    ASSERT_TRUE(result.ok()) << result.status();
+    std::vector<int64_t> times;
+    for (const LogStream& stream : std::get<Streams>(result->value)) {
+      for (const LogEntry& entry : stream.entries)
+        times.push_back((entry.time_ns - kStart) / kSecond);
+    }
+    ASSERT_EQ(times.size(), 334u);
+    const bool backward = direction == LogDirection::kBackward;
+    for (size_t i = 0; i < times.size(); ++i) {
+      const auto at = static_cast<int64_t>(i) * 60;
+      ASSERT_EQ(times[i], backward ? 19'999 - at : at);
+    }
+  }
+}
+
+TEST_F(LogQLEngine, AbsenceOfManySeriesNeedsNoMemory) {
+  Fill(20'000);
+  LogEngineOptions options;
+  options.threads = 2;
+  options.memory_bytes_max = 1 << 20;
+  const auto engine = LogEngine::Make(options);
+  LogQueryRange range;
+  range.start_ns = kStart;
+  range.end_ns = kStart + 30'000 * kSecond;
+  range.step_ns = 1000 * kSecond;
+  const auto result =
+      engine->Range(*db_->TakeLogSnapshot(), "absent_over_time({app=\"x\"} | logfmt [5m])", range);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const Matrix& matrix = std::get<Matrix>(result->value);
+  ASSERT_EQ(matrix.size(), 1u);
+  EXPECT_EQ(matrix[0].times_ms.front(), (kStart + 21'000 * kSecond) / 1'000'000);
+  EXPECT_EQ(matrix[0].times_ms.size(), 10u);
+  // The same entries do need memory where their labels count.
+  EXPECT_EQ(
+      engine->Range(*db_->TakeLogSnapshot(), "count_over_time({app=\"x\"} | logfmt [5m])", range)
+          .status()
+          .code(),
+      StatusCode::kResourceExhausted);
 }
 
 TEST(LogQLStreams, BothEncodings) {

@@ -51,7 +51,7 @@ bool Allowed(const Encoded& encoded, size_t lines, const std::string& needle) {
   if (!bytes.empty()) {
     const auto filter = index::BinaryFuse::Parse(bytes);
     EXPECT_TRUE(filter.ok());
-    if (!FilterMayMatch(*filter, ResolveNeeded(*scan, &vocabulary))) return false;
+    if (RuledOutBy(*filter, ResolveNeeded(*scan, &vocabulary)).has_value()) return false;
   }
   return *LinesMayContain(encoded.bytes, static_cast<uint32_t>(lines), encoded.text_bytes, needle);
 }

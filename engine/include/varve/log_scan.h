@@ -63,16 +63,27 @@ bool LineMatches(const LogScan& scan, std::string_view line);
 
 /// What a scan looked at and what it was spared, for `explain analyze` and Loki's statistics.
 struct LogScanStats {
-  uint64_t entries = 0;               // tested
-  uint64_t entries_matched = 0;       // returned
-  uint64_t line_bytes = 0;            // of the entries tested
-  uint64_t bytes_decompressed = 0;    // raw size of what was inflated
-  uint64_t bytes_compressed = 0;      // stored size of the same
-  uint64_t bytes_skipped_time = 0;    // raw size of row groups that the time range ruled out
-  uint64_t bytes_skipped_filter = 0;  // ... that token, id or metadata filters ruled out
-  uint64_t bytes_skipped_statistics =
-      0;                // ... that templates, dictionaries, column facts ruled out
-  uint64_t groups = 0;  // row groups considered
+  uint64_t entries = 0;             // tested
+  uint64_t entries_matched = 0;     // returned
+  uint64_t line_bytes = 0;          // of the entries tested
+  uint64_t bytes_decompressed = 0;  // raw size of what was inflated
+  uint64_t bytes_compressed = 0;    // stored size of the same
+  /// Row groups that were not decoded, by what ruled them out. One that several streams share
+  /// counts once for each of them.
+  struct Skipped {
+    uint64_t groups = 0;
+    uint64_t bytes = 0;  // raw size of the lines
+    void Add(const Skipped& other) {
+      groups += other.groups;
+      bytes += other.bytes;
+    }
+  };
+  Skipped skipped_time;
+  Skipped skipped_words;       // the filter of words
+  Skipped skipped_ids;         // the filter of minimizers of texts like ids
+  Skipped skipped_metadata;    // the filter of metadata
+  Skipped skipped_statistics;  // templates, dictionaries, facts of columns
+  uint64_t groups = 0;         // row groups considered
   uint64_t groups_read = 0;
   void Add(const LogScanStats& other);
 };

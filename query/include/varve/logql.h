@@ -79,12 +79,16 @@ std::vector<StreamGroup> GroupStreams(const Streams& streams, bool categorize, b
 /// unless sort, topk or bottomk ordered an instant vector.
 using LogValue = std::variant<Scalar, Vector, Matrix, Streams>;
 
-/// What one stage or operator of a query did, for `explain analyze`.
+/// What one stage or operator of a query did, for `explain analyze`. Below an operator that reads
+/// the store stand its scan, what each filter of that spared, and the stages of its pipeline.
 struct LogStageStats {
   std::string name;
-  uint32_t depth = 0;  // in the plan tree, 0 the root
-  uint64_t rows_in = 0;
-  uint64_t rows_out = 0;
+  uint32_t depth = 0;           // in the plan tree, 0 the root
+  uint64_t rows_in = 0;         // entries; a scan tests them
+  uint64_t rows_out = 0;        // entries, or points of an operator
+  uint64_t groups_skipped = 0;  // row groups that a filter spared the scan
+  uint64_t bytes_skipped = 0;   // their lines, raw
+  bool counted = false;         // the rows are those of a stage or scan
   std::chrono::nanoseconds elapsed{0};
 };
 struct LogStatistics {
