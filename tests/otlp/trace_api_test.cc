@@ -301,6 +301,22 @@ TEST(GrpcMethods, ExportAndRead) {
     EXPECT_EQ(methods.at(Concat(service, "GetServices")).unary("", &services).code, rpc::Code::kOk);
     EXPECT_EQ(services, "\x0a\x04shop");
   }
+  // Calls between services; the storage's reader answers as the query services do.
+  ASSERT_EQ(server
+                .Post("/v1/traces", OneSpan(kTrace, "0000000000000002", "cart", "0000000000000001"),
+                      kJson)
+                .status,
+            200);
+  for (const std::string_view service :
+       {"/jaeger.api_v2.QueryService/", "/jaeger.api_v3.QueryService/",
+        "/jaeger.storage.v2.DependencyReader/"}) {
+    std::string links;
+    EXPECT_EQ(methods.at(Concat(service, "GetDependencies")).unary("", &links).code,
+              rpc::Code::kOk);
+    EXPECT_EQ(links,
+              "\x0a\x0e\x0a\x04shop\x12\x04"
+              "cart\x18\x01");
+  }
   // Storage: operations with kinds as numbers; traces by id, unknown ones passed over.
   std::string operations;
   EXPECT_EQ(methods.at("/jaeger.storage.v2.TraceReader/GetOperations")
@@ -325,7 +341,7 @@ TEST(GrpcMethods, ExportAndRead) {
   SpanBatch batch;
   otlp::DecodeReport report;
   ASSERT_TRUE(otlp::DecodeTraces(messages[0], &batch, &report).ok());
-  ASSERT_EQ(batch.spans().size(), 1u);
+  ASSERT_EQ(batch.spans().size(), 2u);
   EXPECT_EQ(ToString(batch.spans()[0].trace_id), kTrace);
   messages.clear();
   EXPECT_EQ(methods.at("/jaeger.api_v2.QueryService/GetTrace")

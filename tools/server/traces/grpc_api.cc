@@ -553,7 +553,8 @@ rpc::Methods TraceMethods(TraceContext* context) {
                    return {};
                  });
   for (const std::string_view path : {"/jaeger.api_v2.QueryService/GetDependencies",
-                                      "/jaeger.api_v3.QueryService/GetDependencies"}) {
+                                      "/jaeger.api_v3.QueryService/GetDependencies",
+                                      "/jaeger.storage.v2.DependencyReader/GetDependencies"}) {
     methods.Read(
         path, [](TraceContext& trace_context, const TraceSnapshot&, std::string_view request,
                  std::string* response) { return Dependencies(trace_context, request, response); });
