@@ -2,7 +2,8 @@
 // a file, one batch per MB, durably, and reports CPU, size on disk, and the time of queries.
 //
 // Usage: logs_bench [DIR] [jitter_ns]   DIR is emptied. Entries are a millisecond apart, plus a
-// pseudo-random part below jitter_ns (0 by default).
+//        pseudo-random part below jitter_ns (0 by default).
+//        logs_bench DIR query [REGEX]   asks only, of what an earlier run left in DIR.
 
 #include <sys/resource.h>
 #include <zstd.h>
@@ -120,6 +121,19 @@ void Queries(const Database& db) {
 int Main(int argc, char** argv) {
   const std::string dir = argc > 1 ? argv[1] : "logs_bench.db";
   const uint64_t jitter_ns = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
+  if (argc > 2 && std::string(argv[2]) == "query") {
+    Options options;
+    options.dir = dir;
+    auto opened = Database::Open(options);
+    Check(opened.status());
+    if (argc > 3) {
+      Report(**opened, argv[3], LineFilter::Op::kMatches, {argv[3]});
+    } else {
+      Queries(**opened);
+    }
+    Check((*opened)->Close());
+    return 0;
+  }
   const char* shared = std::getenv("VARVE_SHARED");
   const std::filesystem::path logs =
       std::filesystem::path(shared ? shared : "../shared") / "data/logs";

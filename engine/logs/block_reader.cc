@@ -13,8 +13,8 @@
 #include "engine/index/value_scan.h"
 #include "engine/logs/block_format.h"
 #include "engine/logs/columns.h"
-#include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/line_table.h"
 #include "engine/logs/rows.h"
 #include "engine/logs/zstd_page.h"
 
@@ -114,10 +114,28 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
       lines = lines || one->tests_lines();
       metadata = metadata || one->tests_metadata();
     }
-    VARVE_RETURN_IF_ERROR(Load(part.group, lines, metadata, storage, stats));
     const Rows& rows = storage->rows;
-    // Rows of the part ascend; those of a group shared by streams do not.
-    SelectRows(scan, rows, part.row, part.row + part.rows, &storage->selected);
+    const bool hidden_lines = std::any_of(hidden.begin(), hidden.end(),
+                                          [](const auto& one) { return one->tests_lines(); });
+    bool matched = false;
+    if (scan.tests_lines() && !hidden_lines) {
+      VARVE_RETURN_IF_ERROR(Load(part.group, false, metadata, storage, stats));
+      VARVE_ASSIGN_OR_RETURN(matched, MatchEncoded(part.group, scan, storage, stats));
+    }
+    if (matched) {
+      const auto begin =
+          std::lower_bound(storage->matched.begin(), storage->matched.end(), part.row);
+      const auto end = std::lower_bound(begin, storage->matched.end(), part.row + part.rows);
+      storage->selected.assign(begin, end);
+      if (scan.tests_metadata()) {
+        std::erase_if(storage->selected,
+                      [&](uint32_t row) { return !scan.MatchesMetadata(rows.metadata_of(row)); });
+      }
+    } else {
+      VARVE_RETURN_IF_ERROR(Load(part.group, lines, metadata, storage, stats));
+      // Rows of the part ascend; those of a group shared by streams do not.
+      SelectRows(scan, rows, part.row, part.row + part.rows, &storage->selected);
+    }
     for (const auto& one : hidden) {
       if (storage->selected.empty()) break;
       std::vector<uint32_t> gone;
@@ -290,20 +308,78 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
   /// no such test.
   Result<bool> LinesAllow(uint32_t index, const LogScan& scan, RowStorage* storage,
                           LogScanStats* stats) const {
-    if (storage->owner.get() == this && storage->group == index && storage->has_lines) return true;
-    const LogsGroup& group = directory_.groups[index];
-    const uint64_t offset = group.offset + group.time_bytes;
-    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, groups_->Read(offset, group.text_bytes));
+    VARVE_RETURN_IF_ERROR(Begin(index, storage));
+    if (storage->has_lines) return true;
+    VARVE_RETURN_IF_ERROR(OpenLines(index, storage));
+    // Which texts are required depends on the scan, and readers go from part to part with one.
+    if (storage->matched_scan == scan.id()) return !storage->ruled_out;
     for (const std::vector<std::string>& texts : scan.required()) {
       bool may = false;
       for (const std::string& text : texts) {
-        auto found = LinesMayContain(bytes, group.rows, group.line_bytes, text);
-        if (!found.ok()) return At(offset, found.status());
+        auto found = storage->table->MayContain(text);
+        if (!found.ok()) return LinesError(index, found.status(), storage);
         may = may || *found;
         if (may) break;
       }
-      if (!may) return false;
+      if (may) continue;
+      storage->matched.clear();
+      storage->matched_scan = scan.id();
+      storage->ruled_out = true;
+      return false;
     }
+    return true;
+  }
+
+  /// Makes `storage` that of a group, empty unless it was before.
+  Status Begin(uint32_t index, RowStorage* storage) const {
+    if (storage->owner.get() == this && storage->group == index) return absl::OkStatus();
+    ForgetGroup(storage);
+    storage->owner = shared_from_this();
+    storage->group = index;
+    return absl::OkStatus();
+  }
+
+  /// Opens the encoded lines of the group that `storage` is of.
+  Status OpenLines(uint32_t index, RowStorage* storage) const {
+    if (storage->has_table) return absl::OkStatus();
+    const LogsGroup& group = directory_.groups[index];
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
+                           groups_->Read(group.offset + group.time_bytes, group.text_bytes));
+    if (storage->table == nullptr) storage->table = std::make_shared<LineTable>();
+    const Status status = storage->table->Open(bytes, group.rows, group.line_bytes);
+    if (!status.ok()) return LinesError(index, status, storage);
+    storage->has_table = true;
+    return absl::OkStatus();
+  }
+  Status LinesError(uint32_t index, const Status& status, RowStorage* storage) const {
+    storage->owner = nullptr;
+    const LogsGroup& group = directory_.groups[index];
+    return At(group.offset + group.time_bytes, status);
+  }
+
+  /// Runs the filters of a scan over the encoded lines of a group, once for all of its parts.
+  /// Returns false where the lines are decoded already, or must be.
+  Result<bool> MatchEncoded(uint32_t index, const LogScan& scan, RowStorage* storage,
+                            LogScanStats* stats) const {
+    if (storage->has_lines) return false;
+    if (storage->matched_scan == scan.id()) return true;
+    VARVE_RETURN_IF_ERROR(OpenLines(index, storage));
+    if (!storage->table->templated()) return false;
+    const LogsGroup& group = directory_.groups[index];
+    const LogScanSpec& spec = scan.spec();
+    storage->matched_scan = 0;
+    storage->matched.clear();
+    for (uint32_t row = 0; row < group.rows; ++row) {
+      if (spec.range.Contains(storage->rows.times[row])) storage->matched.push_back(row);
+    }
+    const Status status =
+        scan.KeepMatchingLines(storage->table.get(), spec.lines != LogScanSpec::Lines::kNone,
+                               &storage->rows, &storage->matched);
+    if (!status.ok()) return LinesError(index, status, storage);
+    storage->matched_scan = scan.id();
+    storage->ruled_out = false;
+    stats->bytes_decompressed += group.line_bytes;
+    stats->bytes_compressed += group.text_bytes;
     return true;
   }
 
@@ -312,24 +388,21 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
               LogScanStats* stats) const {
     const LogsGroup& group = directory_.groups[index];
     Rows& rows = storage->rows;
-    if (storage->owner.get() != this || storage->group != index) {
-      storage->owner = nullptr;
-      rows.Clear();
-      storage->has_lines = storage->has_metadata = false;
+    VARVE_RETURN_IF_ERROR(Begin(index, storage));
+    if (rows.times.empty()) {
       VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
                              groups_->Read(group.offset, group.time_bytes));
-      VARVE_RETURN_IF_ERROR(At(group.offset, DecodeTimes(bytes, group.rows, &rows.times)));
-      VARVE_RETURN_IF_ERROR(CheckTimes(index, rows.times));
-      storage->owner = shared_from_this();
-      storage->group = index;
+      Status status = At(group.offset, DecodeTimes(bytes, group.rows, &rows.times));
+      if (status.ok()) status = CheckTimes(index, rows.times);
+      if (!status.ok()) storage->owner = nullptr;
+      VARVE_RETURN_IF_ERROR(status);
       ++stats->groups_read;
     }
     if (lines && !storage->has_lines) {
-      const uint64_t offset = group.offset + group.time_bytes;
-      VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, groups_->Read(offset, group.text_bytes));
-      const Status status = DecodeLines(bytes, group.rows, group.line_bytes, &rows);
-      if (!status.ok()) storage->owner = nullptr;
-      VARVE_RETURN_IF_ERROR(At(offset, status));
+      VARVE_RETURN_IF_ERROR(OpenLines(index, storage));
+      storage->matched_scan = 0;
+      const Status status = storage->table->Render(&rows);
+      if (!status.ok()) return LinesError(index, status, storage);
       storage->has_lines = true;
       stats->bytes_decompressed += group.line_bytes;
       stats->bytes_compressed += group.text_bytes;

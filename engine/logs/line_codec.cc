@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cstring>
 #include <memory>
 
@@ -14,8 +13,8 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/codec/int_stream.h"
-#include "engine/index/value_scan.h"
-#include "engine/logs/block_format.h"
+#include "engine/logs/line_format.h"
+#include "engine/logs/line_table.h"
 #include "engine/logs/zstd_page.h"
 
 namespace varve::logs {
@@ -34,34 +33,11 @@ constexpr std::array<uint8_t, 256> MakeClasses() {
 }
 constexpr std::array<uint8_t, 256> kClasses = MakeClasses();
 
-// --- Format: these values live on disk: add, never renumber ---
-
-constexpr uint8_t kPlain = 0;
-constexpr uint8_t kTemplates = 1;
-
-enum class ColumnType : uint8_t {
-  kConstant = 0,    // one value
-  kNumbers = 1,     // decimal without leading zeros
-  kPadded = 2,      // decimal of one width
-  kHex = 3,         // lower-case hexadecimal of one even width
-  kDictionary = 4,  // few distinct values
-  kText = 5,
-  kTable = 6,  // templates and columns again; not inside another
-};
-constexpr char kPlace = '\0';  // of a variable in a template
-
 constexpr int kPlainLevel = 3;
 constexpr int kTextLevel = 3;
 /// Templates of fewer lines are not worth their columns.
 constexpr uint32_t kTemplateRowsMin = 4;
-/// Longer lines stay whole.
-constexpr size_t kTemplateLineBytesMax = 16 * 1024;
-constexpr size_t kDictionaryMax = 255;
-constexpr uint32_t kStreamRowsMin = 16;
 constexpr size_t kNestedRowsMin = 32;
-constexpr size_t kDigitsMax = 18;
-
-Status Malformed(std::string_view what) { return DataLossError("lines", 0, what); }
 
 struct Word {
   uint32_t begin;  // in the text
@@ -458,7 +434,7 @@ class TemplateEncoder {
     pages_.Clear();
     pages_.keys = keys;
     lines_.Write(lines, &nested_, &pages_);
-    out->push_back(static_cast<char>(kTemplates));
+    out->push_back(static_cast<char>(kTemplateLines));
     for (const auto& [page, level] : {std::pair<const std::string*, int>{&pages_.head, kTextLevel},
                                       {&pages_.numbers, 1},
                                       {&pages_.hex, 1},
@@ -478,362 +454,65 @@ class TemplateEncoder {
   std::string packed_;
 };
 
-/// Reads what TemplateEncoder wrote. Keeps its memory between groups.
-class TemplateDecoder {
- public:
-  /// Inflates the first page and reads the templates of lines. Errors: kDataLoss.
-  Status Open(std::string_view bytes, uint32_t count, uint64_t text_bytes) {
-    ByteReader in(bytes);
-    for (std::string_view& page : pages_) page = in.String();
-    if (!in.ok() || in.left() != 0) return Malformed("pages do not fit");
-    count_ = count;
-    text_bytes_ = text_bytes;
-    // Templates, rows and values all come from lines; a row takes a few bytes more.
-    limit_ = 8 * text_bytes + 64ull * count + 4096;
-    VARVE_RETURN_IF_ERROR(GetPadded(pages_[0], &head_, &head_in_));
-    tables_used_ = 0;
-    return OpenTable(count, &lines_) ? absl::OkStatus() : Malformed("bad templates");
-  }
-
-  /// Tells whether a template or the text may hold `needle`; inflates the page of text if needed.
-  Result<bool> MayContain(std::string_view needle) {
-    // A word without digits that stands whole in the needle is in a template, in the head as a
-    // constant, or in the text. Values that are cut into templates again are in the head too, as
-    // templates. Numbers and hexadecimal are not looked at here.
-    std::string_view word;
-    for (size_t i = 0; i < needle.size();) {
-      if (kClasses[static_cast<uint8_t>(needle[i])] == 0) {
-        ++i;
-        continue;
-      }
-      const size_t begin = i;
-      uint8_t classes = 0;
-      while (i < needle.size() && kClasses[static_cast<uint8_t>(needle[i])] != 0) {
-        classes |= kClasses[static_cast<uint8_t>(needle[i++])];
-      }
-      const std::string_view one = needle.substr(begin, i - begin);
-      if ((classes & kDigit) == 0 && !IsHex(one) && one.size() > word.size()) word = one;
-    }
-    const auto has = [word](const std::string& padded) {
-      const size_t end = padded.size() - index::kScanPadding;
-      return index::FindBytes(padded.data(), 0, end, word) < end;
-    };
-    if (word.empty() || has(head_)) return true;
-    VARVE_RETURN_IF_ERROR(GetPadded(pages_[3], &text_, &text_in_));
-    return has(text_);
-  }
-
-  Status Render(Rows* rows) {
-    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[1], limit_, &numbers_));
-    VARVE_RETURN_IF_ERROR(GetZstdPage(pages_[2], limit_, &hex_));
-    VARVE_RETURN_IF_ERROR(GetPadded(pages_[3], &text_, &text_in_));
-    numbers_in_ = ByteReader(numbers_);
-    hex_in_ = ByteReader(hex_);
-    if (!ReadTable(&lines_, true)) return Malformed("bad column");
-    if (head_in_.left() != 0 || numbers_in_.left() != 0 || hex_in_.left() != 0 ||
-        text_in_.left() != 0 || !head_in_.ok() || !numbers_in_.ok() || !hex_in_.ok() ||
-        !text_in_.ok()) {
-      return Malformed("columns do not fit");
-    }
-    rows->line_begin.resize(count_ + 1);
-    rows->text.resize(text_bytes_ + index::kScanPadding);
-    char* const begin = rows->text.data();
-    char* to = begin;
-    char* const end = begin + text_bytes_;
-    for (uint32_t row = 0; row < count_; ++row) {
-      rows->line_begin[row] = static_cast<uint32_t>(to - begin);
-      to = PutRow(&lines_, to, end);
-      if (to == nullptr) return Malformed("lines are longer than their group");
-    }
-    rows->line_begin[count_] = static_cast<uint32_t>(to - begin);
-    if (to != end) return Malformed("lines do not fit");
-    std::memset(end, 0, index::kScanPadding);
-    return absl::OkStatus();
-  }
-
- private:
-  struct Table;
-  struct Column {
-    ColumnType type = ColumnType::kConstant;
-    uint32_t at = 0;  // the next row
-    uint32_t width = 0;
-    std::vector<int64_t> numbers;
-    std::vector<std::string_view> values;  // of a dictionary, of texts; the constant
-    std::string_view bytes;                // of hexadecimal; places in a dictionary
-    Table* table = nullptr;
-  };
-  struct Template {
-    std::vector<std::string_view> pieces;  // one more than there are slots
-    uint32_t first_column = 0;
-    uint32_t rows = 0;
-  };
-  struct Table {
-    uint32_t at = 0;  // the next row
-    std::vector<Template> templates;
-    size_t template_count = 0;
-    std::vector<uint32_t> row_template;  // 0: whole
-    std::vector<Column> columns;
-    uint32_t column_count = 0;
-    std::vector<std::string_view> whole;
-    size_t whole_at = 0;
-  };
-
-  /// Inflates a page, with bytes behind it that may be read.
-  Status GetPadded(std::string_view page, std::string* out, ByteReader* in) const {
-    VARVE_RETURN_IF_ERROR(GetZstdPage(page, limit_, out));
-    const size_t bytes = out->size();
-    out->append(index::kScanPadding, '\0');
-    *in = ByteReader(std::string_view(*out).substr(0, bytes));
-    return absl::OkStatus();
-  }
-
-  /// Reads templates and rows.
-  bool OpenTable(uint32_t rows, Table* out) {
-    ByteReader& head = head_in_;
-    const uint64_t templates = head.Count(1);
-    if (out->templates.size() < templates) out->templates.resize(templates);
-    out->template_count = templates;
-    uint64_t columns = 0;
-    for (uint64_t t = 0; t < templates; ++t) {
-      Template& one = out->templates[t];
-      std::string_view text = head.String();
-      one.pieces.clear();
-      one.rows = 0;
-      one.first_column = static_cast<uint32_t>(columns);
-      for (size_t place; (place = text.find(kPlace)) != std::string_view::npos;) {
-        one.pieces.push_back(text.substr(0, place));
-        text.remove_prefix(place + 1);
-      }
-      one.pieces.push_back(text);
-      columns += one.pieces.size() - 1;
-    }
-    const auto listed = head.Fixed<uint8_t>();
-    if (!head.ok() || listed > 1 || (listed == 0 && templates != 1)) return false;
-    if (listed == 1 && rows > head.left()) return false;
-    out->row_template.resize(rows);
-    for (uint32_t& number : out->row_template) {
-      const uint64_t value = listed == 0 ? 1 : head.Varint();
-      if (value > templates) return false;
-      number = static_cast<uint32_t>(value);
-      if (value > 0) ++out->templates[value - 1].rows;
-    }
-    out->column_count = static_cast<uint32_t>(columns);
-    // No variable is empty: together they are no longer than the lines. Bounds what columns take.
-    uint64_t values = 0;
-    for (uint64_t t = 0; t < templates; ++t) {
-      const Template& one = out->templates[t];
-      values += uint64_t{one.rows} * (one.pieces.size() - 1);
-      if (values > text_bytes_) return false;
-    }
-    return head.ok();
-  }
-
-  bool ReadTable(Table* table, bool outer) {
-    table->at = 0;
-    table->whole.clear();
-    table->whole_at = 0;
-    sizes_.clear();
-    for (const uint32_t number : table->row_template) {
-      if (number == 0) sizes_.push_back(head_in_.Varint());
-    }
-    if (!head_in_.ok()) return false;
-    for (const uint64_t size : sizes_) table->whole.push_back(text_in_.Bytes(size));
-    if (!text_in_.ok()) return false;
-    if (table->columns.size() < table->column_count) table->columns.resize(table->column_count);
-    for (size_t t = 0; t < table->template_count; ++t) {
-      const Template& one = table->templates[t];
-      for (size_t s = 0; s + 1 < one.pieces.size(); ++s) {
-        if (!ReadColumn(one.rows, outer, &table->columns[one.first_column + s])) return false;
-      }
-    }
-    return true;
-  }
-
-  bool ReadColumn(uint32_t rows, bool outer, Column* out) {
-    ByteReader& head = head_in_;
-    const auto type = head.Fixed<uint8_t>();
-    if (!head.ok() || type > static_cast<uint8_t>(ColumnType::kTable)) return false;
-    out->type = static_cast<ColumnType>(type);
-    out->at = 0;
-    out->values.clear();
-    switch (out->type) {
-      case ColumnType::kConstant:
-        out->values.push_back(head.String());
-        return head.ok();
-      case ColumnType::kPadded:
-      case ColumnType::kNumbers: {
-        out->width = 0;
-        if (out->type == ColumnType::kPadded) {
-          const uint64_t width = head.Varint();
-          if (width == 0 || width > kDigitsMax) return false;
-          out->width = static_cast<uint32_t>(width);
-        }
-        out->numbers.resize(rows);
-        if (rows >= kStreamRowsMin) {
-          if (!stream_.Open(&numbers_in_, numbers_, rows) ||
-              !stream_.Decode(0, rows, out->numbers.data())) {
-            return false;
-          }
-        } else {
-          int64_t last = 0;
-          for (int64_t& number : out->numbers) number = last = WrapAdd(last, numbers_in_.Signed());
-        }
-        int64_t limit = 1;
-        for (uint32_t i = 0; i < (out->width == 0 ? kDigitsMax : out->width); ++i) limit *= 10;
-        bool good = true;
-        for (const int64_t number : out->numbers) good = good && number >= 0 && number < limit;
-        return good && numbers_in_.ok();
-      }
-      case ColumnType::kHex: {
-        const uint64_t width = head.Varint();
-        if (width == 0 || width % 2 != 0 || width > kTemplateLineBytesMax) return false;
-        out->width = static_cast<uint32_t>(width);
-        out->bytes = hex_in_.Bytes(width / 2 * rows);
-        return hex_in_.ok();
-      }
-      case ColumnType::kDictionary: {
-        const uint64_t count = head.Count(1);
-        if (count == 0 || count > kDictionaryMax) return false;
-        for (uint64_t i = 0; i < count; ++i) out->values.push_back(text_in_.Bytes(head.Varint()));
-        out->bytes = head.Bytes(rows);
-        for (const char place : out->bytes) {
-          if (static_cast<uint8_t>(place) >= count) return false;
-        }
-        return head.ok() && text_in_.ok();
-      }
-      case ColumnType::kText: {
-        if (rows > head.left()) return false;
-        sizes_.clear();
-        for (uint32_t i = 0; i < rows; ++i) sizes_.push_back(head.Varint());
-        if (!head.ok()) return false;
-        for (const uint64_t size : sizes_) out->values.push_back(text_in_.Bytes(size));
-        return text_in_.ok();
-      }
-      case ColumnType::kTable: {
-        if (!outer) return false;
-        if (tables_.size() <= tables_used_) tables_.push_back(std::make_unique<Table>());
-        out->table = tables_[tables_used_++].get();
-        return OpenTable(rows, out->table) && ReadTable(out->table, false);
-      }
-    }
-    return false;
-  }
-
-  /// Write the next row of a table, the next value of a column; null if there is no room.
-  static char* PutRow(Table* table, char* to, char* end) {
-    const uint32_t number = table->row_template[table->at++];
-    if (number == 0) return PutText(table->whole[table->whole_at++], to, end);
-    const Template& one = table->templates[number - 1];
-    Column* column = table->columns.data() + one.first_column;
-    const std::string_view* piece = one.pieces.data();
-    const std::string_view* const last = piece + one.pieces.size() - 1;
-    for (; piece != last; ++piece, ++column) {
-      to = PutText(*piece, to, end);
-      if (to == nullptr) return nullptr;
-      to = Put(column, to, end);
-      if (to == nullptr) return nullptr;
-    }
-    return PutText(*last, to, end);
-  }
-  static char* Put(Column* column, char* to, char* end) {
-    const uint32_t row = column->at++;
-    switch (column->type) {
-      case ColumnType::kConstant:
-        return PutText(column->values[0], to, end);
-      case ColumnType::kNumbers: {
-        const auto [stop, error] = std::to_chars(to, end, column->numbers[row]);
-        return error == std::errc() ? stop : nullptr;
-      }
-      case ColumnType::kPadded: {
-        if (column->width > static_cast<size_t>(end - to)) return nullptr;
-        auto number = static_cast<uint64_t>(column->numbers[row]);
-        for (uint32_t i = column->width; i > 0; --i) {
-          to[i - 1] = static_cast<char>('0' + number % 10);
-          number /= 10;
-        }
-        return to + column->width;
-      }
-      case ColumnType::kHex: {
-        if (column->width > static_cast<size_t>(end - to)) return nullptr;
-        const std::string_view bytes =
-            column->bytes.substr(size_t{column->width} / 2 * row, column->width / 2);
-        for (const char c : bytes) {
-          *to++ = "0123456789abcdef"[static_cast<uint8_t>(c) >> 4];
-          *to++ = "0123456789abcdef"[static_cast<uint8_t>(c) & 15];
-        }
-        return to;
-      }
-      case ColumnType::kDictionary:
-        return PutText(column->values[static_cast<uint8_t>(column->bytes[row])], to, end);
-      case ColumnType::kText:
-        return PutText(column->values[row], to, end);
-      case ColumnType::kTable:
-        return PutRow(column->table, to, end);
-    }
-    return nullptr;
-  }
-  /// `text` is in a padded page, and there is padding behind `end`: most pieces are short, and one
-  /// copy of fixed size is cheaper than one of just the bytes.
-  static char* PutText(std::string_view text, char* to, char* end) {
-    if (text.size() > static_cast<size_t>(end - to)) return nullptr;
-    constexpr size_t kStep = 16;
-    static_assert(kStep <= index::kScanPadding);
-    std::memcpy(to, text.data(), kStep);
-    if (text.size() > kStep) std::memcpy(to + kStep, text.data() + kStep, text.size() - kStep);
-    return to + text.size();
-  }
-
-  std::string_view pages_[4];
-  uint32_t count_ = 0;
-  uint64_t text_bytes_ = 0;
-  uint64_t limit_ = 0;
-  std::string head_, numbers_, hex_, text_;
-  ByteReader head_in_{{}}, numbers_in_{{}}, hex_in_{{}}, text_in_{{}};
-  codec::IntStreamReader stream_;
-  Table lines_;
-  std::vector<std::unique_ptr<Table>> tables_;
-  size_t tables_used_ = 0;
-  std::vector<uint64_t> sizes_;
-};
-
-TemplateDecoder* ThreadDecoder() {
-  static thread_local TemplateDecoder decoder;
-  return &decoder;
-}
-
 void EncodePlain(std::span<const std::string_view> lines, std::string* out) {
   static thread_local std::string raw;
   raw.clear();
   for (const std::string_view line : lines) PutVarint(&raw, line.size());
   for (const std::string_view line : lines) raw.append(line);
-  out->push_back(static_cast<char>(kPlain));
+  out->push_back(static_cast<char>(kPlainLines));
   PutZstdPage(raw, kPlainLevel, out);
-}
-
-Status DecodePlain(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {
-  static thread_local std::string raw;
-  VARVE_RETURN_IF_ERROR(GetZstdPage(bytes, text_bytes + 5ull * count + 16, &raw));
-  ByteReader lengths(raw);
-  rows->line_begin.reserve(count + 1);
-  uint64_t at = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    rows->line_begin.push_back(static_cast<uint32_t>(at));
-    at += lengths.Varint();
-    if (at > text_bytes) return Malformed("lines are longer than their group");
-  }
-  rows->line_begin.push_back(static_cast<uint32_t>(at));
-  if (!lengths.ok() || at != text_bytes || lengths.left() != at) {
-    return Malformed("lines do not fit");
-  }
-  rows->text.reserve(at + index::kScanPadding);
-  rows->text.assign(raw, raw.size() - at, at);
-  rows->text.append(index::kScanPadding, '\0');
-  return absl::OkStatus();
 }
 
 }  // namespace
 
 const uint8_t* const kCharClass = kClasses.data();
+
+std::string_view UncutPart(std::string_view needle) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(needle[i]); };
+  std::string_view best;
+  // A word of letters is never cut; nor is it hexadecimal with one letter that is not.
+  for (size_t i = 0; i < needle.size();) {
+    if (kClasses[byte(i)] == kDelimiter) {
+      ++i;
+      continue;
+    }
+    const size_t begin = i;
+    uint8_t classes = 0;
+    while (i < needle.size() && kClasses[byte(i)] != kDelimiter) classes |= kClasses[byte(i++)];
+    const std::string_view word = needle.substr(begin, i - begin);
+    if (classes == kLetter && !IsHex(word) && word.size() > best.size()) best = word;
+  }
+  // Delimiters stay with the words of letters between them, unless those may be values for what
+  // stands before, and unless there are quotes, which change what is cut. The first and the last
+  // word may go on outside of the needle.
+  if (needle.find_first_of("\"\\") != std::string_view::npos) return best;
+  size_t begin = std::string_view::npos;
+  const auto consider = [&](size_t end) {
+    if (begin == std::string_view::npos) return;
+    // The last word of the part must end in it.
+    const std::string_view part = needle.substr(begin, end - begin);
+    const bool letters = std::any_of(part.begin(), part.end(), [](char c) {
+      return kClasses[static_cast<uint8_t>(c)] == kLetter;
+    });
+    if (letters && part.size() > best.size()) best = part;
+    begin = std::string_view::npos;
+  };
+  for (size_t i = 0; i < needle.size();) {
+    if (kFieldEnds[byte(i)]) {
+      if (begin == std::string_view::npos) begin = i;
+      ++i;
+      continue;
+    }
+    const size_t field = i;
+    bool letters = true;
+    while (i < needle.size() && !kFieldEnds[byte(i)]) letters &= kClasses[byte(i++)] == kLetter;
+    const bool inside = field > 0 && i < needle.size();
+    const bool value = inside && (needle[field - 1] == '=' || needle[field - 1] == ':');
+    if (!inside || !letters || value) consider(field);
+  }
+  consider(needle.size());
+  return best;
+}
 
 bool InVocabulary(std::string_view word) {
   return std::any_of(word.begin(), word.end(), [](char c) {
@@ -895,26 +574,16 @@ void EncodeLines(std::span<const std::string_view> lines, std::string* out,
 }
 
 Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {
-  rows->text.clear();
-  rows->line_begin.clear();
-  ByteReader in(bytes);
-  const auto codec = in.Fixed<uint8_t>();
-  const std::string_view rest = in.Bytes(in.left());
-  if (!in.ok()) return Malformed("empty");
-  if (codec == kPlain) return DecodePlain(rest, count, text_bytes, rows);
-  if (codec != kTemplates) return Malformed("unknown encoding");
-  TemplateDecoder* decoder = ThreadDecoder();
-  VARVE_RETURN_IF_ERROR(decoder->Open(rest, count, text_bytes));
-  return decoder->Render(rows);
+  static thread_local LineTable table;
+  VARVE_RETURN_IF_ERROR(table.Open(bytes, count, text_bytes));
+  return table.Render(rows);
 }
 
 Result<bool> LinesMayContain(std::string_view bytes, uint32_t count, uint64_t text_bytes,
                              std::string_view needle) {
-  ByteReader in(bytes);
-  if (in.Fixed<uint8_t>() != kTemplates) return true;
-  TemplateDecoder* decoder = ThreadDecoder();
-  VARVE_RETURN_IF_ERROR(decoder->Open(in.Bytes(in.left()), count, text_bytes));
-  return decoder->MayContain(needle);
+  static thread_local LineTable table;
+  VARVE_RETURN_IF_ERROR(table.Open(bytes, count, text_bytes));
+  return table.MayContain(needle);
 }
 
 }  // namespace varve::logs

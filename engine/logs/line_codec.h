@@ -36,6 +36,11 @@ Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, 
 Result<bool> LinesMayContain(std::string_view bytes, uint32_t count, uint64_t text_bytes,
                              std::string_view needle);
 
+/// Returns the longest part of `needle` that no way of cutting lines cuts through: in every encoded
+/// line that holds the needle, this part lies in one piece in a template or in a value that is
+/// neither number nor hexadecimal. May be empty.
+std::string_view UncutPart(std::string_view needle);
+
 // --- Words and ids, as filters see them ---
 
 /// Bytes of words: ASCII letters and digits, the underscore, all that is not ASCII.

@@ -3,17 +3,24 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <utility>
 
+#include "absl/base/call_once.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/index/value_scan.h"
 #include "engine/logs/columns.h"
+#include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
+#include "engine/logs/line_table.h"
+#include "engine/logs/rows.h"
 
 namespace varve {
 namespace {
+
+using Verdict = logs::LineAutomaton::Verdict;
 
 /// Finds the keys that every line with `needle` has: of words that stand whole in it, and of pieces
 /// of ids. Without any, the longest piece of a word.
@@ -144,6 +151,18 @@ struct LogScan::Filter {
   const std::vector<std::string>& sure_texts() const {
     return patterns.empty() ? needles : literals;
   }
+  /// Tells Any from the bytes of a line one by one; null where that cannot be. Made when first
+  /// asked for.
+  const logs::LineAutomaton* automaton() const {
+    absl::call_once(automaton_once_, [this] {
+      std::vector<std::string> expressions;
+      for (const auto& pattern : patterns) expressions.push_back(pattern->pattern());
+      automaton_ = patterns.empty() ? logs::LineAutomaton::OfTexts(needles)
+                                    : logs::LineAutomaton::OfPatterns(expressions);
+    });
+    return automaton_.get();
+  }
+
   bool wanted() const { return op == LineFilter::Op::kContains || op == LineFilter::Op::kMatches; }
 
   bool Any(std::string_view line) const {
@@ -161,6 +180,10 @@ struct LogScan::Filter {
     }
     return false;
   }
+
+ private:
+  mutable absl::once_flag automaton_once_;
+  mutable std::unique_ptr<const logs::LineAutomaton> automaton_;
 };
 
 LogScan::LogScan() = default;
@@ -170,7 +193,8 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
   auto scan = std::shared_ptr<LogScan>(new LogScan());
   scan->spec_ = spec;
   for (const LineFilter& line_filter : spec.line_filters) {
-    Filter filter;
+    auto owned = std::make_unique<Filter>();
+    Filter& filter = *owned;
     filter.op = line_filter.op;
     const bool regex =
         filter.op == LineFilter::Op::kMatches || filter.op == LineFilter::Op::kNotMatches;
@@ -196,7 +220,7 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
                     [](const std::string& literal) { return literal.empty(); })) {
       filter.literals.clear();
     }
-    scan->filters_.push_back(std::move(filter));
+    scan->filters_.push_back(std::move(owned));
   }
   VARVE_ASSIGN_OR_RETURN(scan->metadata_, index::CompileMatchers(spec.metadata));
   scan->FindKeys();
@@ -214,7 +238,8 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
 void LogScan::FindKeys() {
   static std::atomic<uint64_t> next{1};
   id_ = next++;
-  for (const Filter& filter : filters_) {
+  for (const auto& one : filters_) {
+    const Filter& filter = *one;
     if (!filter.wanted()) continue;
     // Of an expression, the text that surely is in what it matches.
     const std::vector<std::string>& texts = filter.sure_texts();
@@ -240,14 +265,18 @@ void LogScan::FindKeys() {
 
 bool LogScan::MatchesLine(std::string_view line) const {
   return std::all_of(filters_.begin(), filters_.end(),
-                     [line](const Filter& filter) { return filter.Any(line) == filter.wanted(); });
+                     [line](const auto& filter) { return filter->Any(line) == filter->wanted(); });
 }
 
 void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
                                 std::vector<uint32_t>* selected) const {
   std::vector<uint32_t> hits;
-  for (const Filter& filter : filters_) {
+  for (const auto& one : filters_) {
+    const Filter& filter = *one;
     if (selected->empty()) return;
+    const auto line_of = [&](uint32_t row) {
+      return text.substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
+    };
     const uint32_t first = selected->front();
     const uint32_t last = selected->back();
     const bool dense = last - first + 1 == selected->size();
@@ -259,9 +288,7 @@ void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t>
                              [&](uint32_t i) { hits.push_back(first + i); });
       // Of an expression, these are those worth running it on.
       std::erase_if(hits, [&](uint32_t row) {
-        const std::string_view line =
-            text.substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
-        return !filter.patterns.empty() && !filter.Any(line);
+        return !filter.patterns.empty() && !filter.Any(line_of(row));
       });
       if (filter.wanted()) {
         selected->swap(hits);
@@ -275,12 +302,71 @@ void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t>
       }
       continue;
     }
+    // The automaton is made once a scan: a few lines are not worth that.
+    constexpr size_t kAutomatonRowsMin = 64;
+    const logs::LineAutomaton* automaton =
+        selected->size() >= kAutomatonRowsMin ? filter.automaton() : nullptr;
+    if (automaton == nullptr) {
+      std::erase_if(*selected,
+                    [&](uint32_t row) { return filter.Any(line_of(row)) != filter.wanted(); });
+      continue;
+    }
+    constexpr size_t kBatch = 256;
+    std::array<std::string_view, kBatch> lines;
+    std::array<logs::LineAutomaton::State, kBatch> states;
+    size_t kept = 0;
+    for (size_t begin = 0; begin < selected->size(); begin += kBatch) {
+      const size_t count = std::min(kBatch, selected->size() - begin);
+      for (size_t i = 0; i < count; ++i) lines[i] = line_of((*selected)[begin + i]);
+      states.fill(logs::LineAutomaton::start());
+      automaton->RunAll(std::span(lines).first(count), states.data());
+      for (size_t i = 0; i < count; ++i) {
+        const Verdict verdict = automaton->verdict(states[i]);
+        const bool any =
+            verdict == Verdict::kUnsure ? filter.Any(lines[i]) : verdict == Verdict::kYes;
+        if (any == filter.wanted()) (*selected)[kept++] = (*selected)[begin + i];
+      }
+    }
+    selected->resize(kept);
+  }
+}
+
+Status LogScan::KeepMatchingLines(logs::LineTable* table, bool render, logs::Rows* rows,
+                                  std::vector<uint32_t>* selected) const {
+  std::vector<logs::LineAutomaton::State> ends;
+  std::vector<const Filter*> later;  // need the lines
+  std::vector<bool> unsure;
+  for (const auto& filter : filters_) {
+    if (selected->empty()) return absl::OkStatus();
+    // All lines are run at once; few of them are cheaper one by one.
+    constexpr size_t kFew = 16;
+    const logs::LineAutomaton* automaton =
+        selected->size() * kFew < table->count() ? nullptr : filter->automaton();
+    if (automaton == nullptr) {
+      later.push_back(filter.get());
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(table->Run(*automaton, &ends));
     std::erase_if(*selected, [&](uint32_t row) {
-      const std::string_view line =
-          text.substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
-      return filter.Any(line) != filter.wanted();
+      const Verdict verdict = automaton->verdict(ends[row]);
+      if (verdict == Verdict::kUnsure) {
+        unsure.resize(table->count());
+        unsure[row] = true;
+        return false;
+      }
+      return (verdict == Verdict::kYes) != filter->wanted();
     });
   }
+  if (!render && later.empty() && unsure.empty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(table->RenderSome(*selected, rows));
+  std::erase_if(*selected, [&](uint32_t row) {
+    const std::string_view line = rows->line(row);
+    if (!unsure.empty() && unsure[row]) return !MatchesLine(line);
+    return std::any_of(later.begin(), later.end(), [line](const Filter* filter) {
+      return filter->Any(line) != filter->wanted();
+    });
+  });
+  return absl::OkStatus();
 }
 
 bool LogScan::MatchesMetadata(LabelsView metadata) const {

@@ -15,6 +15,11 @@ class RE2;
 
 namespace varve {
 
+namespace logs {
+class LineTable;
+struct Rows;
+}  // namespace logs
+
 /// A LogScanSpec ready to run. Immutable and thread-safe.
 class LogScan {
  public:
@@ -53,6 +58,10 @@ class LogScan {
   /// readable.
   void KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
                          std::vector<uint32_t>* selected) const;
+  /// The same for encoded lines (LineTable::templated). Renders those that stay into `rows`, if
+  /// `render` or if a filter needs them. Errors: kDataLoss.
+  Status KeepMatchingLines(logs::LineTable* table, bool render, logs::Rows* rows,
+                           std::vector<uint32_t>* selected) const;
   /// Tests a line against all line filters.
   bool MatchesLine(std::string_view line) const;
   /// Tests an entry's structured metadata against all of spec().metadata.
@@ -65,7 +74,7 @@ class LogScan {
 
   LogScanSpec spec_;
   std::shared_ptr<const LogScan> whole_;
-  std::vector<Filter> filters_;
+  std::vector<std::unique_ptr<const Filter>> filters_;
   std::vector<index::CompiledMatcher> metadata_;
   std::vector<std::vector<Alternative>> needed_;
   uint64_t id_ = 0;

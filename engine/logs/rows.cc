@@ -23,6 +23,13 @@ RowStorage* StorageOf(LogRows* out) {
   return static_cast<RowStorage*>(out->storage.get());
 }
 
+void ForgetGroup(RowStorage* storage) {
+  storage->owner = nullptr;
+  storage->rows.Clear();
+  storage->has_lines = storage->has_metadata = storage->has_table = false;
+  storage->matched_scan = 0;
+}
+
 void SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
                 std::vector<uint32_t>* selected) {
   selected->clear();

@@ -11,6 +11,8 @@
 
 namespace varve::logs {
 
+class LineTable;
+
 /// One entry on its way in.
 struct EntryView {
   int64_t time_ns = 0;
@@ -48,14 +50,24 @@ struct RowStorage {
   std::shared_ptr<const void> owner;  // of what is decoded; null: nothing
   uint64_t group = 0;                 // which one of the owner's
   Rows rows;
-  bool has_lines = false;
+  bool has_lines = false;  // all of them
   bool has_metadata = false;
+  std::shared_ptr<LineTable> table;  // the group's encoded lines, if has_table
+  bool has_table = false;
+  // Without has_lines: the rows of the whole group that the filters of one scan let through, and
+  // their lines.
+  uint64_t matched_scan = 0;  // LogScan::id(); 0: none
+  std::vector<uint32_t> matched;
+  bool ruled_out = false;  // by templates alone
   std::vector<uint32_t> selected;
   std::vector<LogRows> parts;
   std::string scratch;
 };
 /// Returns the storage of `out`, made if missing.
 RowStorage* StorageOf(LogRows* out);
+
+/// Forgets what is decoded.
+void ForgetGroup(RowStorage* storage);
 
 /// Replaces `selected` by the rows in [begin, end) that `scan` asks for, in order. Lines and
 /// metadata must be decoded where the scan tests them.

@@ -1,6 +1,6 @@
 // The first byte chooses: decode the rest as encoded lines, times or metadata of a row group; or
 // take it as text, and what is encoded must decode to the same lines, whose own words must pass the
-// test of templates.
+// test of templates, and in which an automaton must end as it does on the lines themselves.
 
 #include <cstdint>
 #include <string>
@@ -8,7 +8,21 @@
 #include <vector>
 
 #include "engine/logs/columns.h"
+#include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
+#include "engine/logs/line_table.h"
+
+namespace {
+
+const varve::logs::LineAutomaton* Automaton() {
+  static const auto automaton = [] {
+    const std::vector<std::string> patterns{"[0-9]{2}[a-f]|x.*7", "^a", "9$"};
+    return varve::logs::LineAutomaton::OfPatterns(patterns);
+  }();
+  return automaton.get();
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace varve;
@@ -22,6 +36,16 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       LinesMayContain(rest.substr(1), static_cast<uint8_t>(rest[0]), 4096, "some word")
           .status()
           .IgnoreError();
+      {
+        LineTable table;
+        std::vector<LineAutomaton::State> ends;
+        if (!table.Open(rest.substr(1), static_cast<uint8_t>(rest[0]), 4096).ok()) break;
+        if (!table.templated()) break;
+        table.Run(*Automaton(), &ends).IgnoreError();
+        std::vector<uint32_t> some;
+        for (uint32_t row = 0; row < table.count(); row += 3) some.push_back(row);
+        table.RenderSome(some, &rows).IgnoreError();
+      }
       break;
     case 1: {
       std::vector<int64_t> times;
@@ -57,6 +81,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       const auto may = LinesMayContain(encoded, static_cast<uint32_t>(lines.size()), bytes,
                                        lines[lines.size() / 2]);
       if (!may.ok() || !*may) __builtin_trap();
+      LineTable table;
+      std::vector<LineAutomaton::State> ends;
+      if (!table.Open(encoded, static_cast<uint32_t>(lines.size()), bytes).ok()) __builtin_trap();
+      if (!table.templated()) break;
+      if (!table.Run(*Automaton(), &ends).ok()) __builtin_trap();
+      for (size_t i = 0; i < lines.size(); ++i) {
+        if (ends[i] != Automaton()->Run(LineAutomaton::start(), lines[i])) __builtin_trap();
+      }
     }
   }
   return 0;

@@ -9,8 +9,11 @@
 #include "engine/base/strings.h"
 #include "engine/index/filters.h"
 #include "engine/logs/columns.h"
+#include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/line_table.h"
+#include "engine/logs/log_scan.h"
 #include "tests/support/shared_data.h"
 
 namespace varve::logs {
@@ -109,6 +112,128 @@ TEST(Lines, RandomLinesComeBackAndAreFound) {
       ASSERT_TRUE(Allowed(encoded, lines.size(), needle)) << round << " " << GoQuote(needle);
     }
   }
+}
+
+/// What the filters of a scan leave of encoded lines must be what they leave of the lines.
+void ExpectSameMatches(const std::vector<std::string_view>& lines, const Encoded& encoded,
+                       const LogScanSpec& spec) {
+  const auto scan = CompileLogScan(spec);
+  ASSERT_TRUE(scan.ok()) << scan.status();
+  LineTable table;
+  ASSERT_TRUE(
+      table.Open(encoded.bytes, static_cast<uint32_t>(lines.size()), encoded.text_bytes).ok());
+  if (!table.templated()) return;
+  std::vector<uint32_t> expected;
+  std::vector<uint32_t> selected;
+  for (uint32_t i = 0; i < lines.size(); ++i) {
+    selected.push_back(i);
+    if (LineMatches(**scan, lines[i])) expected.push_back(i);
+  }
+  Rows rows;
+  for (const bool render : {false, true}) {
+    std::vector<uint32_t> kept = selected;
+    const Status status = (*scan)->KeepMatchingLines(&table, render, &rows, &kept);
+    ASSERT_TRUE(status.ok()) << status;
+    ASSERT_EQ(kept, expected) << GoQuote(spec.line_filters[0].texts[0]);
+    for (const uint32_t row : render ? kept : std::vector<uint32_t>()) {
+      ASSERT_EQ(rows.line(row), lines[row]);
+    }
+  }
+  // The same over lines that are decoded.
+  Rows decoded;
+  ASSERT_TRUE(table.Render(&decoded).ok());
+  std::vector<uint32_t> kept = selected;
+  (*scan)->KeepMatchingLines(decoded.text, decoded.line_begin, &kept);
+  ASSERT_EQ(kept, expected) << GoQuote(spec.line_filters[0].texts[0]);
+}
+
+std::string RandomPattern(std::mt19937_64& random, int depth) {
+  const auto pick = [&](std::initializer_list<const char*> list) {
+    return std::string(*(list.begin() + random() % list.size()));
+  };
+  std::string out;
+  const size_t parts = 1 + random() % 3;
+  for (size_t i = 0; i < parts; ++i) {
+    if (depth > 0 && random() % 4 == 0) {
+      out += Concat(pick({"(", "(?:", "(?i:", "(?s:"}), RandomPattern(random, depth - 1), "|",
+                    random() % 3 == 0 ? "" : RandomPattern(random, depth - 1), ")");
+    } else {
+      out += pick({"GET",       "PUT",   "/",     "[0-9]", "\\d",   "[a-f]", "user",
+                   "ann",       "é",     ".",     "[^ ]",  "took",  " ",     "id=",
+                   "0",         "1",     "99",    "[5-7]", "\\w",   "\\W",   "\\s",
+                   "\\S",       "\\bx",  "^",     "$",     "trace", "x",     "[[:alpha:]_]",
+                   "[^\\d\\s]", "[é-ü]", "\\x41", "\\.",   "\"",    "s",     "k",
+                   "q",         "f",     "[+-]",  "[]a]",  "{",     "\\D",   "path"});
+    }
+    if (random() % 4 == 0) {
+      if (out.back() == '^' || out.back() == '$') continue;
+      out += pick({"*", "+", "?", "{2}", "{1,3}", "{2,}", "*?", "+?"});
+    }
+  }
+  return out;
+}
+
+TEST(Lines, FiltersSeeInEncodedLinesWhatIsInThem) {
+  std::mt19937_64 random(11);
+  int compared = 0;
+  for (int round = 0; round < 150; ++round) {
+    const std::vector<std::string> owned = RandomLines(random, 80 + random() % 200);
+    const std::vector<std::string_view> lines(owned.begin(), owned.end());
+    const Encoded encoded = Encode(lines);
+    for (int k = 0; k < 12; ++k) {
+      LogScanSpec spec;
+      const size_t filters = 1 + random() % 2;
+      bool valid = true;
+      for (size_t f = 0; f < filters; ++f) {
+        LineFilter filter;
+        filter.op = static_cast<LineFilter::Op>(random() % 4);
+        const bool regex =
+            filter.op == LineFilter::Op::kMatches || filter.op == LineFilter::Op::kNotMatches;
+        for (size_t t = 0; t < 1 + random() % 2; ++t) {
+          const std::string_view line = lines[random() % lines.size()];
+          const size_t begin = random() % (line.size() + 1);
+          filter.texts.push_back(regex ? RandomPattern(random, 2)
+                                       : std::string(line.substr(begin, 1 + random() % 12)));
+        }
+        spec.line_filters.push_back(std::move(filter));
+      }
+      valid = CompileLogScan(spec).ok();
+      if (!valid) continue;
+      ++compared;
+      ExpectSameMatches(lines, encoded, spec);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+  EXPECT_GT(compared, 1000);
+}
+
+TEST(Automaton, IsMadeForUsualExpressions) {
+  const auto of = [](const char* pattern) {
+    const std::vector<std::string> patterns{pattern};
+    return LineAutomaton::OfPatterns(patterns);
+  };
+  for (const char* pattern :
+       {"[0-9]{3}[a-f][0-9]{4}[a-f]{2}", "(?i)error|warn(ing)?", "level=(debug|info).*took [5-9]",
+        R"(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})", "^\\S+ - .*$", "a[0-9]{20}b"}) {
+    EXPECT_NE(of(pattern), nullptr) << pattern;
+  }
+  using Verdict = LineAutomaton::Verdict;
+  const auto ask = [&](const char* pattern, std::string_view line) {
+    const auto automaton = of(pattern);
+    return automaton->verdict(automaton->Run(LineAutomaton::start(), line));
+  };
+  EXPECT_EQ(ask("^$", ""), Verdict::kYes);
+  EXPECT_EQ(ask("^$", "a"), Verdict::kNo);
+  EXPECT_EQ(ask("a.c", "xabcx"), Verdict::kYes);
+  EXPECT_EQ(ask("a.c", "é abc"), Verdict::kYes);
+  EXPECT_EQ(ask("a.c", "aéc"), Verdict::kUnsure);
+  EXPECT_EQ(ask("a.c", "a\nc"), Verdict::kNo);
+  EXPECT_EQ(ask("\\bab", "ab"), Verdict::kUnsure);
+  EXPECT_EQ(ask("(?i)ab$", "xAB"), Verdict::kYes);
+  // What grows without bound is left to RE2.
+  EXPECT_EQ(of("a.{20}b"), nullptr);
+  EXPECT_EQ(of("[ab]c.{10}d(x{1000}){1000}"), nullptr);
+  EXPECT_EQ(of("\\pL+"), nullptr);
 }
 
 TEST(Lines, DamageIsRefusedOrDecodesInBounds) {
