@@ -742,6 +742,14 @@ void LineAutomaton::MakeTables() {
   hex_.assign(count * 256, 0);
   any_digit_.assign(count, kNone);
   any_hex_digit_.assign(count, kNone);
+  absorbing_.assign(count, false);
+  for (size_t s = 0; s < count; ++s) {
+    bool stays = true;
+    for (size_t c = 0; c < 256; ++c) {
+      stays = stays && Step(static_cast<State>(s), static_cast<uint8_t>(c)) == s;
+    }
+    absorbing_[s] = stays;
+  }
   const auto hex_digit = [](uint32_t value) {
     return static_cast<uint8_t>("0123456789abcdef"[value]);
   };
@@ -762,31 +770,104 @@ void LineAutomaton::MakeTables() {
   }
 }
 
+namespace {
+
+/// One of the texts that are read at the same time.
+struct ReadLane {
+  const char* at;
+  size_t left;
+  LineAutomaton::State state;
+  size_t text;
+};
+
+}  // namespace
+
 void LineAutomaton::RunAll(std::span<const std::string_view> texts, State* states) const {
-  constexpr size_t kAtOnce = 4;
-  size_t i = 0;
-  for (; i + kAtOnce <= texts.size(); i += kAtOnce) {
-    const std::string_view a = texts[i];
-    const std::string_view b = texts[i + 1];
-    const std::string_view c = texts[i + 2];
-    const std::string_view d = texts[i + 3];
-    const size_t common = std::min({a.size(), b.size(), c.size(), d.size()});
-    State sa = states[i];
-    State sb = states[i + 1];
-    State sc = states[i + 2];
-    State sd = states[i + 3];
-    for (size_t k = 0; k < common; ++k) {
-      sa = Step(sa, static_cast<uint8_t>(a[k]));
-      sb = Step(sb, static_cast<uint8_t>(b[k]));
-      sc = Step(sc, static_cast<uint8_t>(c[k]));
-      sd = Step(sd, static_cast<uint8_t>(d[k]));
+  constexpr size_t kNoText = SIZE_MAX;
+  std::array<Lane, kLanes> lanes{};
+  size_t next = 0;
+  // Puts the next text that is not decided into a lane.
+  const auto fill = [&](Lane* lane) {
+    for (; next < texts.size(); ++next) {
+      const std::string_view text = texts[next];
+      if (text.empty() || absorbing_[states[next]]) continue;
+      if (text.size() >= kLongBytes) {
+        states[next] = RunLong(states[next], text);
+        continue;
+      }
+      *lane = {text.data(), text.size(), states[next], next};
+      ++next;
+      return true;
     }
-    states[i] = Run(sa, a.substr(common));
-    states[i + 1] = Run(sb, b.substr(common));
-    states[i + 2] = Run(sc, c.substr(common));
-    states[i + 3] = Run(sd, d.substr(common));
+    lane->text = kNoText;
+    return false;
+  };
+  bool full = true;
+  for (Lane& lane : lanes) full = fill(&lane) && full;
+  while (full) {
+    size_t steps = SIZE_MAX;
+    for (const Lane& lane : lanes) steps = std::min(steps, lane.left);
+    Advance(&lanes, steps);
+    for (Lane& lane : lanes) {
+      if (lane.left > 0) continue;
+      states[lane.text] = lane.state;
+      full = fill(&lane) && full;
+    }
   }
-  for (; i < texts.size(); ++i) states[i] = Run(states[i], texts[i]);
+  for (const Lane& lane : lanes) {
+    if (lane.text != kNoText) states[lane.text] = Run(lane.state, {lane.at, lane.left});
+  }
+}
+
+void LineAutomaton::Advance(std::array<Lane, kLanes>* lanes, size_t steps) const {
+  static_assert(kLanes == 4);
+  auto& [a, b, c, d] = *lanes;
+  State sa = a.state;
+  State sb = b.state;
+  State sc = c.state;
+  State sd = d.state;
+  for (size_t k = 0; k < steps; ++k) {
+    sa = Step(sa, static_cast<uint8_t>(a.at[k]));
+    sb = Step(sb, static_cast<uint8_t>(b.at[k]));
+    sc = Step(sc, static_cast<uint8_t>(c.at[k]));
+    sd = Step(sd, static_cast<uint8_t>(d.at[k]));
+  }
+  a.state = sa;
+  b.state = sb;
+  c.state = sc;
+  d.state = sd;
+  for (Lane& lane : *lanes) {
+    lane.at += steps;
+    lane.left -= steps;
+  }
+}
+
+LineAutomaton::State LineAutomaton::RunLong(State state, std::string_view text) const {
+  // All pieces are read at once, each from the state that the bytes before it lead to by
+  // themselves: that is nearly always the right one. Where it is not, the piece is read again
+  // until both ways meet.
+  constexpr size_t kContext = 32;
+  static_assert(kLongBytes >= kLanes * kContext);
+  const size_t bytes = text.size() / kLanes;
+  std::array<Lane, kLanes> lanes;
+  std::array<State, kLanes> guess;
+  for (size_t i = 0; i < kLanes; ++i) {
+    guess[i] = i == 0 ? state : Run(start(), text.substr(i * bytes - kContext, kContext));
+    lanes[i] = {text.data() + i * bytes, bytes, guess[i], i};
+  }
+  Advance(&lanes, bytes);
+  state = lanes[0].state;
+  for (size_t i = 1; i < kLanes; ++i) {
+    State guessed = guess[i];
+    const char* const piece = text.data() + i * bytes;
+    for (size_t k = 0; k < bytes && state != guessed && !absorbing_[state]; ++k) {
+      state = Step(state, static_cast<uint8_t>(piece[k]));
+      guessed = Step(guessed, static_cast<uint8_t>(piece[k]));
+    }
+    if (absorbing_[state]) return state;
+    if (state == guessed) state = lanes[i].state;
+  }
+  return Run(state, text.substr(kLanes * bytes));
 }
 
 std::unique_ptr<const LineAutomaton> LineAutomaton::OfTexts(std::span<const std::string> texts) {

@@ -62,6 +62,18 @@ class LineAutomaton {
 
  private:
   friend class AutomatonBuilder;
+  /// Texts that are read at the same time.
+  struct Lane {
+    const char* at;
+    size_t left;
+    State state;
+    size_t text;
+  };
+  static constexpr size_t kLanes = 4;
+  /// Longer texts are cut into pieces that are read at the same time.
+  static constexpr size_t kLongBytes = 1024;
+  void Advance(std::array<Lane, kLanes>* lanes, size_t steps) const;
+  State RunLong(State state, std::string_view text) const;
   static constexpr size_t kPairs = 128;
   LineAutomaton() = default;
   void MakeTables();
@@ -72,6 +84,7 @@ class LineAutomaton {
   std::vector<Verdict> verdicts_;
   std::vector<State> pairs_, hex_;
   std::vector<State> any_digit_, any_hex_digit_;
+  std::vector<uint8_t> absorbing_;  // by state: no byte leads out of it
 };
 
 }  // namespace varve::logs

@@ -6,6 +6,10 @@
 #include <cstring>
 #include <memory>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "engine/base/coding.h"
@@ -33,8 +37,8 @@ constexpr std::array<uint8_t, 256> MakeClasses() {
 }
 constexpr std::array<uint8_t, 256> kClasses = MakeClasses();
 
-constexpr int kPlainLevel = 3;
-constexpr int kTextLevel = 3;
+constexpr int kPlainLevel = 1;
+constexpr int kTextLevel = 1;
 /// Templates of fewer lines are not worth their columns.
 constexpr uint32_t kTemplateRowsMin = 4;
 constexpr size_t kNestedRowsMin = 32;
@@ -86,18 +90,15 @@ class KeyCollector {
       }
       const uint8_t* const begin = at;
       uint8_t classes = 0;
-      uint64_t hash = 1;
-      while (at < end && kClasses[*at] != 0) {
-        hash = (hash ^ *at) * 0x9e3779b97f4a7c15;
-        classes |= kClasses[*at++];
-      }
+      while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
       if ((classes & kLetter) == 0) continue;
+      const std::string_view word(reinterpret_cast<const char*>(begin),
+                                  static_cast<size_t>(at - begin));
       // Repeats do no harm, they only cost: a small memory of the last words is enough.
+      const uint64_t hash = Hash64(word);
       uint64_t& slot = recent_[hash >> 52];
       if (slot == hash) continue;
       slot = hash;
-      const std::string_view word(reinterpret_cast<const char*>(begin),
-                                  static_cast<size_t>(at - begin));
       keys_->push_back(WordKey(word));
       if (vocabulary_ != nullptr && InVocabulary(word) && !vocabulary_->contains(word)) {
         vocabulary_->emplace(word);
@@ -122,6 +123,82 @@ struct Pages {
     text.clear();
     hex.clear();
   }
+};
+
+/// Finds words and digits of a text by bits: one for each byte, 64 at a time.
+class WordMarks {
+ public:
+  void Mark(std::string_view text) {
+    size_ = text.size();
+    const size_t parts = size_ / 64 + 1;  // the bit behind the last byte is always there
+    if (words_.size() < parts) {
+      words_.resize(parts);
+      digits_.resize(parts);
+    }
+    const size_t whole = size_ / 64;
+    for (size_t i = 0; i < whole; ++i) MarkPart(text.data() + i * 64, i);
+    std::array<char, 64> rest{};
+    std::memcpy(rest.data(), text.data() + whole * 64, size_ - whole * 64);
+    MarkPart(rest.data(), whole);
+  }
+  /// Returns the first digit at or after `at`, or the size of the text.
+  size_t NextDigit(size_t at) const {
+    for (size_t i = at / 64, from = at % 64; i <= size_ / 64; ++i, from = 0) {
+      const uint64_t bits = digits_[i] >> from << from;
+      if (bits != 0) return i * 64 + static_cast<size_t>(std::countr_zero(bits));
+    }
+    return size_;
+  }
+  /// Return where the word around `at` begins and ends.
+  size_t WordBegin(size_t at) const {
+    size_t i = at / 64;
+    uint64_t others = ~words_[i] & ((uint64_t{2} << at % 64) - 1);
+    while (others == 0) {
+      if (i == 0) return 0;
+      others = ~words_[--i];
+    }
+    return i * 64 + 64 - static_cast<size_t>(std::countl_zero(others));
+  }
+  size_t WordEnd(size_t at) const {
+    for (size_t i = at / 64, from = at % 64; i <= size_ / 64; ++i, from = 0) {
+      const uint64_t others = ~words_[i] >> from << from;
+      if (others != 0) return i * 64 + static_cast<size_t>(std::countr_zero(others));
+    }
+    return size_;
+  }
+
+ private:
+  void MarkPart(const char* text, size_t part) {
+    uint64_t words = 0;
+    uint64_t digits = 0;
+#if defined(__SSE2__)
+    const auto within = [](__m128i v, char low, char high) {
+      return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8(static_cast<char>(low - 1))),
+                           _mm_cmplt_epi8(v, _mm_set1_epi8(static_cast<char>(high + 1))));
+    };
+    for (int i = 0; i < 4; ++i) {
+      const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text) + i);
+      const __m128i digit = within(v, '0', '9');
+      const __m128i letter = within(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 'z');
+      // Bytes from 0x80 on have the bit that movemask takes already.
+      const __m128i other = _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
+      const __m128i word = _mm_or_si128(_mm_or_si128(digit, letter), other);
+      digits |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(digit))) << 16 * i;
+      words |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(word))) << 16 * i;
+    }
+#else
+    for (size_t i = 0; i < 64; ++i) {
+      const uint8_t kind = kClasses[static_cast<uint8_t>(text[i])];
+      digits |= uint64_t{kind == kDigit} << i;
+      words |= uint64_t{kind != kDelimiter} << i;
+    }
+#endif
+    digits_[part] = digits;
+    words_[part] = words;
+  }
+
+  size_t size_ = 0;
+  std::vector<uint64_t> words_, digits_;
 };
 
 /// Cuts values into templates and columns; one for whole lines, one for the columns of those.
@@ -239,27 +316,21 @@ class TableEncoder {
 
   /// Write the template of a value into scratch_, return its size, and add its variables.
   size_t CutWords(std::string_view value) {
+    marks_.Mark(value);
     char* to = scratch_.data();
-    const auto* const begin = reinterpret_cast<const uint8_t*>(value.data());
-    const uint8_t* at = begin;
-    const uint8_t* const end = at + value.size();
-    while (at < end) {
-      if (kClasses[*at] == 0) {
-        *to++ = static_cast<char>(*at++);
-        continue;
-      }
-      const uint8_t* const word = at;
-      uint8_t classes = 0;
-      while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
-      const auto bytes = static_cast<size_t>(at - word);
-      if ((classes & kDigit) != 0) {
-        *to++ = kPlace;
-        words_.push_back({static_cast<uint32_t>(word - begin), static_cast<uint32_t>(bytes)});
-      } else {
-        std::memcpy(to, word, bytes);
-        to += bytes;
-      }
+    const char* const begin = value.data();
+    size_t done = 0;
+    for (size_t digit = marks_.NextDigit(0); digit < value.size(); digit = marks_.NextDigit(done)) {
+      const size_t word = marks_.WordBegin(digit);
+      const size_t end = marks_.WordEnd(digit);
+      std::memcpy(to, begin + done, word - done);
+      to += word - done;
+      *to++ = kPlace;
+      words_.push_back({static_cast<uint32_t>(word), static_cast<uint32_t>(end - word)});
+      done = end;
     }
+    std::memcpy(to, begin + done, value.size() - done);
+    to += value.size() - done;
     return static_cast<size_t>(to - scratch_.data());
   }
   size_t CutFields(std::string_view value) {
@@ -419,6 +490,7 @@ class TableEncoder {
   std::vector<std::string_view> dictionary_;
   std::string places_;
   std::string scratch_;
+  WordMarks marks_;
 };
 
 /// Encodes the lines of row groups. Keeps its memory, and tries first what helped last.
@@ -553,11 +625,16 @@ void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
     gram *= 0x94d049bb133111eb;
     return gram ^ gram >> 29;
   };
-  std::vector<uint64_t> hashes(grams);
-  for (size_t i = 0; i < grams; ++i) hashes[i] = hash_at(i);
+  // The hashes of one window, in a ring; the smallest is looked for again when it leaves.
+  std::array<uint64_t, kWindow> ring;
   uint64_t last = 0;
-  for (size_t i = 0; i + kWindow <= grams; ++i) {
-    const uint64_t smallest = *std::min_element(hashes.begin() + i, hashes.begin() + i + kWindow);
+  uint64_t smallest = UINT64_MAX;
+  for (size_t i = 0; i < grams; ++i) {
+    const uint64_t leaves = i >= kWindow ? ring[i % kWindow] : UINT64_MAX;
+    const uint64_t hash = ring[i % kWindow] = hash_at(i);
+    smallest = i >= kWindow && leaves == smallest ? *std::min_element(ring.begin(), ring.end())
+                                                  : std::min(smallest, hash);
+    if (i + 1 < kWindow) continue;
     if (smallest != last) keys->push_back(smallest);
     last = smallest;
   }

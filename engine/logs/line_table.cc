@@ -672,24 +672,7 @@ struct LineTable::Runner {
 
   void RunNumbers(const Column& column, Lane* lane) {
     const std::vector<int64_t>& numbers = column.numbers;
-    if (lane->uniform && column.width == 0) {
-      // Often only the number of digits matters.
-      std::array<State, kDigitsMax + 1> by_digits;
-      by_digits[0] = lane->state;
-      uint32_t known = 0;
-      while (known < kDigitsMax) {
-        const State next = automaton.AnyDigit(by_digits[known]);
-        if (next == LineAutomaton::kNone) break;
-        by_digits[++known] = next;
-      }
-      if (known == kDigitsMax) {
-        Spread(lane, numbers.size());
-        for (size_t k = 0; k < numbers.size(); ++k) {
-          lane->each[k] = by_digits[DigitsOf(static_cast<uint64_t>(numbers[k]))];
-        }
-        return;
-      }
-    }
+    if (column.width == 0 && RunDigitCounts(numbers, lane)) return;
     Spread(lane, numbers.size());
     for (size_t k = 0; k < numbers.size(); ++k) {
       auto number = static_cast<uint64_t>(numbers[k]);
@@ -705,6 +688,39 @@ struct LineTable::Runner {
       for (uint32_t i = count; i-- > 0;) state = automaton.StepPair(state, pairs[i]);
       lane->each[k] = state;
     }
+  }
+
+  /// Often only the number of digits matters. Returns false where it is not all that does.
+  bool RunDigitCounts(const std::vector<int64_t>& numbers, Lane* lane) {
+    constexpr size_t kCounts = kDigitsMax + 1;
+    products.clear();
+    const auto add = [&](State state) {
+      for (size_t count = 0; count < kCounts; ++count) {
+        products.push_back(state);
+        if (state == LineAutomaton::kNone) return false;
+        state = automaton.AnyDigit(state);
+      }
+      return true;
+    };
+    if (lane->uniform) {
+      if (!add(lane->state)) return false;
+      Spread(lane, numbers.size());
+      for (size_t k = 0; k < numbers.size(); ++k) {
+        lane->each[k] = products[DigitsOf(static_cast<uint64_t>(numbers[k]))];
+      }
+      return true;
+    }
+    place_of.assign(automaton.states(), UINT32_MAX);
+    for (const State state : lane->each) {
+      if (place_of[state] != UINT32_MAX) continue;
+      place_of[state] = static_cast<uint32_t>(products.size());
+      if (!add(state)) return false;
+    }
+    for (size_t k = 0; k < numbers.size(); ++k) {
+      lane->each[k] =
+          products[place_of[lane->each[k]] + DigitsOf(static_cast<uint64_t>(numbers[k]))];
+    }
+    return true;
   }
 
   void RunHex(const Column& column, Lane* lane) {

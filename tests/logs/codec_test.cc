@@ -230,6 +230,24 @@ TEST(Automaton, IsMadeForUsualExpressions) {
   EXPECT_EQ(ask("a.c", "a\nc"), Verdict::kNo);
   EXPECT_EQ(ask("\\bab", "ab"), Verdict::kUnsure);
   EXPECT_EQ(ask("(?i)ab$", "xAB"), Verdict::kYes);
+  // Long texts are read in pieces, several at once.
+  std::mt19937_64 random(5);
+  const auto long_one = of("ab{3,5}c[0-9]{2}d|xy.{3}y$");
+  for (int round = 0; round < 200; ++round) {
+    std::vector<std::string> owned(random() % 9);
+    std::vector<std::string_view> texts;
+    std::vector<LineAutomaton::State> states;
+    for (std::string& text : owned) {
+      text.resize(random() % (round % 2 == 0 ? 3000 : 40));
+      for (char& c : text) c = "abbbbc012dxy"[random() % 12];
+      texts.push_back(text);
+      states.push_back(LineAutomaton::start());
+    }
+    long_one->RunAll(texts, states.data());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      ASSERT_EQ(states[i], long_one->Run(LineAutomaton::start(), texts[i]));
+    }
+  }
   // What grows without bound is left to RE2.
   EXPECT_EQ(of("a.{20}b"), nullptr);
   EXPECT_EQ(of("[ab]c.{10}d(x{1000}){1000}"), nullptr);
