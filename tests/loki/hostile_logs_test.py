@@ -260,7 +260,7 @@ def main():
         leaving.start()
         leaving.join()
         # Time for a loaded machine to notice; then the server is at rest.
-        for _ in range(50):
+        for _ in range(200):
             begin = cpu()
             time.sleep(0.2)
             if cpu() - begin < 0.02:
