@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   varve::metrics::HeadOptions options;
   options.block_range_ms = 7'200'000;
   options.limits.head_series_max = 100'000;
-  varve::metrics::Head head(1, options, varve::kMinTime, nullptr, nullptr);
+  varve::metrics::Head head(1, options, varve::kMinTime, {}, nullptr);
   head.ReplayBatch(bytes).IgnoreError();
   const auto deletion = varve::metrics::DecodeDeletion(bytes);
   if (deletion.ok() && varve::metrics::EncodeDeletion(*deletion).size() > size) __builtin_trap();
