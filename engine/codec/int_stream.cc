@@ -767,6 +767,7 @@ bool IntStreamReader::DecodeBlock(const BlockHead& head, uint32_t values, uint64
 }
 
 bool IntStreamReader::Decode(uint32_t begin, uint32_t end, int64_t* out) const {
+  if (begin == end) return true;  // `out` may be null
   // Groups of eight may write past a block's values.
   uint64_t block[kStreamBlockValues + 16];
   ByteReader in(blocks_);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 
 namespace varve::index {
 namespace {
@@ -34,24 +35,6 @@ void Append(Sequence* sequence, const Piece& piece) {
 
 size_t RuneBytes(unsigned char first) {
   return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-}
-
-void PutRune(std::string* out, uint32_t rune) {
-  if (rune < 0x80) {
-    *out += static_cast<char>(rune);
-  } else if (rune < 0x800) {
-    *out += static_cast<char>(0xc0 | rune >> 6);
-    *out += static_cast<char>(0x80 | (rune & 0x3f));
-  } else if (rune < 0x10000) {
-    *out += static_cast<char>(0xe0 | rune >> 12);
-    *out += static_cast<char>(0x80 | (rune >> 6 & 0x3f));
-    *out += static_cast<char>(0x80 | (rune & 0x3f));
-  } else {
-    *out += static_cast<char>(0xf0 | rune >> 18);
-    *out += static_cast<char>(0x80 | (rune >> 12 & 0x3f));
-    *out += static_cast<char>(0x80 | (rune >> 6 & 0x3f));
-    *out += static_cast<char>(0x80 | (rune & 0x3f));
-  }
 }
 
 uint32_t GetRune(std::string_view text) {
@@ -358,7 +341,7 @@ class Parser {
     for (const uint32_t rune : runes) {
       if (rune == kReplacementRune || (rune >= 0xd800 && rune < 0xe000)) return Opaque();
       std::string text;
-      PutRune(&text, rune);
+      AppendUtf8(rune, &text);
       out.push_back({{PieceKind::kText, std::move(text)}});
     }
     return out;

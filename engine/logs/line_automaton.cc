@@ -8,6 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 
 namespace varve::logs {
 namespace {
@@ -34,24 +35,6 @@ struct Expression {
   int least = 0;
   int most = -1;  // unbounded
 };
-
-void PutRune(std::string* out, uint32_t rune) {
-  if (rune < 0x80) {
-    out->push_back(static_cast<char>(rune));
-  } else if (rune < 0x800) {
-    out->push_back(static_cast<char>(0xc0 | rune >> 6));
-    out->push_back(static_cast<char>(0x80 | (rune & 0x3f)));
-  } else if (rune < 0x10000) {
-    out->push_back(static_cast<char>(0xe0 | rune >> 12));
-    out->push_back(static_cast<char>(0x80 | (rune >> 6 & 0x3f)));
-    out->push_back(static_cast<char>(0x80 | (rune & 0x3f)));
-  } else {
-    out->push_back(static_cast<char>(0xf0 | rune >> 18));
-    out->push_back(static_cast<char>(0x80 | (rune >> 12 & 0x3f)));
-    out->push_back(static_cast<char>(0x80 | (rune >> 6 & 0x3f)));
-    out->push_back(static_cast<char>(0x80 | (rune & 0x3f)));
-  }
-}
 
 bool IsLetter(uint32_t rune) {
   return (rune >= 'a' && rune <= 'z') || (rune >= 'A' && rune <= 'Z');
@@ -274,7 +257,7 @@ class Parser {
     }
     Expression out;
     out.op = Expression::Op::kText;
-    PutRune(&out.text, rune);
+    AppendUtf8(rune, &out.text);
     return out;
   }
   /// The Kelvin sign and the long s are the only characters beyond ASCII that fold to ASCII.
@@ -769,18 +752,6 @@ void LineAutomaton::MakeTables() {
     }
   }
 }
-
-namespace {
-
-/// One of the texts that are read at the same time.
-struct ReadLane {
-  const char* at;
-  size_t left;
-  LineAutomaton::State state;
-  size_t text;
-};
-
-}  // namespace
 
 void LineAutomaton::RunAll(std::span<const std::string_view> texts, State* states) const {
   constexpr size_t kNoText = SIZE_MAX;

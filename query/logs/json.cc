@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "engine/base/utf8.h"
+
 namespace varve::query {
 namespace {
 
@@ -74,24 +76,6 @@ size_t FindBlockEnd(std::string_view text, size_t at, char open, char close) {
 }
 
 bool EndsToken(char c) { return IsSpace(c) || c == ',' || c == '}' || c == ']'; }
-
-void AppendUtf8(uint32_t code, char*& out) {
-  if (code < 0x80) {
-    *out++ = static_cast<char>(code);
-  } else if (code < 0x800) {
-    *out++ = static_cast<char>(0xc0 | code >> 6);
-    *out++ = static_cast<char>(0x80 | (code & 0x3f));
-  } else if (code < 0x10000) {
-    *out++ = static_cast<char>(0xe0 | code >> 12);
-    *out++ = static_cast<char>(0x80 | (code >> 6 & 0x3f));
-    *out++ = static_cast<char>(0x80 | (code & 0x3f));
-  } else {
-    *out++ = static_cast<char>(0xf0 | code >> 18);
-    *out++ = static_cast<char>(0x80 | (code >> 12 & 0x3f));
-    *out++ = static_cast<char>(0x80 | (code >> 6 & 0x3f));
-    *out++ = static_cast<char>(0x80 | (code & 0x3f));
-  }
-}
 
 bool ReadHex4(std::string_view text, size_t at, uint32_t* code) {
   if (at + 4 > text.size()) return false;
@@ -324,7 +308,7 @@ bool UnescapeJson(std::string_view text, EntryArena& arena, std::string_view* ou
           code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
           at += 6;
         }
-        AppendUtf8(code, to);
+        to = PutUtf8(code, to);
         break;
       }
       default:

@@ -4,13 +4,10 @@ named 4xx in time and in bounded memory, and what was stored before stays. Usage
 hostile_logs_test.py PATH_TO_VARVE"""
 
 import gzip
-import http.client
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,45 +15,17 @@ import time
 import urllib.parse
 import zlib
 
-VARVE = os.path.abspath(sys.argv[1])
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+import hostile  # noqa: E402
+from hostile import check  # noqa: E402
+
 SECONDS_MAX = 30  # an idle machine needs a tenth of it
 MIB = 1 << 20
-checks = 0
 
 
-def check(condition, what):
-    global checks
-    checks += 1
-    if not condition:
-        raise AssertionError(what)
-
-
-class Server:
-    def __init__(self, data, *flags):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen(
-            [VARVE, "serve", "--data", data, "--http", f"127.0.0.1:{self.port}",
-             "--scrape-interval", "0", *flags], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if self.request("GET", "/ready")[0] == 200:
-                    return
-            except OSError:
-                pass
-            check(self.process.poll() is None and time.monotonic() < deadline, "not ready")
-            time.sleep(0.02)
-
-    def request(self, method, path, body=None, headers=None, timeout=60):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
+class Server(hostile.Server):
+    def request(self, *arguments, **named):
+        return super().request(*arguments, **named)[:2]
 
     def push(self, body, **headers):
         return self.request("POST", "/loki/api/v1/push", body,
@@ -69,20 +38,12 @@ class Server:
         return self.request("POST", "/loki/api/v1/query_range", urllib.parse.urlencode(parameters),
                             {"Content-Type": "application/x-www-form-urlencoded"})
 
-    def rss(self):
-        with open(f"/proc/{self.process.pid}/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-
     def reset_rss(self):
         try:
             with open(f"/proc/{self.process.pid}/clear_refs", "w") as file:
                 file.write("5")
         except OSError:
             pass  # then the peaks of all cases add up
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        check(self.process.wait(timeout=60) == 0, "exit code")
 
 
 def endless(server, head, filling, count, tail, chunked):
@@ -276,7 +237,7 @@ def main():
         check(status == 200 and b'"before"' in answer, "after a restart")
         server.stop()
         server = None
-        print(f"{checks} checks")
+        print(f"{hostile.checks} checks")
     finally:
         if server is not None and server.process.poll() is None:
             server.process.kill()

@@ -3,11 +3,9 @@
 others are served meanwhile. Usage: hostile_queries_test.py PATH_TO_VARVE"""
 
 import gzip
-import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -16,45 +14,14 @@ import threading
 import time
 import urllib.parse
 
-VARVE = os.path.abspath(sys.argv[1])
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
+import hostile  # noqa: E402
+from hostile import check  # noqa: E402
+
 SECONDS_MAX = 20  # an idle machine needs a tenth of it
-checks = 0
 
 
-def check(condition, what):
-    global checks
-    checks += 1
-    if not condition:
-        raise AssertionError(what)
-
-
-class Server:
-    def __init__(self, data, *flags):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.process = subprocess.Popen(
-            [VARVE, "serve", "--data", data, "--http", f"127.0.0.1:{self.port}",
-             "--scrape-interval", "0", *flags], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if self.request("GET", "/-/ready")[0] == 200:
-                    return
-            except OSError:
-                pass
-            check(self.process.poll() is None and time.monotonic() < deadline, "not ready")
-            time.sleep(0.02)
-
-    def request(self, method, path, body=None, headers=None, timeout=60):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
-        try:
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            return response.status, response.read(), response.headers
-        finally:
-            connection.close()
-
+class Server(hostile.Server):
     def ask(self, path, headers=None, **parameters):
         status, body, got = self.request(
             "POST", path, urllib.parse.urlencode(parameters, doseq=True, safe='=",{}()'),
@@ -66,14 +33,6 @@ class Server:
             if line.startswith(name):
                 return float(line.rsplit(" ", 1)[1])
         return 0.0
-
-    def rss(self):
-        with open(f"/proc/{self.process.pid}/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        check(self.process.wait(timeout=60) == 0, "exit code")
 
 
 def fill(server, now):
@@ -231,7 +190,7 @@ def main():
         if server is not None and server.process.poll() is None:
             server.process.kill()
         shutil.rmtree(work, ignore_errors=True)
-    print(f"{checks} passed, 0 failed")
+    print(f"{hostile.checks} passed, 0 failed")
 
 
 main()

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -49,25 +50,6 @@ int32_t Hex4(const char* at, const char* end) {
     value = value * 16 + digit;
   }
   return value;
-}
-
-char* PutRune(uint32_t rune, char* out) {
-  if (rune < 0x80) {
-    *out++ = static_cast<char>(rune);
-  } else if (rune < 0x800) {
-    *out++ = static_cast<char>(0xc0 | rune >> 6);
-    *out++ = static_cast<char>(0x80 | (rune & 0x3f));
-  } else if (rune < 0x10000) {
-    *out++ = static_cast<char>(0xe0 | rune >> 12);
-    *out++ = static_cast<char>(0x80 | (rune >> 6 & 0x3f));
-    *out++ = static_cast<char>(0x80 | (rune & 0x3f));
-  } else {
-    *out++ = static_cast<char>(0xf0 | rune >> 18);
-    *out++ = static_cast<char>(0x80 | (rune >> 12 & 0x3f));
-    *out++ = static_cast<char>(0x80 | (rune >> 6 & 0x3f));
-    *out++ = static_cast<char>(0x80 | (rune & 0x3f));
-  }
-  return out;
 }
 
 constexpr uint32_t kReplacement = 0xfffd;
@@ -178,7 +160,7 @@ bool JsonText::String(std::string_view* out) {
             rune = kReplacement;
           }
         }
-        write = PutRune(rune, write);
+        write = PutUtf8(rune, write);
         break;
       }
       default:

@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 #include "tools/loki/level.h"
 
 namespace varve::loki {
@@ -33,24 +34,6 @@ bool IsNameByte(char c) { return IsNameStart(c) || (c >= '0' && c <= '9'); }
 std::string Shortened(std::string_view text) {
   if (text.size() <= kStreamTextMax) return std::string(text);
   return Concat(text.substr(0, kStreamTextMax), "...");
-}
-
-void AppendUtf8(uint32_t rune, std::string* out) {
-  if (rune < 0x80) {
-    out->push_back(static_cast<char>(rune));
-  } else if (rune < 0x800) {
-    out->push_back(static_cast<char>(0xc0 | rune >> 6));
-    out->push_back(static_cast<char>(0x80 | (rune & 0x3f)));
-  } else if (rune < 0x10000) {
-    out->push_back(static_cast<char>(0xe0 | rune >> 12));
-    out->push_back(static_cast<char>(0x80 | (rune >> 6 & 0x3f)));
-    out->push_back(static_cast<char>(0x80 | (rune & 0x3f)));
-  } else {
-    out->push_back(static_cast<char>(0xf0 | rune >> 18));
-    out->push_back(static_cast<char>(0x80 | (rune >> 12 & 0x3f)));
-    out->push_back(static_cast<char>(0x80 | (rune >> 6 & 0x3f)));
-    out->push_back(static_cast<char>(0x80 | (rune & 0x3f)));
-  }
 }
 
 int HexDigit(char c) {

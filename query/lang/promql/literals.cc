@@ -7,6 +7,7 @@
 
 #include "absl/strings/charconv.h"
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 
 namespace varve::promql {
 namespace {
@@ -43,25 +44,6 @@ constexpr std::array<Unit, 7> kUnits = {{
     {"s", 1000, false},
     {"ms", 1, false},
 }};
-
-void AppendUtf8(uint32_t rune, std::string* out) {
-  const auto put = [out](uint32_t byte) { out->push_back(static_cast<char>(byte)); };
-  if (rune < 0x80) {
-    put(rune);
-  } else if (rune < 0x800) {
-    put(0xc0 | rune >> 6);
-    put(0x80 | (rune & 0x3f));
-  } else if (rune < 0x10000) {
-    put(0xe0 | rune >> 12);
-    put(0x80 | (rune >> 6 & 0x3f));
-    put(0x80 | (rune & 0x3f));
-  } else {
-    put(0xf0 | rune >> 18);
-    put(0x80 | (rune >> 12 & 0x3f));
-    put(0x80 | (rune >> 6 & 0x3f));
-    put(0x80 | (rune & 0x3f));
-  }
-}
 
 }  // namespace
 

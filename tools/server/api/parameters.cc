@@ -8,6 +8,7 @@
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 #include "query/lang/promql/literals.h"
 #include "query/lang/promql/parse.h"
 
@@ -195,23 +196,6 @@ Result<std::vector<std::vector<Matcher>>> SelectorParameters(const http::Params&
 
 std::string UnescapeName(std::string_view name) {
   constexpr std::string_view kPrefix = "U__";
-  const auto append_utf8 = [](uint32_t rune, std::string* out) {
-    if (rune < 0x80) {
-      out->push_back(static_cast<char>(rune));
-    } else if (rune < 0x800) {
-      out->push_back(static_cast<char>(0xc0 | (rune >> 6)));
-      out->push_back(static_cast<char>(0x80 | (rune & 63)));
-    } else if (rune < 0x10000) {
-      out->push_back(static_cast<char>(0xe0 | (rune >> 12)));
-      out->push_back(static_cast<char>(0x80 | ((rune >> 6) & 63)));
-      out->push_back(static_cast<char>(0x80 | (rune & 63)));
-    } else {
-      out->push_back(static_cast<char>(0xf0 | (rune >> 18)));
-      out->push_back(static_cast<char>(0x80 | ((rune >> 12) & 63)));
-      out->push_back(static_cast<char>(0x80 | ((rune >> 6) & 63)));
-      out->push_back(static_cast<char>(0x80 | (rune & 63)));
-    }
-  };
   if (!name.starts_with(kPrefix)) return std::string(name);
   std::string out;
   std::string_view rest = name.substr(kPrefix.size());
@@ -235,7 +219,7 @@ std::string UnescapeName(std::string_view name) {
         (rune >= 0xd800 && rune <= 0xdfff)) {
       return std::string(name);
     }
-    append_utf8(rune, &out);
+    AppendUtf8(rune, &out);
     rest.remove_prefix(end + 1);
   }
   return out;
