@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/base/any_value.h"
+#include "engine/base/utf8.h"
 
 namespace varve {
 namespace {
@@ -170,27 +171,11 @@ void AppendBase64(std::string_view bytes, std::string* out) {
   }
 }
 
-/// Returns the length of the UTF-8 character at the start of `text`, or 0 if there is none.
-size_t CharacterBytes(std::string_view text) {
-  const uint8_t first = static_cast<uint8_t>(text[0]);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc2 ? 2 : 0;
-  if (length == 0 || first > 0xf4 || text.size() < length) return 0;
-  uint32_t code = first & (0x7f >> length);
-  for (size_t i = 1; i < length; ++i) {
-    const uint8_t byte = static_cast<uint8_t>(text[i]);
-    if ((byte & 0xc0) != 0x80) return 0;
-    code = code << 6 | (byte & 0x3f);
-  }
-  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  return overlong || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff ? 0 : length;
-}
-
 void AppendJsonString(std::string_view text, std::string* out) {
   out->push_back('"');
   while (!text.empty()) {
     const char c = text[0];
-    const size_t length = CharacterBytes(text);
+    const size_t length = Utf8Length(text);
     if (length == 0) {
       out->append("\\ufffd");
       text.remove_prefix(1);

@@ -4,37 +4,10 @@
 #include <cstring>
 
 #include "engine/base/hash.h"
+#include "engine/base/utf8.h"
 
 namespace varve {
 namespace {
-
-/// Decodes one rune at `text[at]`. Returns its length, or 0 if the bytes are not UTF-8.
-int DecodeRune(std::string_view text, size_t at, uint32_t* rune) {
-  const auto byte = [&](size_t i) -> uint32_t {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
-  };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  const uint32_t first = byte(at);
-  if (first < 0x80) {
-    *rune = first;
-    return 1;
-  }
-  if (first >= 0xc2 && first < 0xe0 && continues(at + 1)) {
-    *rune = (first & 0x1f) << 6 | (byte(at + 1) & 0x3f);
-    return 2;
-  }
-  if (first >= 0xe0 && first < 0xf0 && continues(at + 1) && continues(at + 2)) {
-    *rune = (first & 0x0f) << 12 | (byte(at + 1) & 0x3f) << 6 | (byte(at + 2) & 0x3f);
-    return *rune >= 0x800 && (*rune < 0xd800 || *rune > 0xdfff) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first < 0xf5 && continues(at + 1) && continues(at + 2) &&
-      continues(at + 3)) {
-    *rune = (first & 0x07) << 18 | (byte(at + 1) & 0x3f) << 12 | (byte(at + 2) & 0x3f) << 6 |
-            (byte(at + 3) & 0x3f);
-    return *rune >= 0x10000 && *rune <= 0x10ffff ? 4 : 0;
-  }
-  return 0;
-}
 
 /// Tells control characters and the few invisible runes that Go escapes and that occur in practice.
 bool Prints(uint32_t rune) {
@@ -56,7 +29,7 @@ std::string GoQuote(std::string_view text) {
   char buffer[16];
   for (size_t at = 0; at < text.size();) {
     uint32_t rune = 0;
-    const int length = DecodeRune(text, at, &rune);
+    const size_t length = GetUtf8(text.substr(at), &rune);
     if (length == 0) {
       std::snprintf(buffer, sizeof buffer, "\\x%02x", static_cast<unsigned char>(text[at]));
       out += buffer;
@@ -123,8 +96,7 @@ bool IsValidUtf8(std::string_view text) {
       ++at;
       continue;
     }
-    uint32_t rune = 0;
-    const int length = DecodeRune(text, at, &rune);
+    const size_t length = Utf8Length(text.substr(at));
     if (length == 0) return false;
     at += length;
   }

@@ -33,25 +33,6 @@ void Append(Sequence* sequence, const Piece& piece) {
   }
 }
 
-size_t RuneBytes(unsigned char first) {
-  return first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-}
-
-uint32_t GetRune(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  switch (RuneBytes(byte(0))) {
-    case 1:
-      return byte(0);
-    case 2:
-      return (byte(0) & 0x1fu) << 6 | (byte(1) & 0x3fu);
-    case 3:
-      return (byte(0) & 0x0fu) << 12 | (byte(1) & 0x3fu) << 6 | (byte(2) & 0x3fu);
-    default:
-      return (byte(0) & 0x07u) << 18 | (byte(1) & 0x3fu) << 12 | (byte(2) & 0x3fu) << 6 |
-             (byte(3) & 0x3fu);
-  }
-}
-
 constexpr uint32_t kReplacementRune = 0xfffd;
 
 /// Reads the part of the syntax that it is sure about; anything else sets failed_.
@@ -234,11 +215,11 @@ class Parser {
       case '{':
         return Fail();
       default: {
-        const size_t bytes = RuneBytes(static_cast<unsigned char>(c));
-        const std::string_view rune = text_.substr(at_, bytes);
-        if (GetRune(rune) == kReplacementRune) return Fail();
-        at_ += bytes;
-        return Text(std::string(rune));
+        uint32_t rune;  // the text was found to be UTF-8
+        const std::string_view bytes = text_.substr(at_, GetUtf8(text_.substr(at_), &rune));
+        if (rune == kReplacementRune) return Fail();
+        at_ += bytes.size();
+        return Text(std::string(bytes));
       }
     }
   }
@@ -385,9 +366,7 @@ class Parser {
         return false;
       }
     }
-    const size_t bytes = RuneBytes(static_cast<unsigned char>(c));
-    *rune = GetRune(text_.substr(at_, bytes));
-    at_ += bytes;
+    at_ += GetUtf8(text_.substr(at_), rune);
     return true;
   }
 

@@ -98,28 +98,6 @@ bool ReadHex4(std::string_view text, size_t at, uint32_t* code) {
   return true;
 }
 
-/// Gives the length of the UTF-8 sequence at `at`, 0 if it is not one.
-size_t SequenceLength(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const auto tail = [&](size_t i, unsigned low, unsigned high) {
-    return at + i < text.size() && byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return tail(1, 0x80, 0xbf) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    const unsigned low = first == 0xe0 ? 0xa0 : 0x80;
-    const unsigned high = first == 0xed ? 0x9f : 0xbf;
-    return tail(1, low, high) && tail(2, 0x80, 0xbf) ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    const unsigned low = first == 0xf0 ? 0x90 : 0x80;
-    const unsigned high = first == 0xf4 ? 0x8f : 0xbf;
-    return tail(1, low, high) && tail(2, 0x80, 0xbf) && tail(3, 0x80, 0xbf) ? 4 : 0;
-  }
-  return 0;
-}
-
 bool IsAscii(std::string_view text) {
   size_t at = 0;
   uint64_t seen = 0;
@@ -325,7 +303,7 @@ std::string_view DropInvalidUtf8(std::string_view text, EntryArena& arena) {
   // Finds the first byte that must go, to spare the copy where there is none.
   size_t at = 0;
   const auto bad_at = [&](size_t i, size_t* length) {
-    *length = SequenceLength(text, i);
+    *length = Utf8Length(text.substr(i));
     if (*length == 0) {
       *length = 1;
       return true;

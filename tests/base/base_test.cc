@@ -11,6 +11,7 @@
 #include "engine/base/hash.h"
 #include "engine/base/scheduler.h"
 #include "engine/base/strings.h"
+#include "engine/base/utf8.h"
 #include "varve/labels.h"
 #include "varve/sample.h"
 #include "varve/status.h"
@@ -96,6 +97,33 @@ TEST(Strings, QuotesAsGoDoes) {
   EXPECT_EQ(GoQuote("a\n\t\"\\"), "\"a\\n\\t\\\"\\\\\"");
   EXPECT_EQ(GoQuote("\x01\xff"), "\"\\x01\\xff\"");
   EXPECT_EQ(GoQuote("gr\xc3\xbc\xc3\x9f"), "\"gr\xc3\xbc\xc3\x9f\"");
+}
+
+TEST(Utf8, EveryCharacterReadsBackAndNothingElseReads) {
+  for (uint32_t rune = 0; rune < 0x111000; ++rune) {
+    std::string bytes;
+    AppendUtf8(rune, &bytes);
+    const bool is_character = rune <= 0x10ffff && (rune < 0xd800 || rune > 0xdfff);
+    uint32_t back = 0;
+    ASSERT_EQ(GetUtf8(bytes + "x", &back), is_character ? bytes.size() : 0) << rune;
+    if (!is_character) continue;
+    ASSERT_EQ(back, rune);
+    for (size_t cut = 1; cut < bytes.size(); ++cut) {
+      ASSERT_EQ(Utf8Length(bytes.substr(0, cut)), 0u) << rune;
+      ASSERT_EQ(Utf8Length(bytes.substr(cut)), 0u) << rune;
+    }
+  }
+  // What is read is what is written for it: no overlong forms.
+  for (uint32_t word = 0; word < 1u << 24; word += 7) {
+    const std::string bytes = {static_cast<char>(word >> 16), static_cast<char>(word >> 8),
+                               static_cast<char>(word)};
+    uint32_t rune = 0;
+    if (const size_t length = GetUtf8(bytes, &rune)) {
+      std::string again;
+      AppendUtf8(rune, &again);
+      ASSERT_EQ(again, bytes.substr(0, length));
+    }
+  }
 }
 
 TEST(Strings, KnowsUtf8) {
