@@ -94,6 +94,35 @@ VARVE_QUERY_BENCH(HistogramQuantile,
                   "histogram_quantile(0.9, sum by (le, instance) (rate(latency_bucket[5m])))",
                   true);
 
+/// An instant query: what it costs per series before any sample is looked at.
+void RunInstant(benchmark::State& state, const char* query) {
+  const auto snapshot = Data(static_cast<uint32_t>(state.range(0)), 1, false);
+  EngineOptions options;
+  options.threads = 1;
+  const auto engine = Engine::Make(options);
+  uint64_t series = 0;
+  for (auto _ : state) {
+    auto result = engine->Instant(snapshot, query, kHour);
+    if (!result.ok()) {
+      state.SkipWithError(std::string(result.status().message()).c_str());
+      return;
+    }
+    series += result->statistics.series;
+  }
+  state.counters["series/s"] =
+      benchmark::Counter(static_cast<double>(series), benchmark::Counter::kIsRate);
+}
+
+#define VARVE_INSTANT_BENCH(name, query)                           \
+  void name(benchmark::State& state) { RunInstant(state, query); } \
+  BENCHMARK(name)->ArgNames({"targets"})->Arg(40)->MeasureProcessCPUTime()
+
+VARVE_INSTANT_BENCH(InstantSelector, "requests_total");
+VARVE_INSTANT_BENCH(InstantCount, "count(requests_total)");
+VARVE_INSTANT_BENCH(InstantSumBy, "sum by (instance) (requests_total)");
+VARVE_INSTANT_BENCH(InstantSumByRate, "sum by (path) (rate(requests_total[5m]))");
+VARVE_INSTANT_BENCH(InstantSumWithout, "sum without (path) (requests_total)");
+
 }  // namespace
 }  // namespace varve::query
 

@@ -10,6 +10,7 @@
 #include "engine/base/hash.h"
 #include "engine/base/strings.h"
 #include "query/exec/binary.h"
+#include "query/exec/scan.h"
 
 namespace varve::query {
 namespace {

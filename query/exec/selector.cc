@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "engine/base/strings.h"
+#include "query/exec/scan.h"
 #include "query/exec/series_reader.h"
 #include "query/functions/float_histogram.h"
 #include "query/functions/go_format.h"
@@ -89,133 +90,6 @@ void AddNotes(ExecContext& context, uint32_t notes, std::string_view name, std::
   }
 }
 
-/// Reads a series set on all threads, row by row. Base of the operators that scan.
-class ScanOperator : public Operator {
- public:
-  ScanOperator(ExecContext& context, const StepGrid& grid, Selection selection)
-      : Operator(context, grid), selection_(std::move(selection)), account_(context.account) {
-    plan_.grid = grid;
-    plan_.offset_ms = selection_.offset_ms;
-    plan_.has_at = selection_.at_ms.has_value();
-    plan_.at_ms = selection_.at_ms.value_or(0);
-  }
-
- protected:
-  /// What one thread works with.
-  struct Worker {
-    std::unique_ptr<SeriesReader> reader;
-    SeriesColumns columns;
-    std::vector<uint32_t> resets;
-    std::vector<double> scratch;
-    SampleCounter samples;
-    uint64_t samples_read = 0;
-    uint64_t chunks = 0;
-    uint64_t chunks_edge_only = 0;
-  };
-
-  /// Finds the series and makes their headers.
-  Status Select(bool drop_names) {
-    VARVE_ASSIGN_OR_RETURN(set_, context_.snapshot->Select(selection_.matchers, plan_.Covered()));
-    std::vector<LabelView> labels;
-    series_.reserve(set_->size());
-    for (size_t i = 0; i < set_->size(); ++i) {
-      set_->GetLabels(i, &labels);
-      SeriesHeader header{context_.KeepLabels(labels), false};
-      if (drop_names) {
-        if (context_.delayed_names) {
-          header.drop_name = true;
-        } else {
-          header.labels = DropMetadata(context_, header.labels);
-        }
-      }
-      series_.push_back(header);
-      if ((i & 0xfff) == 0xfff) VARVE_RETURN_IF_ERROR(context_.Poll());
-    }
-    context_.series_selected += set_->size();
-    return context_.budget.Take(0, series_.size() * (sizeof(SeriesHeader) + 8 * sizeof(LabelView)));
-  }
-
-  void MakeWorkers(const SeriesReader::Needs& needs) {
-    const TimeRange range = plan_.Covered();
-    const double covered = static_cast<double>(range.max_ms) - static_cast<double>(range.min_ms);
-    worth_sharing_ =
-        static_cast<double>(set_->size()) * (grid_.count + covered / kUsualSpacingMs) >=
-        kSharedWorkMin;
-    workers_.resize(context_.pool->threads());
-    for (Worker& worker : workers_) {
-      worker.reader = std::make_unique<SeriesReader>(plan_, needs);
-      context_.StartCounter(account_, grid_, &worker.samples);
-    }
-  }
-
-  Status NextImpl(Tile& tile) override {
-    const auto rows = static_cast<uint32_t>(std::min<size_t>(TileRows(), set_->size() - next_));
-    tile.Reset(rows, grid_.count);
-    if (rows == 0) return absl::OkStatus();
-    notes_.assign(rows, 0);
-    absl::Mutex mutex;
-    Status failed;
-    uint32_t failed_row = rows;
-    const size_t first = next_;
-    const uint32_t grain =
-        worth_sharing_ ? std::max(1u, rows / (context_.pool->threads() * 4)) : rows;
-    context_.pool->For(rows, grain, [&](uint32_t begin, uint32_t end, uint32_t w) {
-      Worker& worker = workers_[w];
-      for (uint32_t r = begin; r < end; ++r) {
-        Status status = context_.Poll();
-        if (status.ok()) status = worker.reader->Read(*set_, first + r, &worker.columns);
-        if (status.ok()) {
-          worker.samples_read += worker.columns.samples_read;
-          worker.chunks += worker.columns.chunks;
-          if (worker.columns.edges_only) worker.chunks_edge_only += worker.columns.chunks;
-          status = EvaluateRow(worker, tile, r);
-        }
-        if (!status.ok()) {
-          absl::MutexLock lock(&mutex);
-          if (r < failed_row) {
-            failed_row = r;
-            failed = status;
-          }
-          return;
-        }
-      }
-    });
-    VARVE_RETURN_IF_ERROR(failed);
-    next_ += rows;
-    for (Worker& worker : workers_) {
-      context_.Count(account_, &worker.samples);
-      stats().samples += worker.samples_read;
-      stats().chunks += worker.chunks;
-      stats().chunks_edge_only += worker.chunks_edge_only;
-      context_.samples_read += worker.samples_read;
-      worker.samples_read = worker.chunks = worker.chunks_edge_only = 0;
-    }
-    return FinishRows(tile, first);
-  }
-
-  /// Fills one row from the worker's columns. Runs on any thread; may set notes_[row].
-  virtual Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row) = 0;
-  /// Runs on the caller's thread after each tile; `first` is the series of row 0.
-  virtual Status FinishRows(Tile& tile, size_t first) { return absl::OkStatus(); }
-
-  std::string_view NameOf(size_t i) const { return set_->GetLabel(i, kMetricName); }
-
-  Selection selection_;
-  const SampleAccount account_;
-  WindowPlan plan_;
-  std::unique_ptr<SeriesSet> set_;
-  std::vector<Worker> workers_;
-  std::vector<uint32_t> notes_;
-  size_t next_ = 0;
-
- private:
-  /// Scans of less work, in steps and samples, run on one thread: waking others costs more than it
-  /// saves.
-  static constexpr double kSharedWorkMin = 128 * 1024;
-  static constexpr double kUsualSpacingMs = 15'000;
-  bool worth_sharing_ = true;
-};
-
 // --- Instant selectors ---
 
 class InstantSelectorOperator final : public ScanOperator {
@@ -234,9 +108,7 @@ class InstantSelectorOperator final : public ScanOperator {
 
  protected:
   Status OpenImpl() override {
-    const bool drop_names =
-        value_ == SelectorValue::kTimestamp || value_ == SelectorValue::kStartTimestamp;
-    VARVE_RETURN_IF_ERROR(Select(drop_names));
+    VARVE_RETURN_IF_ERROR(Select());
     SeriesReader::Needs needs;
     needs.stale_markers = !smoothed();
     needs.starts = value_ == SelectorValue::kStartTimestamp;
@@ -245,8 +117,12 @@ class InstantSelectorOperator final : public ScanOperator {
     return absl::OkStatus();
   }
 
-  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row) override {
-    if (smoothed()) return EvaluateSmoothed(worker, tile, row);
+  bool drops_names() const override {
+    return value_ == SelectorValue::kTimestamp || value_ == SelectorValue::kStartTimestamp;
+  }
+
+  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row, uint32_t* notes) override {
+    if (smoothed()) return EvaluateSmoothed(worker, tile, row, notes);
     const SeriesColumns& c = worker.columns;
     double* out = tile.values(row);
     uint64_t* valid = tile.valid(row);
@@ -317,20 +193,17 @@ class InstantSelectorOperator final : public ScanOperator {
     return absl::OkStatus();
   }
 
-  Status FinishRows(Tile& tile, size_t first) override {
-    for (size_t r = 0; r < notes_.size(); ++r) {
-      if (notes_[r] != 0) {
-        AddNotes(context_, notes_[r], NameOf(first + r), selection_.place, 0);
-      }
+  void NoteRows(const Tile& tile, size_t first, const std::vector<uint32_t>& notes) override {
+    for (size_t r = 0; r < notes.size(); ++r) {
+      if (notes[r] != 0) AddNotes(context_, notes[r], NameOf(first + r), selection_.place, 0);
     }
-    return absl::OkStatus();
   }
 
  private:
   bool smoothed() const { return selection_.edges == WindowEdges::kSmoothed; }
 
   /// Interpolates between the samples around each step.
-  Status EvaluateSmoothed(Worker& worker, Tile& tile, uint32_t row) {
+  Status EvaluateSmoothed(Worker& worker, Tile& tile, uint32_t row, uint32_t* notes) {
     const SeriesColumns& c = worker.columns;
     for (uint32_t i = 0; i < grid_.count; ++i) {
       const int64_t at = plan_.EndAt(i);
@@ -340,7 +213,7 @@ class InstantSelectorOperator final : public ScanOperator {
       const auto end_h =
           std::upper_bound(first_h, c.histogram_times.end(), at + plan_.reach_ahead_ms);
       if (floats && first_h != end_h) {
-        notes_[row] |= kNoteMixedFloatsHistograms;
+        *notes |= kNoteMixedFloatsHistograms;
         continue;
       }
       if (floats) {
@@ -370,7 +243,7 @@ class InstantSelectorOperator final : public ScanOperator {
           value = InterpolateHistogram(
               c.histogram_times[k - 1], a, c.histogram_times[k], b, at,
               b.reset_hint != CounterResetHint::kGauge && a.reset_hint != CounterResetHint::kGauge);
-          if (value == nullptr) notes_[row] |= kNoteMixedSchemas;
+          if (value == nullptr) *notes |= kNoteMixedSchemas;
         } else if (next != first_h) {
           value = c.histograms[k - 1];
         }
@@ -395,6 +268,7 @@ class WindowEvaluator {
       : context_(context), grid_(grid), call_(std::move(call)) {}
 
   WindowCall& call() { return call_; }
+  const WindowCall& call() const { return call_; }
 
   Status OpenParameters(WindowParameters& parameters) {
     for (int p = 0; p < 2; ++p) {
@@ -592,8 +466,7 @@ class RangeFunctionOperator final : public ScanOperator {
     if (spec.edges == WindowEdges::kSmoothed) plan_.reach_ahead_ms = context.lookback_ms;
   }
   std::string Describe() const override {
-    auto& evaluator = const_cast<WindowEvaluator&>(evaluator_);
-    return Concat(DescribeCall(evaluator.call()), " of ", DescribeSelection(selection_));
+    return Concat(DescribeCall(evaluator_.call()), " of ", DescribeSelection(selection_));
   }
   std::vector<Operator*> children() const override {
     std::vector<Operator*> out;
@@ -607,7 +480,7 @@ class RangeFunctionOperator final : public ScanOperator {
   Status OpenImpl() override {
     VARVE_RETURN_IF_ERROR(evaluator_.OpenParameters(parameters_));
     const WindowCall& call = evaluator_.call();
-    VARVE_RETURN_IF_ERROR(Select(!call.keeps_name));
+    VARVE_RETURN_IF_ERROR(Select());
     if (set_->size() > 0) VARVE_RETURN_IF_ERROR(evaluator_.CheckParameters());
     SeriesReader::Needs needs;
     needs.starts = call.start_timestamps;
@@ -625,17 +498,17 @@ class RangeFunctionOperator final : public ScanOperator {
     return absl::OkStatus();
   }
 
-  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row) override {
+  bool drops_names() const override { return !evaluator_.call().keeps_name; }
+  Status EvaluateRow(Worker& worker, Tile& tile, uint32_t row, uint32_t* notes) override {
     return evaluator_.Evaluate(plan_, worker.columns, &worker.resets, &worker.scratch, tile, row,
-                               &notes_[row], &worker.samples);
+                               notes, &worker.samples);
   }
-  Status FinishRows(Tile& tile, size_t first) override {
+  void NoteRows(const Tile& tile, size_t first, const std::vector<uint32_t>& notes) override {
     for (uint32_t r = 0; r < tile.rows(); ++r) {
-      if (notes_[r] == 0 && evaluator_.NeverNotes(NameOf(first + r))) continue;
+      if (notes[r] == 0 && evaluator_.NeverNotes(NameOf(first + r))) continue;
       set_->GetLabels(first + r, &labels_);
-      evaluator_.Note(tile, r, notes_[r], labels_);
+      evaluator_.Note(tile, r, notes[r], labels_);
     }
-    return absl::OkStatus();
   }
 
  private:
@@ -662,8 +535,7 @@ class SubqueryFunctionOperator final : public Operator {
     plan_.reach_back_ms = evaluator_.call().spec.range_ms;
   }
   std::string Describe() const override {
-    auto& evaluator = const_cast<WindowEvaluator&>(evaluator_);
-    return Concat(DescribeCall(evaluator.call()), " of subquery, step ", input_->grid().step_ms,
+    return Concat(DescribeCall(evaluator_.call()), " of subquery, step ", input_->grid().step_ms,
                   "ms");
   }
   std::vector<Operator*> children() const override {
@@ -741,7 +613,7 @@ class SubqueryFunctionOperator final : public Operator {
 
   void Place(Axis* axis) const {
     axis->Place(plan_);
-    const WindowSpec& spec = const_cast<WindowEvaluator&>(evaluator_).call().spec;
+    const WindowSpec& spec = evaluator_.call().spec;
     std::vector<int64_t> ends(grid_.count);
     for (uint32_t i = 0; i < grid_.count; ++i) ends[i] = plan_.EndAt(i);
     PrepareRate(
@@ -807,13 +679,13 @@ class SubqueryFunctionOperator final : public Operator {
 
 }  // namespace
 
-OperatorPtr InstantSelector(ExecContext& context, const StepGrid& grid, Selection selection,
-                            SelectorValue value) {
+ScanPtr InstantSelector(ExecContext& context, const StepGrid& grid, Selection selection,
+                        SelectorValue value) {
   return std::make_unique<InstantSelectorOperator>(context, grid, std::move(selection), value);
 }
 
-OperatorPtr RangeFunction(ExecContext& context, const StepGrid& grid, Selection selection,
-                          WindowCall call, WindowParameters parameters) {
+ScanPtr RangeFunction(ExecContext& context, const StepGrid& grid, Selection selection,
+                      WindowCall call, WindowParameters parameters) {
   return std::make_unique<RangeFunctionOperator>(context, grid, std::move(selection),
                                                  std::move(call), std::move(parameters));
 }

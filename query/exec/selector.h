@@ -10,6 +10,9 @@
 
 namespace varve::query {
 
+class ScanOperator;
+using ScanPtr = std::unique_ptr<ScanOperator>;  // see scan.h
+
 /// Says which series to read and when: at each step's time, or always at one time, shifted back.
 struct Selection {
   std::vector<Matcher> matchers;
@@ -30,8 +33,8 @@ enum class SelectorValue : uint8_t {
 };
 
 /// Gives, at each step, the newest sample within the lookback that is not a stale marker.
-OperatorPtr InstantSelector(ExecContext& context, const StepGrid& grid, Selection selection,
-                            SelectorValue value);
+ScanPtr InstantSelector(ExecContext& context, const StepGrid& grid, Selection selection,
+                        SelectorValue value);
 
 /// A function over windows, with what its results and notes need.
 struct WindowCall {
@@ -48,8 +51,8 @@ struct WindowParameters {
 
 /// Evaluates a window function over stored samples: decodes a series, slides the windows over it,
 /// forgets it. Series are spread over the threads.
-OperatorPtr RangeFunction(ExecContext& context, const StepGrid& grid, Selection selection,
-                          WindowCall call, WindowParameters parameters);
+ScanPtr RangeFunction(ExecContext& context, const StepGrid& grid, Selection selection,
+                      WindowCall call, WindowParameters parameters);
 /// The same over the points of a subquery, which was planned on its own grid.
 OperatorPtr SubqueryFunction(ExecContext& context, const StepGrid& grid, OperatorPtr input,
                              int64_t offset_ms, std::optional<int64_t> at_ms, WindowCall call,

@@ -231,10 +231,7 @@ class Builder {
       VARVE_ASSIGN_OR_RETURN(input, Build(child, grid, steps));
     }
     const auto aggregate = [&](Aggregation aggregation) {
-      OperatorPtr parameter;
-      if (expr.parameter) parameter = ConstantScalar(exec_, grid, *expr.parameter);
-      return Aggregate(exec_, aggregation, GroupingOf(expr.grouping), std::move(input), "1:1",
-                       std::move(parameter), "1:1");
+      return Aggregate(exec_, aggregation, GroupingOf(expr.grouping), std::move(input), "1:1");
     };
     switch (expr.vector_op) {
       case VectorOp::kSum:
@@ -254,7 +251,8 @@ class Builder {
       case VectorOp::kGroup:
         return aggregate(Aggregation::kGroup);
       case VectorOp::kQuantile:
-        return aggregate(Aggregation::kQuantile);
+        return AggregateQuantile(exec_, GroupingOf(expr.grouping), std::move(input), "1:1",
+                                 ConstantScalar(exec_, grid, *expr.parameter), "1:1");
       case VectorOp::kTopk:
       case VectorOp::kApproxTopk:
       case VectorOp::kBottomk:

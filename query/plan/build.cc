@@ -9,6 +9,7 @@
 #include "query/exec/elementwise.h"
 #include "query/exec/histogram_ops.h"
 #include "query/exec/info.h"
+#include "query/exec/scan.h"
 #include "query/exec/shared.h"
 #include "query/plan/plan.h"
 
@@ -95,6 +96,28 @@ std::optional<WindowFunction> WindowOf(FunctionId id) {
   }
 }
 
+Aggregation FoldOf(AggregateOp op) {
+  switch (op) {
+    case AggregateOp::kAvg:
+      return Aggregation::kAvg;
+    case AggregateOp::kCount:
+      return Aggregation::kCount;
+    case AggregateOp::kMin:
+      return Aggregation::kMin;
+    case AggregateOp::kMax:
+      return Aggregation::kMax;
+    case AggregateOp::kGroup:
+      return Aggregation::kGroup;
+    case AggregateOp::kStddev:
+      return Aggregation::kStddev;
+    case AggregateOp::kStdvar:
+      return Aggregation::kStdvar;
+    default:
+      VARVE_CHECK(op == AggregateOp::kSum);
+      return Aggregation::kSum;
+  }
+}
+
 /// Takes the labels that absent() can know: those matched by one equality and nothing else.
 Labels AbsentLabels(const Node& arg) {
   if (arg.kind != NodeKind::kSelector && arg.kind != NodeKind::kMatrix) return Labels();
@@ -127,10 +150,7 @@ class Builder {
       case NodeKind::kString:
         return MakeStatus(StatusCode::kInternal, "a string where a vector belongs");
       case NodeKind::kSelector:
-        if (node.selection.edges == WindowEdges::kAnchored) {
-          return ExecutionError("anchored modifier can only be used with range vectors");
-        }
-        return InstantSelector(context_, grid, node.selection, SelectorValue::kSample);
+        return BuildScan(node, grid);
       case NodeKind::kMatrix:
       case NodeKind::kSubquery:
         return MakeStatus(StatusCode::kInternal, "a range vector where an instant vector belongs");
@@ -248,6 +268,11 @@ class Builder {
   Result<OperatorPtr> BuildAggregate(const Node& node, const StepGrid& grid) {
     const Node& vector = *node.children[0];
     Grouping grouping{node.grouping, node.without};
+    if (node.in_scan) {
+      VARVE_ASSIGN_OR_RETURN(ScanPtr scan, BuildScan(vector, grid));
+      return AggregateInScan(context_, FoldOf(node.aggregate), std::move(grouping), std::move(scan),
+                             vector.place);
+    }
     VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(vector, grid));
     OperatorPtr parameter;
     std::string parameter_place;
@@ -255,33 +280,14 @@ class Builder {
       VARVE_ASSIGN_OR_RETURN(parameter, Build(*node.children[1], grid));
       parameter_place = node.children[1]->place;
     }
-    const auto aggregate = [&](Aggregation aggregation) {
-      return Aggregate(context_, aggregation, std::move(grouping), std::move(input), vector.place,
-                       std::move(parameter), std::move(parameter_place));
-    };
     const auto select = [&](Selecting selecting) {
       return SelectSeries(context_, selecting, std::move(grouping), std::move(input),
                           std::move(parameter), node.place, std::move(parameter_place));
     };
     switch (node.aggregate) {
-      case AggregateOp::kSum:
-        return aggregate(Aggregation::kSum);
-      case AggregateOp::kAvg:
-        return aggregate(Aggregation::kAvg);
-      case AggregateOp::kCount:
-        return aggregate(Aggregation::kCount);
-      case AggregateOp::kMin:
-        return aggregate(Aggregation::kMin);
-      case AggregateOp::kMax:
-        return aggregate(Aggregation::kMax);
-      case AggregateOp::kGroup:
-        return aggregate(Aggregation::kGroup);
-      case AggregateOp::kStddev:
-        return aggregate(Aggregation::kStddev);
-      case AggregateOp::kStdvar:
-        return aggregate(Aggregation::kStdvar);
       case AggregateOp::kQuantile:
-        return aggregate(Aggregation::kQuantile);
+        return AggregateQuantile(context_, std::move(grouping), std::move(input), vector.place,
+                                 std::move(parameter), std::move(parameter_place));
       case AggregateOp::kTopk:
         return select(Selecting::kTopk);
       case AggregateOp::kBottomk:
@@ -295,38 +301,69 @@ class Builder {
             context_,
             CountValues(context_, node.children[1]->text, std::move(grouping), std::move(input)),
             false);
+      default:
+        return Aggregate(context_, FoldOf(node.aggregate), std::move(grouping), std::move(input),
+                         vector.place);
     }
-    return MakeStatus(StatusCode::kInternal, "unknown aggregation");
   }
 
-  Result<OperatorPtr> BuildWindow(const Node& node, WindowFunction function, const StepGrid& grid) {
+  /// A window function's call and the range vector that it is over.
+  struct Window {
     WindowCall call;
     WindowParameters parameters;
-    call.spec.function = function;
-    call.place = node.children[0]->place;
-    call.keeps_name = function == WindowFunction::kLast || function == WindowFunction::kFirst;
     const Node* range = nullptr;
+  };
+  Result<Window> PrepareWindow(const Node& node, WindowFunction function, const StepGrid& grid) {
+    Window out;
+    out.call.spec.function = function;
+    out.call.place = node.children[0]->place;
+    out.call.keeps_name = function == WindowFunction::kLast || function == WindowFunction::kFirst;
     int next = 0;
     for (const NodePtr& child : node.children) {
       if (child->kind == NodeKind::kMatrix || child->kind == NodeKind::kSubquery) {
-        range = child.get();
+        out.range = child.get();
       } else {
-        VARVE_ASSIGN_OR_RETURN(parameters.operators[next], Build(*child, grid));
+        VARVE_ASSIGN_OR_RETURN(out.parameters.operators[next], Build(*child, grid));
         ++next;
       }
     }
-    VARVE_CHECK(range != nullptr);
-    call.spec.range_ms = range->range_ms;
+    VARVE_CHECK(out.range != nullptr);
+    out.call.spec.range_ms = out.range->range_ms;
+    return out;
+  }
+
+  /// Makes a selector, or a window function over stored samples.
+  Result<ScanPtr> BuildScan(const Node& node, const StepGrid& grid) {
+    if (node.kind == NodeKind::kSelector) {
+      if (node.selection.edges == WindowEdges::kAnchored) {
+        return ExecutionError("anchored modifier can only be used with range vectors");
+      }
+      return InstantSelector(context_, grid, node.selection, SelectorValue::kSample);
+    }
+    const WindowFunction function = *WindowOf(node.function->id);
+    VARVE_ASSIGN_OR_RETURN(Window window, PrepareWindow(node, function, grid));
+    WindowCall& call = window.call;
+    call.spec.edges = window.range->selection.edges;
+    VARVE_RETURN_IF_ERROR(CheckEdges(node, call.spec));
+    call.start_timestamps =
+        context_.options.use_start_timestamps && call.spec.edges == WindowEdges::kPlain &&
+        (function == WindowFunction::kRate || function == WindowFunction::kIncrease ||
+         function == WindowFunction::kIrate || function == WindowFunction::kResets);
+    return RangeFunction(context_, grid, window.range->selection, std::move(call),
+                         std::move(window.parameters));
+  }
+
+  Result<OperatorPtr> BuildWindow(const Node& node, WindowFunction function, const StepGrid& grid) {
+    const auto child = std::ranges::find_if(node.children, [](const NodePtr& c) {
+      return c->kind == NodeKind::kMatrix || c->kind == NodeKind::kSubquery;
+    });
+    VARVE_CHECK(child != node.children.end());
+    const Node* range = child->get();
     OperatorPtr op;
     if (range->kind == NodeKind::kMatrix) {
-      call.spec.edges = range->selection.edges;
-      VARVE_RETURN_IF_ERROR(CheckEdges(node, call.spec));
-      call.start_timestamps =
-          context_.options.use_start_timestamps && call.spec.edges == WindowEdges::kPlain &&
-          (function == WindowFunction::kRate || function == WindowFunction::kIncrease ||
-           function == WindowFunction::kIrate || function == WindowFunction::kResets);
-      op = RangeFunction(context_, grid, range->selection, std::move(call), std::move(parameters));
+      VARVE_ASSIGN_OR_RETURN(op, BuildScan(node, grid));
     } else {
+      VARVE_ASSIGN_OR_RETURN(Window window, PrepareWindow(node, function, grid));
       VARVE_ASSIGN_OR_RETURN(const StepGrid inner_grid, SubqueryGrid(*range, grid));
       if (inner_grid.count == 0) {
         op = Nothing(context_, grid);
@@ -337,7 +374,7 @@ class Builder {
         context_.account = account;
         VARVE_ASSIGN_OR_RETURN(OperatorPtr inner, std::move(built));
         op = SubqueryFunction(context_, grid, std::move(inner), range->offset_ms, range->at_ms,
-                              std::move(call), std::move(parameters));
+                              std::move(window.call), std::move(window.parameters));
       }
     }
     if (node.function->id == FunctionId::kAbsentOverTime) {

@@ -28,9 +28,7 @@ bool OneName(const Node& node) {
   switch (node.kind) {
     case NodeKind::kSelector:
     case NodeKind::kMatrix:
-      return std::any_of(
-          node.selection.matchers.begin(), node.selection.matchers.end(),
-          [](const Matcher& m) { return m.name == kMetricName && m.type == MatchType::kEqual; });
+      return SelectsOneName(node);
     case NodeKind::kAggregate:
       switch (node.aggregate) {
         case promql::AggregateOp::kTopk:

@@ -145,6 +145,7 @@ class EngineImpl final : public Engine {
     plan::TrackResets(out.plan);
     plan::EvaluateOnce(out.plan);
     plan::ShareCommon(out.plan);
+    plan::FoldInScan(out.plan);
     return out;
   }
 

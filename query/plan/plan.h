@@ -54,6 +54,7 @@ struct Node {
   promql::AggregateOp aggregate = promql::AggregateOp::kSum;  // kAggregate
   std::vector<std::string> grouping;                          // kAggregate; sorted, unique
   bool without = false;                                       // kAggregate
+  bool in_scan = false;  // kAggregate: child 0 is a scan that folds its rows itself
 
   promql::BinaryOp binary = promql::BinaryOp::kAdd;  // kBinary
   bool return_bool = false;
@@ -91,6 +92,14 @@ void TrackResets(NodePtr& node);
 
 /// Marks parts that come more than once over the same steps, as kShared.
 void ShareCommon(NodePtr& node);
+
+/// Moves aggregations into the scans whose rows they aggregate: no rows are kept between the two,
+/// and no label sets of the members are made. After ShareCommon, since a shared part keeps its
+/// rows.
+void FoldInScan(NodePtr& node);
+
+/// Tells whether a selector (kSelector, kMatrix) only selects series of one metric name.
+bool SelectsOneName(const Node& node);
 
 /// Makes the operators of a plan, which must outlive them. Errors: kFailedPrecondition for what
 /// Prometheus refuses only when it runs.

@@ -5,8 +5,11 @@
 #include <chrono>
 #include <thread>
 
+#include "engine/base/strings.h"
 #include "tests/exec/synthetic_snapshot.h"
+#include "tests/support/memory_snapshot.h"
 #include "varve/query.h"
+#include "varve/write_batch.h"
 
 namespace varve::query {
 namespace {
@@ -212,6 +215,84 @@ TEST(Engine, ExplainsAndAnalyzes) {
   EXPECT_THAT(Engine::FormatAnalysis(result->statistics), HasSubstr("samples read"));
   EXPECT_GT(result->statistics.samples_read, 0u);
   EXPECT_GT(result->statistics.total_samples, result->statistics.samples_read);
+}
+
+TEST(Engine, AggregationsRunInTheScan) {
+  SyntheticShape shape;
+  shape.targets = 6;
+  shape.per_target = 30;
+  shape.samples = 500;
+  shape.jitter_ms = 40;
+  shape.stale_chance = 0.01;
+  const auto data = MakeSyntheticSnapshot(shape);
+  const QueryRange range{0, 500 * 15'000, 20'000};
+  const auto one = MakeEngine(1);
+  const auto four = MakeEngine(4);
+  for (const char* leaf :
+       {"requests_total", "rate(requests_total[5m])", "last_over_time(requests_total[2m])"}) {
+    for (const char* grouping :
+         {"", "by (job)", "by (__name__, path)", "by (a, b, c, instance, path)", "without (path)",
+          "without (job, instance)", "by (nothing)"}) {
+      for (const char* op : {"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"}) {
+        const std::string query = Concat(op, " ", grouping, " (", leaf, ")");
+        SCOPED_TRACE(query);
+        // The same values from a plan with rows between the scan and the aggregation.
+        const std::string kept = Concat(op, " ", grouping, " (", leaf, " and ", leaf, ")");
+        const Matrix expected = RangeOrDie(*one, data, kept, range);
+        ASSERT_FALSE(expected.empty());
+        ExpectSameBits(expected, RangeOrDie(*one, data, query, range));
+        ExpectSameBits(expected, RangeOrDie(*four, data, query, range));
+      }
+    }
+  }
+}
+
+TEST(Engine, SaysWhichAggregationsRunInTheScan) {
+  const auto engine = MakeEngine(1);
+  const struct {
+    const char* query;
+    int in_scan;
+  } cases[] = {
+      {"sum by (job) (rate(m[5m]))", 1},
+      {"count({__name__=~\"m.*\"})", 1},
+      {"max(max_over_time(sum(m)[1h:1m]))", 1},  // the inner one
+      {"avg(last_over_time({job=\"a\"}[5m]))", 1},
+      {"sum(quantile_over_time(scalar(count(m)), m[5m]))", 2},
+      {"sum(rate({job=\"a\"}[5m]))", 0},           // names may have kept series apart
+      {"sum(rate(m[5m])) / max(rate(m[5m]))", 0},  // evaluated once
+      {"topk(1, m)", 0},
+      {"quantile(0.5, m)", 0},
+      {"sum(-m)", 0},
+      {"sum(absent_over_time(m[5m]))", 0},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.query);
+    const auto plan = engine->Explain(c.query, {0, 3'600'000, 60'000});
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    int count = 0;
+    for (size_t at = 0; (at = plan->find("folded in the scan", at)) != std::string::npos; ++at) {
+      ++count;
+    }
+    EXPECT_EQ(count, c.in_scan) << *plan;
+  }
+}
+
+TEST(Engine, SeriesThatOnlyTheirTypeKeptApartAreAnErrorInTheScanToo) {
+  testing::MemoryStore store;
+  WriteBatch batch;
+  for (const char* type : {"counter", "gauge"}) {
+    const uint32_t series =
+        batch.AddSeries(Labels({{kMetricName, "m_total"}, {"__type__", type}, {"job", "a"}}));
+    for (int k = 0; k < 10; ++k) batch.AddSample(series, k * 15'000, k);
+  }
+  ASSERT_TRUE(store.Append(batch).ok());
+  const auto engine = MakeEngine(1);
+  const auto result =
+      engine->Range(store.TakeSnapshot(), "sum(rate(m_total[1m]))", {60'000, 120'000, 15'000});
+  ASSERT_FALSE(result.ok());
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("same labelset"));
+  const auto fine = engine->Range(store.TakeSnapshot(), "sum(m_total)", {60'000, 120'000, 15'000});
+  EXPECT_TRUE(fine.ok()) << fine.status();
 }
 
 TEST(Engine, GivesTheTypesOfInstantQueries) {
