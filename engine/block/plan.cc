@@ -130,7 +130,7 @@ std::vector<TimeSpan> PlanSeal(const std::set<int64_t>& base_windows, const Plan
 std::optional<std::vector<uint64_t>> PlanCompaction(const std::vector<PlanBlock>& blocks,
                                                     int64_t closed_before,
                                                     const PlanOptions& options, bool everything) {
-  for (uint32_t level = 0; level < options.levels; ++level) {
+  for (uint32_t level = options.levels; level-- > 0;) {
     std::map<int64_t, std::vector<const PlanBlock*>> windows;
     for (const PlanBlock& block : blocks) {
       if (!FitsWindow(block.range, level, options)) continue;

@@ -79,10 +79,10 @@ std::vector<TimeSpan> PlanSeal(const std::set<int64_t>& base_windows, const Plan
 /// Returns the ids of blocks to merge into one, in order of precedence, or nothing.
 /// `closed_before`: windows that end before it get no more samples.
 ///
-/// Smallest windows first. All blocks of a window are taken together, since blocks of one window
-/// may overlap and precedence must stay an order. A window of level 0 is merged when it is closed
-/// and has several blocks, or has `early_merge_blocks`; a larger one when it is closed and has
-/// blocks of several of its parts. A block alone is rewritten for its tombstones only.
+/// Largest windows first, so that rows are not rewritten for each window on the way. All blocks of
+/// a window are taken together, since blocks of one window may overlap and precedence must stay an
+/// order. A window is merged when it is closed and has several blocks; one of level 0 also when it
+/// has `early_merge_blocks`. A block alone is rewritten for its tombstones only.
 /// `everything`: merge what can be merged, closed or not.
 std::optional<std::vector<uint64_t>> PlanCompaction(const std::vector<PlanBlock>& blocks,
                                                     int64_t closed_before,

@@ -392,8 +392,14 @@ Status WingStore<W>::MergeOnce(bool everything, bool* merged) {
   if (!written.ok()) {
     ++compaction_failures_;
     if (written.status().code() == StatusCode::kDataLoss) {
-      // Left as they are: what can be read of them stays readable.
-      unmergeable_.insert(plan->begin(), plan->end());
+      // Left as they are: what can be read of them stays readable. Those that are sound may be
+      // merged without them.
+      std::vector<uint64_t> damaged;
+      for (const uint64_t id : *plan) {
+        if (!before->Find(id)->block->VerifyAll().empty()) damaged.push_back(id);
+      }
+      if (damaged.empty()) damaged = *plan;
+      unmergeable_.insert(damaged.begin(), damaged.end());
     }
     return written.status();
   }

@@ -121,6 +121,22 @@ TEST(PlanCompaction, MergesNeighboursIntoTheNextLevel) {
   EXPECT_EQ(plan->size(), 3u);
 }
 
+TEST(PlanCompaction, MergesALargeWindowAtOnce) {
+  std::vector<PlanBlock> blocks;
+  for (uint64_t id = 1; id <= 9; ++id) {
+    const auto begin = static_cast<int64_t>(id - 1) / 2 * 2;
+    blocks.push_back(Block(id, begin, begin + 2));
+  }
+  const auto plan = PlanCompaction(blocks, 18 * kHour, kOptions, false);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->size(), 9u) << "18 h are closed";
+  const auto part = PlanCompaction(blocks, 6 * kHour, kOptions, false);
+  EXPECT_EQ(part, (std::vector<uint64_t>{1, 2, 3, 4, 5, 6})) << "6 h are closed";
+  blocks[0].damaged = true;
+  const auto rest = PlanCompaction(blocks, 18 * kHour, kOptions, false);
+  EXPECT_EQ(rest, (std::vector<uint64_t>{7, 8, 9})) << "without the part that is damaged";
+}
+
 TEST(PlanCompaction, ALateBlockJoinsTheLargeOneItOverlaps) {
   // Block 9 came late into the time that block 8 (6 h) covers already.
   const std::vector<PlanBlock> blocks = {Block(8, 0, 6, 1), Block(9, 2, 4), Block(10, 2, 4)};
