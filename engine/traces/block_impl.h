@@ -77,6 +77,7 @@ class Block final : public TraceBlock, public std::enable_shared_from_this<Block
   Status AddTagNames(AttributeScope scope, TagNameMap* out) const override;
   Result<bool> AddTagValues(const SpanField& field, size_t limit,
                             std::set<TraceSnapshot::TagValue>* out) const override;
+  const Block* AsBlock() const override { return this; }
   Status AddSurvey(NsRange range, Survey* out) const override;
   Result<std::vector<TracePiece>> ListTraces(NsRange range) const override;
   Status ReadPiece(uint64_t token, NsRange range, SpanBatch* out) const override;

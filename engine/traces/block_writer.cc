@@ -239,6 +239,10 @@ void TraceBlockWriter::AddText(Column* column, std::string_view text) {
     column->last_place = place;
   }
   column->integers.push_back(place);
+  IndexPlace(column, place);
+}
+
+void TraceBlockWriter::IndexPlace(Column* column, uint32_t place) {
   std::vector<uint32_t>& groups = column->groups[place];
   const auto group = static_cast<uint32_t>(groups_.size());
   if (groups.empty() || groups.back() != group) groups.push_back(group);
@@ -247,6 +251,10 @@ void TraceBlockWriter::AddText(Column* column, std::string_view text) {
 void TraceBlockWriter::AddInteger(Column* column, int64_t value) {
   ++column->count;
   column->integers.push_back(value);
+  IndexInteger(column, value);
+}
+
+void TraceBlockWriter::IndexInteger(Column* column, int64_t value) {
   if (!column->integers_indexed) return;
   const auto group = static_cast<uint32_t>(groups_.size());
   if (column->last_group == group && column->last_integer == value) return;
@@ -260,10 +268,22 @@ void TraceBlockWriter::AddInteger(Column* column, int64_t value) {
   }
 }
 
+uint32_t TraceBlockWriter::ShapeOf(std::span<const uint32_t> columns) {
+  if (columns.size() > kShapeAttributesMax) return kInlineShape;
+  const std::string_view key(reinterpret_cast<const char*>(columns.data()), columns.size_bytes());
+  const auto found = shape_numbers_.find(key);
+  if (found != shape_numbers_.end()) return found->second;
+  if (shapes_ >= kShapesMax) return kInlineShape;
+  shape_numbers_.emplace(std::string(key), shapes_);
+  PutVarint(&shape_bytes_, columns.size());
+  for (const uint32_t number : columns) PutVarint(&shape_bytes_, number);
+  return shapes_++;
+}
+
 void TraceBlockWriter::AddAttributes(Family family, AttributesView attributes) {
   FamilyState& state = families_[static_cast<size_t>(family)];
   if (attributes.empty()) {
-    state.shapes.push_back(0);
+    state.shapes.Add(0);
     return;
   }
   set_columns_.clear();
@@ -280,21 +300,8 @@ void TraceBlockWriter::AddAttributes(Family family, AttributesView attributes) {
     set_columns_.push_back(number);
   }
   state.last_columns = set_columns_;
-  uint32_t shape = kInlineShape;
-  if (attributes.size() <= kShapeAttributesMax) {
-    const std::string_view key(reinterpret_cast<const char*>(set_columns_.data()),
-                               set_columns_.size() * sizeof(uint32_t));
-    const auto found = shape_numbers_.find(key);
-    if (found != shape_numbers_.end()) {
-      shape = found->second;
-    } else if (shapes_ < kShapesMax) {
-      shape = shapes_++;
-      shape_numbers_.emplace(std::string(key), shape);
-      PutVarint(&shape_bytes_, set_columns_.size());
-      for (const uint32_t number : set_columns_) PutVarint(&shape_bytes_, number);
-    }
-  }
-  state.shapes.push_back(shape);
+  const uint32_t shape = ShapeOf(set_columns_);
+  state.shapes.Add(shape);
   const size_t cold_before = state.cold.size();
   if (shape == kInlineShape) {
     inline_shapes_ = true;
@@ -392,25 +399,25 @@ Status TraceBlockWriter::AddPiece(const SpanBatch& spans, std::span<const uint32
     AddText(&columns_[text_columns_[kNamesChunk]], span.name);
     AddText(&columns_[text_columns_[kTraceStatesChunk]], span.trace_state);
     AddText(&columns_[text_columns_[kStatusMessagesChunk]], span.status_message);
-    flags_.push_back(span.flags);
-    dropped_attributes_.push_back(span.dropped_attributes);
-    dropped_events_.push_back(span.dropped_events);
-    dropped_links_.push_back(span.dropped_links);
+    flags_.Add(span.flags);
+    dropped_attributes_.Add(span.dropped_attributes);
+    dropped_events_.Add(span.dropped_events);
+    dropped_links_.Add(span.dropped_links);
     AddAttributes(Family::kSpan, spans.attributes(span.attributes));
-    event_counts_.push_back(span.events.count);
+    event_counts_.Add(span.events.count);
     for (const SpanBatch::Event& event : spans.events(span)) {
       event_times_.push_back(WrapSub(event.time_ns, span.start_ns));
       AddText(&columns_[text_columns_[kEventNamesChunk]], event.name);
-      event_dropped_.push_back(event.dropped_attributes);
+      event_dropped_.Add(event.dropped_attributes);
       AddAttributes(Family::kEvent, spans.attributes(event.attributes));
     }
-    link_counts_.push_back(span.links.count);
+    link_counts_.Add(span.links.count);
     for (const SpanBatch::Link& link : spans.links(span)) {
       link_ids_ += BytesOf(link.trace_id);
       link_ids_ += BytesOf(link.span_id);
       AddText(&columns_[text_columns_[kLinkStatesChunk]], link.trace_state);
-      link_dropped_.push_back(link.dropped_attributes);
-      link_flags_.push_back(link.flags);
+      link_dropped_.Add(link.dropped_attributes);
+      link_flags_.Add(link.flags);
       AddAttributes(Family::kLink, spans.attributes(link.attributes));
     }
     const int64_t duration = DurationOf(span.start_ns, span.end_ns);
@@ -437,11 +444,15 @@ void TraceBlockWriter::AddOperation(uint32_t service, std::string_view name, Spa
     }
     return;
   }
-  // The name was just added, so its place is known.
+  AddOperation(service, names.last_place, kind);  // the name was just added
+}
+
+void TraceBlockWriter::AddOperation(uint32_t service, uint32_t name_place, SpanKind kind) {
   const uint64_t operation =
-      uint64_t{service} << 32 | uint64_t{names.last_place} << 8 | static_cast<uint64_t>(kind);
-  if (operation == last_operation_) return;
-  last_operation_ = operation;
+      uint64_t{service} << 32 | uint64_t{name_place} << 8 | static_cast<uint64_t>(kind);
+  uint64_t& recent = recent_operations_[(operation ^ operation >> 8 ^ operation >> 32) & 255];
+  if (recent == operation) return;
+  recent = operation;
   if (operation_places_.size() < kOperationsMax) operation_places_.insert(operation);
 }
 
@@ -457,13 +468,16 @@ Status TraceBlockWriter::PutChunk(uint32_t chunk, std::string_view bytes) {
   return file_->Append(bytes);
 }
 
-Status TraceBlockWriter::PutIntegers(uint32_t chunk, std::vector<int64_t>* values,
-                                     bool skip_zeros) {
+Status TraceBlockWriter::PutIntegers(uint32_t chunk, std::vector<int64_t>* values) {
   scratch_.clear();
-  const bool zeros = std::all_of(values->begin(), values->end(), [](int64_t v) { return v == 0; });
-  if (!values->empty() && !(skip_zeros && zeros)) encoder_.Encode(*values, &scratch_);
+  if (!values->empty()) encoder_.Encode(*values, &scratch_);
   values->clear();
   return PutChunk(chunk, scratch_);
+}
+Status TraceBlockWriter::PutIntegers(uint32_t chunk, MostlyZeros* values) {
+  VARVE_RETURN_IF_ERROR(PutIntegers(chunk, &values->values()));
+  values->Clear();
+  return absl::OkStatus();
 }
 
 void TraceBlockWriter::EncodePlain(Column* column, std::string* out) {
@@ -529,10 +543,6 @@ Status TraceBlockWriter::CloseGroup() {
   group_.events = static_cast<uint32_t>(event_times_.size());
   group_.links = static_cast<uint32_t>(link_flags_.size());
   group_.offset = file_->section_offset();
-  rows_ += group_.rows;
-  min_start_ = std::min(min_start_, group_.min_start);
-  max_start_ = std::max(max_start_, group_.max_start);
-
   encoder_.Encode(piece_rows_, &trace_ids_);
   VARVE_RETURN_IF_ERROR(PutChunk(kTraceIdsChunk, trace_ids_));
   VARVE_RETURN_IF_ERROR(PutChunk(kSpanIdsChunk, span_ids_));
@@ -540,32 +550,32 @@ Status TraceBlockWriter::CloseGroup() {
   encoder_.Encode(parents_, &scratch_);
   scratch_ += external_parents_;
   VARVE_RETURN_IF_ERROR(PutChunk(kParentsChunk, scratch_));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kStartsChunk, &starts_, false));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kDurationsChunk, &durations_, false));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kScopesChunk, &scopes_, false));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kKindsChunk, &kinds_, false));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kStartsChunk, &starts_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kDurationsChunk, &durations_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kScopesChunk, &scopes_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kKindsChunk, &kinds_));
   VARVE_RETURN_IF_ERROR(PutColumn(&columns_[text_columns_[kNamesChunk]]));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kFlagsChunk, &flags_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kDroppedAttributesChunk, &dropped_attributes_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kDroppedEventsChunk, &dropped_events_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kDroppedLinksChunk, &dropped_links_, true));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kFlagsChunk, &flags_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kDroppedAttributesChunk, &dropped_attributes_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kDroppedEventsChunk, &dropped_events_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kDroppedLinksChunk, &dropped_links_));
   VARVE_RETURN_IF_ERROR(PutColumn(&columns_[text_columns_[kTraceStatesChunk]]));
   VARVE_RETURN_IF_ERROR(PutColumn(&columns_[text_columns_[kStatusMessagesChunk]]));
   const auto shapes = [this](Family family) {
     return &families_[static_cast<size_t>(family)].shapes;
   };
-  VARVE_RETURN_IF_ERROR(PutIntegers(kSpanShapesChunk, shapes(Family::kSpan), true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kEventCountsChunk, &event_counts_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kEventTimesChunk, &event_times_, false));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kSpanShapesChunk, shapes(Family::kSpan)));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kEventCountsChunk, &event_counts_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kEventTimesChunk, &event_times_));
   VARVE_RETURN_IF_ERROR(PutColumn(&columns_[text_columns_[kEventNamesChunk]]));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kEventDroppedChunk, &event_dropped_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kEventShapesChunk, shapes(Family::kEvent), true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkCountsChunk, &link_counts_, true));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kEventDroppedChunk, &event_dropped_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kEventShapesChunk, shapes(Family::kEvent)));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkCountsChunk, &link_counts_));
   VARVE_RETURN_IF_ERROR(PutChunk(kLinkIdsChunk, link_ids_));
   VARVE_RETURN_IF_ERROR(PutColumn(&columns_[text_columns_[kLinkStatesChunk]]));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkDroppedChunk, &link_dropped_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkFlagsChunk, &link_flags_, true));
-  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkShapesChunk, shapes(Family::kLink), true));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkDroppedChunk, &link_dropped_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkFlagsChunk, &link_flags_));
+  VARVE_RETURN_IF_ERROR(PutIntegers(kLinkShapesChunk, shapes(Family::kLink)));
   for (uint32_t f = 0; f < kFamilies; ++f) {
     std::string& cold = families_[f].cold;
     if (cold.empty()) continue;
@@ -578,8 +588,7 @@ Status TraceBlockWriter::CloseGroup() {
   for (size_t c = kTextChunks.size(); c < columns_.size(); ++c) {
     VARVE_RETURN_IF_ERROR(PutColumn(&columns_[c]));
   }
-  groups_.push_back(std::move(group_));
-  group_ = GroupEntry{};
+  EndGroup();
   group_bytes_ = 0;
   trace_ids_.clear();
   span_ids_.clear();
@@ -588,6 +597,14 @@ Status TraceBlockWriter::CloseGroup() {
   piece_rows_.clear();
   parents_.clear();
   return absl::OkStatus();
+}
+
+void TraceBlockWriter::EndGroup() {
+  rows_ += group_.rows;
+  min_start_ = std::min(min_start_, group_.min_start);
+  max_start_ = std::max(max_start_, group_.max_start);
+  groups_.push_back(std::move(group_));
+  group_ = GroupEntry{};
 }
 
 // --- The rest of the file ---

@@ -42,10 +42,14 @@ class TraceBlockWriter {
   Status AddTrace(const SpanBatch& spans, std::span<const uint32_t> order,
                   std::span<const uint32_t> scopes);
   uint64_t rows() const { return rows_; }
+  /// Rows of the group that is not closed yet.
+  size_t open_rows() const { return starts_.size(); }
   /// Completes `meta` and the file.
   Result<block::BlockMeta> Finish(block::BlockMeta meta);
 
  private:
+  friend class GroupCopier;
+
   /// A column of the block with what the open group holds of it.
   struct Column {
     ColumnName name;
@@ -66,8 +70,28 @@ class TraceBlockWriter {
     int64_t last_integer = 0;
     uint32_t last_group = UINT32_MAX;
   };
+  /// Integers that are usually all zero: nothing is stored before the first other one.
+  class MostlyZeros {
+   public:
+    void Add(int64_t value) {
+      if (value != 0 && values_.empty()) values_.assign(size_, 0);
+      if (value != 0 || !values_.empty()) values_.push_back(value);
+      ++size_;
+    }
+    size_t size() const { return size_; }
+    /// Empty if all are zero.
+    std::vector<int64_t>& values() { return values_; }
+    void Clear() {
+      values_.clear();
+      size_ = 0;
+    }
+
+   private:
+    std::vector<int64_t> values_;
+    size_t size_ = 0;
+  };
   struct FamilyState {
-    std::vector<int64_t> shapes;
+    MostlyZeros shapes;
     std::string cold;
     uint64_t cold_raw = 0;
     std::vector<uint32_t> last_columns;  // of the set of attributes before
@@ -79,25 +103,36 @@ class TraceBlockWriter {
     std::vector<std::pair<uint32_t, uint64_t>> chunks;  // chunk, bytes
   };
 
-  explicit TraceBlockWriter(Survey* survey) : survey_(survey) {}
+  explicit TraceBlockWriter(Survey* survey) : survey_(survey) {
+    recent_operations_.fill(UINT64_MAX);
+  }
   void PlanColumns();
   uint32_t ColumnOf(Family family, std::string_view key, ValueType type);
   uint32_t KeyOf(std::string_view key);
   void AddText(Column* column, std::string_view text);
   void AddInteger(Column* column, int64_t value);
+  /// Note that the open group has a value.
+  void IndexPlace(Column* column, uint32_t place);
+  void IndexInteger(Column* column, int64_t value);
+  /// Returns the number of a shape, kInlineShape if there is no room for it.
+  uint32_t ShapeOf(std::span<const uint32_t> columns);
   void AddAttributes(Family family, AttributesView attributes);
   void PutCold(const ValueView& value, std::string* out);
   Status AddPiece(const SpanBatch& spans, std::span<const uint32_t> order,
                   std::span<const uint32_t> scopes);
   uint64_t GroupBytes() const;
   Status CloseGroup();
+  /// Lists the group whose chunks are all written.
+  void EndGroup();
   Status PutChunk(uint32_t chunk, std::string_view bytes);
-  Status PutIntegers(uint32_t chunk, std::vector<int64_t>* values, bool skip_zeros);
+  Status PutIntegers(uint32_t chunk, std::vector<int64_t>* values);
+  Status PutIntegers(uint32_t chunk, MostlyZeros* values);
   Status PutColumn(Column* column);
   void EncodePlain(Column* column, std::string* out);
   void EncodeAttributes(AttributesView attributes, std::string* out);
   Status PutSection(block::SectionType type, std::string_view bytes, uint64_t items);
   void AddOperation(uint32_t service, std::string_view name, SpanKind kind);
+  void AddOperation(uint32_t service, uint32_t name_place, SpanKind kind);
   Status WriteIndexes();
   Status WriteTraceTable();
 
@@ -124,8 +159,8 @@ class TraceBlockWriter {
 
   // The open group.
   std::string trace_ids_, span_ids_, external_parents_, link_ids_;
-  std::vector<int64_t> piece_rows_, parents_, starts_, durations_, scopes_, kinds_, flags_,
-      dropped_attributes_, dropped_events_, dropped_links_, event_counts_, event_times_,
+  std::vector<int64_t> piece_rows_, parents_, starts_, durations_, scopes_, kinds_, event_times_;
+  MostlyZeros flags_, dropped_attributes_, dropped_events_, dropped_links_, event_counts_,
       event_dropped_, link_counts_, link_dropped_, link_flags_;
   uint64_t group_bytes_ = 0;
   GroupEntry group_{};
@@ -138,7 +173,7 @@ class TraceBlockWriter {
   /// Operations whose names are in the dictionary, as service << 32 | place << 8 | kind; and
   /// others.
   absl::flat_hash_set<uint64_t> operation_places_;
-  uint64_t last_operation_ = UINT64_MAX;
+  std::array<uint64_t, 256> recent_operations_;  // some of them
   std::set<std::tuple<uint32_t, std::string, uint8_t>> operations_;
   uint64_t rows_ = 0;
   uint32_t pieces_ = 0;

@@ -14,6 +14,10 @@
 namespace varve::traces {
 namespace {
 
+/// So far ahead a span's place in the table of keys is fetched: nearly every look-up there misses
+/// the caches.
+constexpr size_t kPrefetchSpans = 12;
+
 uint64_t Load64(const uint8_t* bytes) {
   uint64_t out = 0;
   std::memcpy(&out, bytes, sizeof out);
@@ -76,6 +80,7 @@ NsRange Head::range() const {
 // --- Interning ---
 
 uint32_t Head::Intern(std::string_view text) {
+  if (text.empty() && strings_.size() > 0) return 0;  // the first one of all
   const auto found = string_table_.find(text);
   if (found != string_table_.end()) return found->second;
   const std::string_view kept = arena_.Copy(text);
@@ -305,6 +310,10 @@ std::string Head::CheckSpan(const SpanBatch& batch, const SpanBatch::Span& span,
 
 // --- Appending ---
 
+void Head::PrefetchKey(const SpanBatch::Span& span) const {
+  span_keys_.prefetch(HashOf(span.trace_id, span.span_id, KnownKind(span.kind)));
+}
+
 bool Head::StageSpan(const SpanBatch& batch, const SpanBatch::Span& span, uint32_t scope) {
   const SpanKind kind = KnownKind(span.kind);
   const uint64_t hash = HashOf(span.trace_id, span.span_id, kind);
@@ -316,6 +325,7 @@ bool Head::StageSpan(const SpanBatch& batch, const SpanBatch::Span& span, uint32
       return false;
     }
     // Two keys with one hash, which takes 2^32 spans to expect: reading collapses their repeats.
+    hashes_met_.store(true, std::memory_order_relaxed);
   }
   HeadRow& row =
       number < row_store_.size() ? (row_store_[number] = HeadRow()) : row_store_.emplace_back();
@@ -484,6 +494,7 @@ Result<SpanAppendResult> Head::Append(const SpanBatch& batch, const WriteOptions
     }
     std::vector<uint32_t> resources(batch.resources().size(), kNone);
     for (uint32_t i = 0; i < spans.size(); ++i) {
+      if (i + kPrefetchSpans < spans.size()) PrefetchKey(spans[i + kPrefetchSpans]);
       if (rejected[i]) continue;
       ScopeState& scope = scopes[spans[i].scope];
       if (scope.number == kNone) {
@@ -515,7 +526,10 @@ Status Head::Replay(std::string_view payload) {
     absl::MutexLock lock(&index_mutex_);
     std::vector<uint32_t> resources(batch.resources().size(), kNone);
     std::vector<uint32_t> scopes(batch.scopes().size(), kNone);
-    for (const SpanBatch::Span& span : batch.spans()) {
+    const std::vector<SpanBatch::Span>& spans = batch.spans();
+    for (size_t i = 0; i < spans.size(); ++i) {
+      if (i + kPrefetchSpans < spans.size()) PrefetchKey(spans[i + kPrefetchSpans]);
+      const SpanBatch::Span& span = spans[i];
       uint32_t& scope = scopes[span.scope];
       if (scope == kNone) {
         const SpanBatch::Scope& given = batch.scopes()[span.scope];

@@ -131,6 +131,8 @@ class Head : public std::enable_shared_from_this<Head> {
   /// Memory in use, estimated from what was allocated.
   uint64_t approximate_bytes() const { return bytes_.load(std::memory_order_relaxed); }
   uint64_t trace_count() const;
+  /// Tells that two spans had one hash, so that repeats of the second may have been taken.
+  bool may_repeat_spans() const { return hashes_met_.load(std::memory_order_relaxed); }
 
   // --- Reading; everything that rows before a pinned number refer to ---
 
@@ -188,6 +190,7 @@ class Head : public std::enable_shared_from_this<Head> {
   uint32_t InternScope(const SpanBatch& batch, const SpanBatch::Scope& scope, uint32_t resource)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
   std::vector<AttributeView> Decode(HeadAttributes attributes) const;
+  void PrefetchKey(const SpanBatch::Span& span) const ABSL_SHARED_LOCKS_REQUIRED(index_mutex_);
   /// Adds a row, or returns false for one that repeats a stored span.
   bool StageSpan(const SpanBatch& batch, const SpanBatch::Span& span, uint32_t scope)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
@@ -210,6 +213,7 @@ class Head : public std::enable_shared_from_this<Head> {
   std::atomic<int64_t> min_start_ns_{INT64_MAX};
   std::atomic<int64_t> max_start_ns_{INT64_MIN};
   std::atomic<uint64_t> bytes_{0};
+  std::atomic<bool> hashes_met_{false};
 
   // Written under index_mutex_ by the one writer; elements are read without it, by number.
   index::StableVector<HeadRow> row_store_;

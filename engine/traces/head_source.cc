@@ -265,16 +265,19 @@ class HeadSource final : public Source {
     return false;
   }
 
+  bool MayRepeatSpans() const override { return head_->may_repeat_spans(); }
   Status AddSurvey(NsRange range, Survey* out) const override {
     struct Facts {
       uint64_t count = 0;
-      uint32_t last = Head::kNone;
       bool plain = false;
       absl::flat_hash_set<uint32_t> values;
+      uint32_t recents[64];  // in `values` for certain
+      Facts() { std::fill(std::begin(recents), std::end(recents), Head::kNone); }
       void AddText(uint32_t text) {
         ++count;
-        if (plain || text == last) return;
-        last = text;
+        uint32_t& recent = recents[text % std::size(recents)];
+        if (plain || text == recent) return;
+        recent = text;
         values.insert(text);
         if (values.size() > kDictionaryValuesMax) {
           plain = true;
@@ -295,7 +298,13 @@ class HeadSource final : public Source {
         }
       }
     };
+    const std::vector<Unit> units = head_->Units(rows_);
     for (uint32_t r = 0; r < rows_; ++r) {
+      const Unit& unit = units[r / Head::kUnitRows];
+      if (r % Head::kUnitRows == 0 && !range.Overlaps({unit.min_start_ns, unit.max_start_ns})) {
+        r += unit.rows - 1;
+        continue;
+      }
       const HeadRow& row = head_->row(r);
       if (!range.Contains(row.start_ns)) continue;
       ++out->spans;

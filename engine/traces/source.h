@@ -69,6 +69,8 @@ class SourceScan {
   virtual Status Read(size_t i, FoundRows* out, SpanScanStats* stats) const = 0;
 };
 
+class Block;
+
 /// One place that spans live in, frozen for its reader: a head up to a row, or a block. Resources
 /// and scopes are named by ordinals of the source. Immutable and thread-safe.
 ///
@@ -103,6 +105,10 @@ class Source {
   virtual Result<bool> AddTagValues(const SpanField& field, size_t limit,
                                     std::set<TraceSnapshot::TagValue>* out) const = 0;
 
+  /// Tells whether a span may be here twice: false is certain.
+  virtual bool MayRepeatSpans() const { return false; }
+  /// The block that this is, whole and nothing but: merging may take its groups as they are.
+  virtual const Block* AsBlock() const { return nullptr; }
   /// Adds what is known of the values of columns, of spans that start in `range` or of more.
   virtual Status AddSurvey(NsRange range, Survey* out) const = 0;
   /// Lists the traces with spans that start in `range`, ordered by start, then id.

@@ -9,6 +9,7 @@
 #include "engine/block/container.h"
 #include "engine/io/memory_file_system.h"
 #include "engine/traces/block_format.h"
+#include "engine/traces/block_impl.h"
 #include "engine/traces/block_reader.h"
 #include "engine/traces/head.h"
 #include "engine/traces/seal.h"
@@ -120,6 +121,79 @@ TEST_F(TracesBlock, ManyGroups) {
   const SourcePtr block = Merge({MakeHeadSource(HeadOf({&batch}))});
   ASSERT_NE(block, nullptr);
   model.Check(*MakeSnapshot({block}), &random);
+}
+
+std::vector<uint32_t> GroupRows(const SourcePtr& block) {
+  std::vector<uint32_t> out;
+  for (const Block::Group& group : block->AsBlock()->groups()) out.push_back(group.rows);
+  return out;
+}
+
+TEST_F(TracesBlock, MergingTakesWholeGroupsAsTheyAre) {
+  std::mt19937_64 random(9);
+  RandomSpanOptions options;
+  options.traces = 4000;
+  SpanModel model;
+  std::vector<SourcePtr> blocks;
+  std::vector<uint32_t> rows;
+  options.rare_things = false;  // skewed times would mix the blocks
+  for (int i = 0; i < 3; ++i) {
+    SpanBatch batch;
+    AddRandomSpans(&random, 10'000, options, &batch);
+    model.Add(batch);
+    blocks.push_back(Merge({MakeHeadSource(HeadOf({&batch}))}));
+    ASSERT_NE(blocks.back(), nullptr);
+    const std::vector<uint32_t> own = GroupRows(blocks.back());
+    ASSERT_LT(own.back(), kGroupRows);
+    rows.insert(rows.end(), own.begin(), own.end());
+    // Each with values, resources and traces of its own, after the one before.
+    options.first_trace += options.traces;
+    options.start_ns += 2 * options.span_ns;
+  }
+  const SourcePtr merged = Merge(blocks);
+  ASSERT_NE(merged, nullptr);
+  EXPECT_EQ(GroupRows(merged), rows);
+  model.Check(*MakeSnapshot({merged}), &random);
+
+  // Spans of traces that are in the first block: its groups are opened, the others stay.
+  options.first_trace = 0;
+  options.start_ns -= 6 * options.span_ns;
+  SpanBatch late;
+  AddRandomSpans(&random, 100, options, &late);
+  model.Add(late);
+  const SourcePtr again = Merge({merged, Merge({MakeHeadSource(HeadOf({&late}))})});
+  ASSERT_NE(again, nullptr);
+  std::vector<uint32_t> tail = GroupRows(again);
+  ASSERT_GE(tail.size(), 3u);
+  EXPECT_TRUE(std::equal(rows.end() - 3, rows.end(), tail.end() - 3));
+  EXPECT_NE(tail, rows);
+  model.Check(*MakeSnapshot({again}), &random);
+}
+
+TEST_F(TracesBlock, GroupsCodedInOtherWaysAreWrittenAnew) {
+  // What is a column in the small block is among the rare keys of the large one.
+  SpanModel model;
+  std::vector<SourcePtr> blocks;
+  for (const uint32_t spans : {2'000u, 30'000u}) {
+    SpanBatch batch;
+    batch.AddResource({});
+    batch.AddScope(0, "", "");
+    for (uint32_t i = 0; i < spans; ++i) {
+      SpanBatch::Span span;
+      span.trace_id = TraceIdOf(spans + i / 10);
+      span.span_id = SpanIdOf(i);
+      span.start_ns = int64_t{spans} * 1'000'000 + i;
+      const AttributeView rare{"rare", ValueView::Int(i)};
+      batch.AddSpan(span, AttributesView(&rare, spans == 2'000u && i % 100 == 7 ? 1 : 0));
+    }
+    model.Add(batch);
+    blocks.push_back(Merge({MakeHeadSource(HeadOf({&batch}))}));
+    ASSERT_NE(blocks.back(), nullptr);
+  }
+  const SourcePtr merged = Merge(blocks);
+  ASSERT_NE(merged, nullptr);
+  std::mt19937_64 random(1);
+  model.Check(*MakeSnapshot({merged}), &random);
 }
 
 TEST_F(TracesBlock, HugeTraceIsCutAndComesBackWhole) {
