@@ -357,8 +357,13 @@ void IntStreamEncoder::Encode(std::span<const int64_t> values, std::string* out)
     before = value;
     difference_before = difference;
   }
-  const uint64_t limit = std::min({plain, delta, delta2}) * 5 / 4 + 256;
   Plan plan;
+  if (plain == 0) {
+    // One value, whose shortest form is known.
+    plan.minimum = static_cast<uint64_t>(values[0]);
+    return Emit(values, plan, out);
+  }
+  const uint64_t limit = std::min({plain, delta, delta2}) * 5 / 4 + 256;
   if (plain <= limit) PlanOrder(values, StreamOrder::kPlain, &plan);
   if (delta <= limit && values.size() > 1) PlanOrder(values, StreamOrder::kDelta, &plan);
   if (delta2 <= limit && values.size() > 2) PlanOrder(values, StreamOrder::kDelta2, &plan);

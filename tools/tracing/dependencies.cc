@@ -5,6 +5,8 @@
 namespace varve::tracing {
 namespace {
 
+constexpr size_t kNameMax = 1024;  // of a service
+
 // Span ids are random, so with half of the trace id folded in, two of the remembered spans share a
 // key with a chance of 1 in 10^7: one call counted for the wrong pair.
 uint64_t KeyOf(const TraceId& trace, const SpanId& span) {
@@ -20,9 +22,10 @@ uint64_t KeyOf(const TraceId& trace, const SpanId& span) {
 }  // namespace
 
 uint32_t DependencyCounter::ServiceOf(std::string_view name) {
+  name = name.substr(0, kNameMax);
   if (const auto found = service_ids_.find(name); found != service_ids_.end()) return found->second;
   if (services_.size() >= services_max_) return ServiceOf("other");
-  services_.emplace_back(name.substr(0, 1024));
+  services_.emplace_back(name);
   const auto id = static_cast<uint32_t>(services_.size() - 1);
   service_ids_.emplace(std::string(name), id);
   if (services_.size() == services_max_ - 1) ServiceOf("other");  // room for the name of the rest
@@ -35,8 +38,13 @@ void DependencyCounter::TurnIfFull() {
   current_ = Generation{};
 }
 
-void DependencyCounter::Add(const SpanBatch::Span& span, std::string_view service) {
-  const uint32_t own = ServiceOf(service.substr(0, 1024));
+void DependencyCounter::Prefetch(const SpanBatch::Span& span) const {
+  const uint64_t key = KeyOf(span.trace_id, span.span_id);
+  current_.spans.prefetch(key);
+  previous_.spans.prefetch(key);
+}
+
+void DependencyCounter::Add(const SpanBatch::Span& span, uint32_t own) {
   const uint64_t key = KeyOf(span.trace_id, span.span_id);
   // Children that came first.
   for (Generation* generation : {&current_, &previous_}) {

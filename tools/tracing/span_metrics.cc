@@ -253,10 +253,17 @@ void SpanMetrics::Add(const SpanBatch& batch, const std::vector<SpanRejection>& 
   }
 
   const absl::MutexLock lock(&mutex_);
+  constexpr uint32_t kUnasked = UINT32_MAX;
+  std::vector<uint32_t> service_ids(services.size(), kUnasked);
+  constexpr size_t kPrefetchSpans = 12;
   for (uint32_t i = 0; i < batch.spans().size(); ++i) {
+    if (options_.dependencies && i + kPrefetchSpans < batch.spans().size()) {
+      state_->dependencies.Prefetch(batch.spans()[i + kPrefetchSpans]);
+    }
     if (!rejected.empty() && rejected.contains(i)) continue;
     const SpanBatch::Span& span = batch.spans()[i];
-    const std::string_view service = services[batch.scopes()[span.scope].resource];
+    const uint32_t resource = batch.scopes()[span.scope].resource;
+    const std::string_view service = services[resource];
     const double seconds = span.end_ns > span.start_ns
                                ? static_cast<double>(static_cast<uint64_t>(span.end_ns) -
                                                      static_cast<uint64_t>(span.start_ns)) /
@@ -269,7 +276,11 @@ void SpanMetrics::Add(const SpanBatch& batch, const std::vector<SpanRejection>& 
       counts.durations.Observe(seconds);
       counts.bytes += SizeOf(batch, span);
     }
-    if (options_.dependencies) state_->dependencies.Add(span, service);
+    if (options_.dependencies) {
+      uint32_t& id = service_ids[resource];
+      if (id == kUnasked) id = state_->dependencies.ServiceOf(service);
+      state_->dependencies.Add(span, id);
+    }
     if (!options_.service_graph) continue;
     const bool client = span.kind == SpanKind::kClient || span.kind == SpanKind::kProducer;
     const bool server = span.kind == SpanKind::kServer || span.kind == SpanKind::kConsumer;
