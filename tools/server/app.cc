@@ -170,6 +170,7 @@ class AppImpl final : public App {
 
   Status Listen() {
     VARVE_ASSIGN_OR_RETURN(http_, http::Server::Start(options_.http, &router_, &traffic_));
+    port_ = http_->port();
     context_.address = http_->address();
     VARVE_RETURN_IF_ERROR(loki_->Listen(&traffic_));
     for (const AppOptions::Alias& alias : options_.aliases) {
@@ -194,8 +195,8 @@ class AppImpl final : public App {
     if (!opened_.HasBeenNotified()) return std::nullopt;
     return open_status_;
   }
-  uint16_t port() const override { return http_->port(); }
-  std::string address() const override { return http_->address(); }
+  uint16_t port() const override { return port_; }
+  std::string address() const override { return context_.address; }
   std::vector<std::pair<std::string, std::string>> other_addresses() const override {
     auto addresses = traces_->addresses();
     for (size_t i = 0; i < aliases_.size(); ++i) {
@@ -367,6 +368,7 @@ class AppImpl final : public App {
   std::unique_ptr<loki::LokiServer> loki_;
   std::unique_ptr<api::TraceServer> traces_;
   std::unique_ptr<http::Server> http_;
+  uint16_t port_ = 0;
   std::vector<std::unique_ptr<http::Server>> aliases_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<ingest::IngestContext> ingest_;

@@ -64,6 +64,7 @@ class App {
   virtual Status WaitUntilReady() = 0;
   /// Returns what opening the database came to, or nothing while it is under way.
   virtual std::optional<Status> OpenResult() const = 0;
+  /// Where it listens, or did before Stop.
   virtual uint16_t port() const = 0;
   virtual std::string address() const = 0;
   /// Names what else is listened on, as name and "host:port".
