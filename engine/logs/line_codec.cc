@@ -55,6 +55,9 @@ bool IsHex(std::string_view text) {
   return true;
 }
 
+/// The key of two neighbouring words, from their hashes.
+uint64_t PairOf(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a7c15 + second; }
+
 int HexDigit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 
 /// How a line is cut into its template and variables.
@@ -83,6 +86,9 @@ class KeyCollector {
   void Add(std::string_view text) {
     const auto* at = reinterpret_cast<const uint8_t*>(text.data());
     const uint8_t* const end = at + text.size();
+    // Where the last word of letters ended, and its hash.
+    const uint8_t* last_end = nullptr;
+    uint64_t last = 0;
     while (at < end) {
       if (kClasses[*at] == 0) {
         ++at;
@@ -94,11 +100,16 @@ class KeyCollector {
       if ((classes & kLetter) == 0) continue;
       const std::string_view word(reinterpret_cast<const char*>(begin),
                                   static_cast<size_t>(at - begin));
-      // Repeats do no harm, they only cost: a small memory of the last words is enough.
       const uint64_t hash = Hash64(word);
-      uint64_t& slot = recent_[hash >> 52];
-      if (slot == hash) continue;
-      slot = hash;
+      if (classes == kLetter) {
+        if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {
+          const uint64_t pair = PairOf(last, hash);
+          if (!Recent(pair)) keys_->push_back(pair);
+        }
+        last = hash;
+        last_end = at;
+      }
+      if (Recent(hash)) continue;
       keys_->push_back(WordKey(word));
       if (vocabulary_ != nullptr && InVocabulary(word) && !vocabulary_->contains(word)) {
         vocabulary_->emplace(word);
@@ -108,6 +119,14 @@ class KeyCollector {
   }
 
  private:
+  /// Repeats do no harm, they only cost: a small memory of the last hashes is enough.
+  bool Recent(uint64_t hash) {
+    uint64_t& slot = recent_[hash >> 52];
+    if (slot == hash) return true;
+    slot = hash;
+    return false;
+  }
+
   std::vector<uint64_t>* keys_ = nullptr;
   StringSet* vocabulary_ = nullptr;
   std::array<uint64_t, 4096> recent_;
@@ -606,6 +625,34 @@ uint64_t WordKey(std::string_view word) {
     to[i] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
   }
   return Hash64({to, word.size()});
+}
+
+void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(needle[i]); };
+  // Whether the word before is one of letters that no cut parts from what follows, and its hash.
+  bool open = false;
+  uint64_t last = 0;
+  for (size_t i = 1; i < needle.size();) {
+    if (kClasses[byte(i - 1)] != kDelimiter || kClasses[byte(i)] == kDelimiter) {
+      if (needle[i] != ' ' || kClasses[byte(i - 1)] == kDelimiter) open = false;
+      ++i;
+      continue;
+    }
+    const size_t begin = i;
+    uint8_t classes = 0;
+    while (i < needle.size() && kClasses[byte(i)] != kDelimiter) classes |= kClasses[byte(i++)];
+    if (i == needle.size()) return;
+    const bool ends = kFieldEnds[byte(i)];
+    const uint64_t hash = Hash64(needle.substr(begin, i - begin));
+    if (classes != kLetter) {
+      open = false;
+      continue;
+    }
+    if (open && ends) keys->push_back(PairOf(last, hash));
+    const char before = needle[begin - 1];
+    open = kFieldEnds[static_cast<uint8_t>(before)] && before != '=' && before != ':';
+    last = hash;
+  }
 }
 
 void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {

@@ -22,7 +22,8 @@ namespace varve::logs {
 /// Efficient and Scalable Search on Compressed Text Logs", OSDI 2021.)
 
 /// Appends the smallest encoding of `lines`, and to `keys` the hashes of what a filter should know:
-/// WordKey of every word with a letter, AddIdKeys of long ones with a digit. Keys may repeat.
+/// WordKey of every word with a letter, AddIdKeys of long ones with a digit, and the keys that
+/// AddPairKeys may ask for. Keys may repeat.
 /// `vocabulary`, if not null, gets every word for which InVocabulary holds.
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
                  std::vector<uint64_t>* keys, StringSet* vocabulary = nullptr);
@@ -55,6 +56,10 @@ uint64_t WordKey(std::string_view word);
 /// Words of at least this many bytes with letters and digits are ids: every piece of an id that is
 /// as long has one of its minimizers.
 inline constexpr size_t kIdBytesMin = 13;
+/// Appends the keys of pairs of neighbouring words: of two words of letters with one space between.
+/// In every encoded line that holds `needle` those lie in one piece, and so does what the filter
+/// was told. Words at the ends of the needle may go on outside of it and make no pair.
+void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys);
 /// Appends the keys of the minimizers of `id` (k = 6, windows of 8). Source: Schleimer, Wilkerson,
 /// Aiken, "Winnowing: Local Algorithms for Document Fingerprinting" (2003).
 void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys);

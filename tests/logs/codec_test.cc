@@ -64,7 +64,7 @@ std::vector<std::string> RandomLines(std::mt19937_64& random, size_t count) {
     return std::string(*(list.begin() + random() % list.size()));
   };
   std::vector<std::string> out;
-  const int kind = static_cast<int>(random() % 5);
+  const int kind = static_cast<int>(random() % 6);
   for (size_t i = 0; i < count; ++i) {
     switch (kind) {
       case 0:
@@ -87,6 +87,19 @@ std::vector<std::string> RandomLines(std::mt19937_64& random, size_t count) {
         out.push_back(random() % 3 == 0 ? ""
                                         : pick({"000", "0", "007", "12", "99999999999999999999"}));
         break;
+      case 4: {
+        // Prose: neighbouring words, with all that may stand around them.
+        std::string line;
+        for (size_t k = 0; k < 3 + random() % 12; ++k) {
+          line += pick({"could", "not", "receive", "data", "from", "dead", "Ärger", "a_b", "x7",
+                        "42", "file.c"});
+          line += random() % 3 != 0
+                      ? " "
+                      : pick({"=", ": ", "\"", " \"", "\\", ", ", "-", "  ", " =", ":", "{", " /"});
+        }
+        out.push_back(std::move(line));
+        break;
+      }
       default: {
         std::string id;
         for (int k = 0; k < 16; ++k) id.push_back("0123456789abcdef"[random() % 16]);
@@ -108,10 +121,37 @@ TEST(Lines, RandomLinesComeBackAndAreFound) {
     for (int k = 0; k < 20; ++k) {
       const std::string_view line = lines[random() % lines.size()];
       const size_t begin = random() % (line.size() + 1);
-      const std::string needle(line.substr(begin, 1 + random() % 30));
+      const std::string needle(line.substr(begin, 1 + random() % 60));
       ASSERT_TRUE(Allowed(encoded, lines.size(), needle)) << round << " " << GoQuote(needle);
     }
   }
+}
+
+TEST(Lines, PairsOfWordsRuleOutPhrases) {
+  std::vector<std::string> owned;
+  for (int i = 0; i < 50; ++i) {
+    owned.push_back(Concat("connection from client ", i, " lost: no data received"));
+    owned.push_back(Concat("received no answer, client ", i, " is from home"));
+  }
+  const std::vector<std::string_view> lines(owned.begin(), owned.end());
+  const Encoded encoded = Encode(lines);
+  const auto pairs = [](std::string_view needle) {
+    std::vector<uint64_t> keys;
+    AddPairKeys(needle, &keys);
+    return keys;
+  };
+  EXPECT_TRUE(Allowed(encoded, lines.size(), " no data "));
+  for (const std::string needle : {" data from ", " received from client ", "x no client x"}) {
+    ASSERT_FALSE(pairs(needle).empty()) << needle;
+    EXPECT_FALSE(Allowed(encoded, lines.size(), needle)) << needle;
+  }
+  // Words that may go on, that are not of letters, that a value may part from what follows.
+  for (const std::string needle : {"no data", " no data", "no data ", " no  data ", " no, data ",
+                                   " no d4ta ", "=no data ", ":no data ", " no data.", ""}) {
+    EXPECT_TRUE(pairs(needle).empty()) << needle;
+  }
+  EXPECT_EQ(pairs(" no data ").size(), 1u);
+  EXPECT_EQ(pairs(" a b c =d e f=").size(), 3u);
 }
 
 /// What the filters of a scan leave of encoded lines must be what they leave of the lines.
