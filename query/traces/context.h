@@ -9,8 +9,8 @@
 
 namespace varve::query {
 
-/// What one trace query may use and what it has used. Used by one thread at a time; only the
-/// reading of rows takes others (threads()).
+/// What one trace query may use and what it has used. Its counters belong to the query's own
+/// thread; Poll, Take and Give are for all that it is lent (threads()).
 class QueryContext {
  public:
   /// `threads` are lent to scans; null: none.

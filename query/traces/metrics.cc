@@ -17,6 +17,7 @@
 #include "query/traces/pushdown.h"
 #include "query/traces/search.h"
 #include "query/traces/span_series.h"
+#include "query/traces/trace_crew.h"
 
 namespace varve::query {
 namespace {
@@ -240,7 +241,8 @@ class SpanSource {
     const NsRange range = RangeOf(scope_);
     DriveReader reader(drive_, residuals_, *scope_.context);
     VARVE_RETURN_IF_ERROR(reader.Open(*scope_.snapshot, range));
-    TraceLoader loader(*scope_.snapshot, program_, *scope_.context);
+    TraceCrew crew(*scope_.snapshot, program_, *scope_.context);
+    std::vector<std::vector<uint8_t>> hits(crew.slots());
     Charge charge(*scope_.context);
     std::set<TraceId> seen;
     std::vector<TraceId> fresh;
@@ -250,16 +252,23 @@ class SpanSource {
         if (seen.insert(id).second) fresh.push_back(id);
       }));
       VARVE_RETURN_IF_ERROR(charge.Add(fresh.size() * 64));
-      for (const TraceId& id : fresh) {
-        VARVE_RETURN_IF_ERROR(scope_.context->Poll());
-        VARVE_RETURN_IF_ERROR(loader.Load(id));
-        VARVE_RETURN_IF_ERROR(VisitTrace(loader.table(), range, visit));
-      }
+      VARVE_RETURN_IF_ERROR(crew.Run(
+          fresh, [&](size_t slot, const TraceTable& table) { hits[slot] = Hits(table); },
+          [&](size_t, size_t slot, const TraceTable& table) -> Result<bool> {
+            for (uint32_t row = 0; row < table.size(); ++row) {
+              const TraceTable::Row& span = table.row(row);
+              if (!hits[slot][row] || !range.Contains(span.start_ns)) continue;
+              VARVE_RETURN_IF_ERROR(
+                  visit(table.id(), span.id, span.start_ns, span.duration_ns, table, row));
+            }
+            return true;
+          }));
     }
     return absl::OkStatus();
   }
 
-  Status VisitTrace(const TraceTable& table, NsRange range, const Visit& visit) {
+  /// Finds the rows of a trace that are in the answer. Thread-safe.
+  std::vector<uint8_t> Hits(const TraceTable& table) const {
     RowSets sets;
     sets.push_back(AllRows(table));
     for (const Expr* stage : stages_) {
@@ -274,13 +283,7 @@ class SpanSource {
     for (const RowSet& set : sets) {
       for (const uint32_t row : set.rows) hit[row] = 1;
     }
-    for (uint32_t row = 0; row < table.size(); ++row) {
-      const TraceTable::Row& span = table.row(row);
-      if (!hit[row] || !range.Contains(span.start_ns)) continue;
-      VARVE_RETURN_IF_ERROR(
-          visit(table.id(), span.id, span.start_ns, span.duration_ns, table, row));
-    }
-    return absl::OkStatus();
+    return hit;
   }
 
   const MetricsScope& scope_;

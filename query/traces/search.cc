@@ -14,6 +14,7 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "query/traces/pipeline.h"
+#include "query/traces/trace_crew.h"
 
 namespace varve::query {
 namespace {
@@ -230,7 +231,8 @@ class Searcher {
         search_(search),
         context_(context),
         kept_(context),
-        loader_(snapshot, program_, context) {}
+        crew_(snapshot, program_, context),
+        made_(crew_.slots()) {}
 
   Result<SearchResult> Run() {
     if (search_.limit == 0 || search_.limit > context_.options().traces_max) {
@@ -263,12 +265,20 @@ class Searcher {
   }
 
  private:
+  /// What the query makes of one trace.
+  struct Made {
+    bool found = false;
+    TraceSummary summary;
+    uint64_t bytes = 0;
+  };
+
   Status Collect(NsRange range) {
     DriveReader reader(drive_, residuals_, context_);
     VARVE_RETURN_IF_ERROR(reader.Open(snapshot_, range));
     TraceTimes pending;  // newest row seen so far
     TraceSet done;
     std::vector<Position> ready;
+    std::vector<TraceId> ids;
     bool more = true;
     while (more) {
       uint64_t added = 0;
@@ -299,42 +309,55 @@ class Searcher {
         pending.erase(it++);
       }
       std::sort(ready.begin(), ready.end());
-      for (const Position& position : ready) {
-        VARVE_ASSIGN_OR_RETURN(const bool found, Inspect(position));
-        if (!found) continue;
-        if (result_.traces.size() > search_.limit) {
-          // One more than fits: only then is there a next page, and it has something.
-          result_.traces.pop_back();
-          result_.next = EncodeCursor(last_shown_);
-          return absl::OkStatus();
-        }
-        last_shown_ = position;
-      }
+      // On later pages, those behind the cursor only.
+      const auto first =
+          paged_ ? std::upper_bound(ready.begin(), ready.end(), after_) : ready.begin();
+      ids.clear();
+      for (auto it = first; it != ready.end(); ++it) ids.push_back(it->id);
+      bool full = false;
+      VARVE_RETURN_IF_ERROR(crew_.Run(
+          ids, [&](size_t slot, const TraceTable& table) { made_[slot] = Inspect(table); },
+          [&](size_t index, size_t slot, const TraceTable&) -> Result<bool> {
+            VARVE_RETURN_IF_ERROR(Take(first[static_cast<ptrdiff_t>(index)], &made_[slot], &full));
+            return !full;
+          }));
+      if (full) return absl::OkStatus();
     }
     return absl::OkStatus();
   }
 
-  /// Evaluates the query on one trace; true if it is one of the answer.
-  Result<bool> Inspect(const Position& position) {
-    if (paged_) {
-      if (!(after_ < position)) return false;
-    }
-    VARVE_RETURN_IF_ERROR(context_.Poll());
-    VARVE_RETURN_IF_ERROR(loader_.Load(position.id));
-    const TraceTable& table = loader_.table();
-    if (paged_ && ShownBefore(table)) return false;
+  /// Evaluates the query on one trace. Thread-safe.
+  Made Inspect(const TraceTable& table) const {
+    Made made;
+    if (paged_ && ShownBefore(table)) return made;
     const RowSets sets = EvaluateSpansets(expr_, table, AllRows(table));
-    if (sets.empty()) return false;
-    TraceSummary summary = Summarize(table);
-    uint64_t bytes = sizeof(TraceSummary) + 64 * summary.services.size();
-    for (const RowSet& set : sets) summary.spansets.push_back(MakeSpanset(table, set, &bytes));
-    VARVE_RETURN_IF_ERROR(kept_.Add(bytes));
-    result_.traces.push_back(std::move(summary));
-    return true;
+    if (sets.empty()) return made;
+    made.found = true;
+    made.summary = Summarize(table);
+    made.bytes = sizeof(TraceSummary) + 64 * made.summary.services.size();
+    for (const RowSet& set : sets) {
+      made.summary.spansets.push_back(MakeSpanset(table, set, &made.bytes));
+    }
+    return made;
+  }
+
+  /// Adds it to the answer, and sets `full` once that is complete.
+  Status Take(const Position& position, Made* made, bool* full) {
+    if (!made->found) return absl::OkStatus();
+    if (result_.traces.size() == search_.limit) {
+      // One more than fits: only then is there a next page, and it has something.
+      result_.next = EncodeCursor(last_shown_);
+      *full = true;
+      return absl::OkStatus();
+    }
+    VARVE_RETURN_IF_ERROR(kept_.Add(made->bytes));
+    result_.traces.push_back(std::move(made->summary));
+    last_shown_ = position;
+    return absl::OkStatus();
   }
 
   /// A trace whose newest driving span lies above the cursor was on a page before.
-  bool ShownBefore(const TraceTable& table) {
+  bool ShownBefore(const TraceTable& table) const {
     for (uint32_t row = table.size(); row-- > 0;) {
       const int64_t start_ns = table.row(row).start_ns;
       if (start_ns <= after_.time_ns) return false;
@@ -343,7 +366,7 @@ class Searcher {
     return false;
   }
 
-  Spanset MakeSpanset(const TraceTable& table, const RowSet& set, uint64_t* bytes) {
+  Spanset MakeSpanset(const TraceTable& table, const RowSet& set, uint64_t* bytes) const {
     Spanset out;
     out.values = set.values;
     out.matched = set.rows.size();
@@ -385,7 +408,8 @@ class Searcher {
   std::vector<std::pair<uint32_t, std::string>> shown_;
   Drive drive_;
   std::optional<DriveTest> drive_test_;  // of later pages
-  TraceLoader loader_;
+  TraceCrew crew_;
+  std::vector<Made> made_;  // by slot of the crew
   bool paged_ = false;
   Position after_;
   Position last_shown_;
@@ -503,10 +527,11 @@ void ColumnRows::Get(uint32_t slot, uint32_t row, Vals* out) const {
   }
 }
 
-Status TraceLoader::Load(const TraceId& id) {
+Status TraceLoader::Read(const TraceId& id) {
   // The whole spans of a usual trace are one lookup. Of a huge one only the columns are read that
   // the query names, unless it needs all values of events and links.
   batch_.Clear();
+  scan_ = SpanScanStats();
   const uint64_t bytes_max = context_.options().memory_bytes_max;
   const size_t spans_fit = bytes_max == 0 ? 0 : std::max<size_t>(1, bytes_max / kBytesPerSpan);
   const bool by_columns = !table_.program().has_multiple();
@@ -520,15 +545,19 @@ Status TraceLoader::Load(const TraceId& id) {
                                " spans or more: too many for the query's memory"));
     }
     batch_.Clear();
-    VARVE_RETURN_IF_ERROR(table_.FromScan(snapshot_, id, context_));
+    VARVE_RETURN_IF_ERROR(table_.FromScan(snapshot_, id, context_, &scan_));
   } else {
     Charge charge(context_);
     VARVE_RETURN_IF_ERROR(charge.Add(batch_.spans().size() * kBytesPerSpan));
     VARVE_RETURN_IF_ERROR(table_.FromBatch(id, batch_, context_));
   }
+  return absl::OkStatus();
+}
+
+void TraceLoader::Count() {
+  context_.scan.Add(scan_);
   ++context_.traces_inspected;
   context_.spans_inspected += table_.size();
-  return absl::OkStatus();
 }
 
 Result<SearchResult> RunSearch(const TraceSnapshot& snapshot, const Expr& expr,

@@ -20,19 +20,28 @@ Result<SearchResult> RunSearch(const TraceSnapshot& snapshot, const traceql::Exp
 /// Describes how RunSearch would.
 std::string ExplainSearch(const traceql::Expr& expr);
 
-/// Loads traces one after the other for a program, by the cheaper way.
+/// Loads traces one after the other for a program, by the cheaper way. Several loaders of one query
+/// may Read at a time.
 class TraceLoader {
  public:
   TraceLoader(const TraceSnapshot& snapshot, const Program& program, QueryContext& context)
       : snapshot_(snapshot), context_(context), table_(program) {}
   /// Replaces table() by a trace. Errors: kResourceExhausted if it does not fit the budget.
-  Status Load(const TraceId& id);
+  Status Read(const TraceId& id);
+  /// Counts what Read read for the query. Not thread-safe.
+  void Count();
+  Status Load(const TraceId& id) {
+    const Status status = Read(id);
+    if (status.ok()) Count();
+    return status;
+  }
   const TraceTable& table() const { return table_; }
 
  private:
   const TraceSnapshot& snapshot_;
   QueryContext& context_;
   SpanBatch batch_;
+  SpanScanStats scan_;
   TraceTable table_;
 };
 

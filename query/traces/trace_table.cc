@@ -181,8 +181,8 @@ Status TraceTable::FromBatch(const TraceId& id, const SpanBatch& batch, QueryCon
   return absl::OkStatus();
 }
 
-Status TraceTable::FromScan(const TraceSnapshot& snapshot, const TraceId& id,
-                            QueryContext& context) {
+Status TraceTable::FromScan(const TraceSnapshot& snapshot, const TraceId& id, QueryContext& context,
+                            SpanScanStats* stats) {
   Clear(id);
   Charge charge(context);
   const auto& fields = program_.fields();
@@ -259,7 +259,7 @@ Status TraceTable::FromScan(const TraceSnapshot& snapshot, const TraceId& id,
   for (size_t s = 0; s < fields.size(); ++s) {
     begin_[s].push_back(static_cast<uint32_t>(values_[s].size()));
   }
-  context.scan.Add(cursor->stats());
+  stats->Add(cursor->stats());
   Finish();
   return absl::OkStatus();
 }

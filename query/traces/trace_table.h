@@ -43,7 +43,8 @@ class TraceTable final : public Rows {
   Status FromBatch(const TraceId& id, const SpanBatch& batch, QueryContext& context);
   /// Reads a trace through a scan of the columns it needs. Precondition: the program has no fields
   /// with several values.
-  Status FromScan(const TraceSnapshot& snapshot, const TraceId& id, QueryContext& context);
+  Status FromScan(const TraceSnapshot& snapshot, const TraceId& id, QueryContext& context,
+                  SpanScanStats* stats);
 
   void Get(uint32_t slot, uint32_t row, Vals* out) const override;
 

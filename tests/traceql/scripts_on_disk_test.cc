@@ -28,7 +28,7 @@ std::string Join(const std::vector<std::string>& lines) {
 }
 
 void Check(const Database& db, const Script& script, std::string_view where) {
-  const auto engine = query::TraceEngine::Make({});
+  const auto engine = query::TraceEngine::Make({.threads = 3});
   const auto snapshot = db.TakeTraceSnapshot();
   ASSERT_TRUE(snapshot.ok()) << snapshot.status().ToString();
   for (const ScriptCase& one : script.cases) {
