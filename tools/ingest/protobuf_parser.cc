@@ -8,6 +8,7 @@
 #include "tools/ingest/exposition_internal.h"
 #include "tools/ingest/histogram_wire.h"
 #include "tools/ingest/label_rules.h"
+#include "tools/ingest/label_wire.h"
 #include "tools/ingest/protobuf.h"
 
 namespace varve::ingest {
@@ -235,23 +236,9 @@ class ProtobufParser final : public ExpositionParser {
     if (!field->Bytes(&bytes)) return false;
     if (labels->size() >= 4096) return field->Fail("too many labels");
     LabelView label;
-    WireReader reader(bytes, &fault_, "LabelPair");
-    while (reader.Next()) {
-      bool good;
-      switch (reader.field()) {
-        case 1:
-          good = reader.Bytes(&label.name);
-          break;
-        case 2:
-          good = reader.Bytes(&label.value);
-          break;
-        default:
-          good = reader.Skip();
-      }
-      if (!good) return false;
-    }
+    if (!ingest::ReadLabel(bytes, &fault_, "LabelPair", &label)) return false;
     labels->push_back(label);
-    return fault_.ok();
+    return true;
   }
 
   /// Reads a Timestamp into Unix milliseconds.

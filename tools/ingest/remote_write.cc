@@ -12,6 +12,7 @@
 #include "tools/ingest/histogram_wire.h"
 #include "tools/ingest/http_status.h"
 #include "tools/ingest/label_rules.h"
+#include "tools/ingest/label_wire.h"
 #include "tools/ingest/protobuf.h"
 #include "tools/ingest/scratch.h"
 
@@ -284,23 +285,9 @@ class Decoder {
     if (!field->Bytes(&bytes)) return false;
     if (labels_.size() >= kLabelsMax) return field->Fail("too many labels");
     LabelView label;
-    WireReader reader(bytes, &fault_, "Label");
-    while (reader.Next()) {
-      bool good;
-      switch (reader.field()) {
-        case 1:
-          good = reader.Bytes(&label.name);
-          break;
-        case 2:
-          good = reader.Bytes(&label.value);
-          break;
-        default:
-          good = reader.Skip();
-      }
-      if (!good) return false;
-    }
+    if (!ingest::ReadLabel(bytes, &fault_, "Label", &label)) return false;
     labels_.push_back(label);
-    return fault_.ok();
+    return true;
   }
   /// Resolves references into labels_. False, with a text, if they do not make pairs of symbols.
   bool ReadLabelsV2(uint32_t begin, uint32_t count, std::string* problem) {

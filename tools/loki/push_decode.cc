@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "engine/base/strings.h"
+#include "tools/ingest/label_wire.h"
 #include "tools/ingest/protobuf.h"
 #include "tools/loki/json_text.h"
 
@@ -196,24 +197,6 @@ bool ReadTimestamp(std::string_view bytes, WireFault* fault, int64_t* time_ns) {
   return true;
 }
 
-bool ReadLabelPair(std::string_view bytes, WireFault* fault, LabelView* out) {
-  WireReader reader(bytes, fault, "LabelPair");
-  *out = {};
-  while (reader.Next()) {
-    switch (reader.field()) {
-      case 1:
-        if (!reader.Bytes(&out->name)) return false;
-        break;
-      case 2:
-        if (!reader.Bytes(&out->value)) return false;
-        break;
-      default:
-        if (!reader.Skip()) return false;
-    }
-  }
-  return fault->ok();
-}
-
 bool ReadEntry(std::string_view bytes, WireFault* fault, std::vector<LabelView>* metadata,
                LogIntake* intake) {
   WireReader reader(bytes, fault, "Entry");
@@ -231,7 +214,9 @@ bool ReadEntry(std::string_view bytes, WireFault* fault, std::vector<LabelView>*
         break;
       case 3: {
         LabelView label;
-        if (!reader.Bytes(&message) || !ReadLabelPair(message, fault, &label)) return false;
+        if (!reader.Bytes(&message) || !ingest::ReadLabel(message, fault, "LabelPair", &label)) {
+          return false;
+        }
         metadata->push_back(label);
         break;
       }
