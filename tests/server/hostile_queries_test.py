@@ -165,11 +165,14 @@ def main():
         raw.sendall(b"POST /api/v1/query_range HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
                     b"application/x-www-form-urlencoded\r\nContent-Length: "
                     + str(len(body)).encode() + b"\r\n\r\n" + body)
-        time.sleep(0.3)
+        begin = time.monotonic()
+        while server.metric("varve_http_requests_in_flight") < 2:  # this request is one itself
+            check(time.monotonic() - begin < 30, "the query does not begin")
+            time.sleep(0.01)
         raw.close()
         begin = time.monotonic()
         while server.metric('varve_queries_total{endpoint="query_range",result="CANCELLED"}') == cancelled:
-            check(time.monotonic() - begin < 5, "the query goes on without its client")
+            check(time.monotonic() - begin < 30, "the query goes on without its client")
             time.sleep(0.01)
 
         # Answers are compressed on request, whole, and streamed in bounded memory.
