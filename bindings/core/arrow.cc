@@ -4,8 +4,6 @@
 #include <cstring>
 #include <exception>
 
-#include "engine/base/utf8.h"
-
 namespace varve::arrow {
 namespace {
 
@@ -241,10 +239,34 @@ ArrayPtr Fixed(int64_t length, const void* values, std::shared_ptr<const void> o
   return out;
 }
 
+namespace {
+
+// Returns the length of the well-formed character that `text` begins with, or 0. (Unicode 15,
+// table 3-7.)
+size_t CharacterLength(std::string_view text) {
+  const auto at = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const uint8_t first = at(0);
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xc2 && first <= 0xdf   ? 2
+                        : first >= 0xe0 && first <= 0xef ? 3
+                        : first >= 0xf0 && first <= 0xf4 ? 4
+                                                         : 0;
+  if (length == 0 || text.size() < length) return 0;
+  const uint8_t low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+  const uint8_t high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  if (at(1) < low || at(1) > high) return 0;
+  for (size_t i = 2; i < length; ++i) {
+    if ((at(i) & 0xc0) != 0x80) return 0;
+  }
+  return length;
+}
+
+}  // namespace
+
 void AppendValidUtf8(std::string_view text, std::string* out) {
   size_t begin = 0;  // of what is good and not yet written
   for (size_t i = 0; i < text.size();) {
-    const size_t length = Utf8Length(text.substr(i));
+    const size_t length = CharacterLength(text.substr(i));
     if (length != 0) {
       i += length;
       continue;
