@@ -726,6 +726,15 @@ void LineAutomaton::MakeTables() {
   any_digit_.assign(count, kNone);
   any_hex_digit_.assign(count, kNone);
   absorbing_.assign(count, false);
+  if (count <= kWideStatesMax) {
+    wide_.reserve(count * 256);
+    for (size_t s = 0; s < count; ++s) {
+      for (uint32_t c = 0; c < 256; ++c) {
+        const State next = Step(static_cast<State>(s), static_cast<uint8_t>(c));
+        wide_.push_back(static_cast<State>(next << 8));
+      }
+    }
+  }
   for (size_t s = 0; s < count; ++s) {
     bool stays = true;
     for (size_t c = 0; c < 256; ++c) {
@@ -790,27 +799,42 @@ void LineAutomaton::RunAll(std::span<const std::string_view> texts, State* state
   }
 }
 
-void LineAutomaton::Advance(std::array<Lane, kLanes>* lanes, size_t steps) const {
+template <typename F>
+void LineAutomaton::AdvanceBy(std::array<Lane, kLanes>* lanes, size_t steps, F&& step) {
   static_assert(kLanes == 4);
   auto& [a, b, c, d] = *lanes;
-  State sa = a.state;
-  State sb = b.state;
-  State sc = c.state;
-  State sd = d.state;
+  uint32_t sa = a.state;
+  uint32_t sb = b.state;
+  uint32_t sc = c.state;
+  uint32_t sd = d.state;
   for (size_t k = 0; k < steps; ++k) {
-    sa = Step(sa, static_cast<uint8_t>(a.at[k]));
-    sb = Step(sb, static_cast<uint8_t>(b.at[k]));
-    sc = Step(sc, static_cast<uint8_t>(c.at[k]));
-    sd = Step(sd, static_cast<uint8_t>(d.at[k]));
+    sa = step(sa, static_cast<uint8_t>(a.at[k]));
+    sb = step(sb, static_cast<uint8_t>(b.at[k]));
+    sc = step(sc, static_cast<uint8_t>(c.at[k]));
+    sd = step(sd, static_cast<uint8_t>(d.at[k]));
   }
-  a.state = sa;
-  b.state = sb;
-  c.state = sc;
-  d.state = sd;
+  a.state = static_cast<State>(sa);
+  b.state = static_cast<State>(sb);
+  c.state = static_cast<State>(sc);
+  d.state = static_cast<State>(sd);
   for (Lane& lane : *lanes) {
     lane.at += steps;
     lane.left -= steps;
   }
+}
+
+void LineAutomaton::Advance(std::array<Lane, kLanes>* lanes, size_t steps) const {
+  if (wide_.empty()) {
+    AdvanceBy(lanes, steps, [this](uint32_t state, uint8_t byte) -> uint32_t {
+      return Step(static_cast<State>(state), byte);
+    });
+    return;
+  }
+  const State* const wide = wide_.data();
+  for (Lane& lane : *lanes) lane.state = static_cast<State>(lane.state << 8);
+  AdvanceBy(lanes, steps,
+            [wide](uint32_t row, uint8_t byte) -> uint32_t { return wide[row + byte]; });
+  for (Lane& lane : *lanes) lane.state >>= 8;
 }
 
 LineAutomaton::State LineAutomaton::RunLong(State state, std::string_view text) const {

@@ -73,6 +73,8 @@ class LineAutomaton {
   /// Longer texts are cut into pieces that are read at the same time.
   static constexpr size_t kLongBytes = 1024;
   void Advance(std::array<Lane, kLanes>* lanes, size_t steps) const;
+  template <typename F>
+  static void AdvanceBy(std::array<Lane, kLanes>* lanes, size_t steps, F&& step);
   State RunLong(State state, std::string_view text) const;
   static constexpr size_t kPairs = 128;
   LineAutomaton() = default;
@@ -81,6 +83,10 @@ class LineAutomaton {
   std::array<uint8_t, 256> class_of_{};  // bytes that no expression tells apart share a class
   uint32_t shift_ = 0;
   std::vector<State> next_;  // states << shift_
+  // By state * 256 + byte, what comes next times 256; empty if there are more states than fit. One
+  // load a byte instead of two.
+  static constexpr size_t kWideStatesMax = 256;
+  std::vector<State> wide_;
   std::vector<Verdict> verdicts_;
   std::vector<State> pairs_, hex_;
   std::vector<State> any_digit_, any_hex_digit_;

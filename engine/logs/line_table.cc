@@ -324,9 +324,13 @@ Status LineTable::OpenNumbers(Column* column) {
     for (int64_t& number : column->numbers) number = last = WrapAdd(last, in.Signed());
   }
   const auto limit = static_cast<int64_t>(kPowers[column->width == 0 ? kDigitsMax : column->width]);
-  bool good = true;
-  for (const int64_t number : column->numbers) good &= number >= 0 && number < limit;
-  if (!good || !in.ok()) return Malformed("impossible numbers");
+  column->least = column->most = rows == 0 ? 0 : column->numbers[0];
+  for (const int64_t number : column->numbers) {
+    column->least = std::min(column->least, number);
+    column->most = std::max(column->most, number);
+  }
+  if (column->least < 0 || column->most >= limit || !in.ok())
+    return Malformed("impossible numbers");
   column->decoded = true;
   return absl::OkStatus();
 }
@@ -517,7 +521,7 @@ struct LineTable::Runner {
   Status RunTable(const Table& table, int depth, State* states) {
     if (!table.whole.empty()) {
       Lane& lane = lanes[depth];
-      Gather(table, 0, static_cast<uint32_t>(table.whole.size()), states, &lane);
+      Gather(table, 0, static_cast<uint32_t>(table.whole.size()), depth, states, &lane);
       Spread(&lane, table.whole.size());
       automaton.RunAll(table.whole, lane.each.data());
       for (size_t k = 0; k < table.whole.size(); ++k) states[table.order[k]] = lane.each[k];
@@ -526,7 +530,7 @@ struct LineTable::Runner {
       const Template& one = table.templates[t];
       if (one.rows == 0) continue;
       Lane& lane = lanes[depth];
-      Gather(table, one.first, one.rows, states, &lane);
+      Gather(table, one.first, one.rows, depth, states, &lane);
       for (size_t s = 0; s + 1 < one.pieces.size(); ++s) {
         RunText(one.pieces[s], &lane);
         VARVE_RETURN_IF_ERROR(
@@ -540,7 +544,13 @@ struct LineTable::Runner {
     return absl::OkStatus();
   }
 
-  void Gather(const Table& table, uint32_t first, uint32_t rows, const State* states, Lane* lane) {
+  void Gather(const Table& table, uint32_t first, uint32_t rows, int depth, const State* states,
+              Lane* lane) {
+    if (depth == 0) {  // where every line begins
+      lane->uniform = true;
+      lane->state = LineAutomaton::start();
+      return;
+    }
     lane->each.resize(rows);
     for (uint32_t k = 0; k < rows; ++k) lane->each[k] = states[table.order[first + k]];
     Settle(lane);
@@ -672,7 +682,7 @@ struct LineTable::Runner {
 
   void RunNumbers(const Column& column, Lane* lane) {
     const std::vector<int64_t>& numbers = column.numbers;
-    if (column.width == 0 && RunDigitCounts(numbers, lane)) return;
+    if (column.width == 0 && RunDigitCounts(column, lane)) return;
     Spread(lane, numbers.size());
     for (size_t k = 0; k < numbers.size(); ++k) {
       auto number = static_cast<uint64_t>(numbers[k]);
@@ -691,23 +701,38 @@ struct LineTable::Runner {
   }
 
   /// Often only the number of digits matters. Returns false where it is not all that does.
-  bool RunDigitCounts(const std::vector<int64_t>& numbers, Lane* lane) {
-    constexpr size_t kCounts = kDigitsMax + 1;
+  bool RunDigitCounts(const Column& column, Lane* lane) {
+    const std::vector<int64_t>& numbers = column.numbers;
+    const uint32_t fewest = DigitsOf(static_cast<uint64_t>(column.least));
+    const uint32_t counts = DigitsOf(static_cast<uint64_t>(column.most)) - fewest + 1;
+    // Where each number of digits that there is leads from a state.
+    bool same = true;
     products.clear();
     const auto add = [&](State state) {
-      for (size_t count = 0; count < kCounts; ++count) {
-        products.push_back(state);
+      uint32_t digits = 0;
+      for (; digits < fewest && state != LineAutomaton::kNone; ++digits) {
+        state = automaton.AnyDigit(state);
+      }
+      const State first = state;
+      for (uint32_t i = 0; i < counts; ++i) {
         if (state == LineAutomaton::kNone) return false;
+        same = same && state == first;
+        products.push_back(state);
         state = automaton.AnyDigit(state);
       }
       return true;
     };
+    const auto digits_of = [&](size_t k) {
+      return DigitsOf(static_cast<uint64_t>(numbers[k])) - fewest;
+    };
     if (lane->uniform) {
       if (!add(lane->state)) return false;
-      Spread(lane, numbers.size());
-      for (size_t k = 0; k < numbers.size(); ++k) {
-        lane->each[k] = products[DigitsOf(static_cast<uint64_t>(numbers[k]))];
+      if (same) {
+        lane->state = products[0];
+        return true;
       }
+      Spread(lane, numbers.size());
+      for (size_t k = 0; k < numbers.size(); ++k) lane->each[k] = products[digits_of(k)];
       return true;
     }
     place_of.assign(automaton.states(), UINT32_MAX);
@@ -716,9 +741,12 @@ struct LineTable::Runner {
       place_of[state] = static_cast<uint32_t>(products.size());
       if (!add(state)) return false;
     }
+    if (same) {
+      for (State& state : lane->each) state = products[place_of[state]];
+      return true;
+    }
     for (size_t k = 0; k < numbers.size(); ++k) {
-      lane->each[k] =
-          products[place_of[lane->each[k]] + DigitsOf(static_cast<uint64_t>(numbers[k]))];
+      lane->each[k] = products[place_of[lane->each[k]] + digits_of(k)];
     }
     return true;
   }

@@ -52,6 +52,7 @@ class LineTable {
     size_t offset = 0;     // in the page of numbers or of hexadecimal
     bool decoded = false;  // numbers
     std::vector<int64_t> numbers;
+    int64_t least = 0, most = 0;           // of the numbers
     std::vector<std::string_view> values;  // of a dictionary, of texts; the constant
     std::string_view bytes;                // of hexadecimal; places in a dictionary
     Table* table = nullptr;
