@@ -129,44 +129,76 @@ std::vector<uint32_t> GroupRows(const SourcePtr& block) {
   return out;
 }
 
+/// Spans of traces of ten, `first` being the number of the first span: texts, keys and resources of
+/// one batch are not those of another.
+void AddOrderlySpans(uint32_t first, uint32_t count, std::string_view tag, SpanBatch* out) {
+  const AttributeView service{"service.name", ValueView::String(out->Copy(Concat("shop-", tag)))};
+  out->AddScope(out->AddResource({&service, 1}), "lib", "1");
+  for (uint32_t i = first; i < first + count; ++i) {
+    SpanBatch::Span span;
+    span.trace_id = TraceIdOf(i / 10);
+    span.span_id = SpanIdOf(i);
+    if (i % 10 != 0) span.parent_id = SpanIdOf(i % 10 == 5 ? 1'000'000'007 : i - 1);
+    span.name = out->Copy(Concat("step-", tag, "-", i % 7));
+    span.kind = static_cast<SpanKind>(i % 4);
+    span.status = static_cast<SpanStatus>(i % 3);
+    span.start_ns = int64_t{i} * 1'000;
+    span.end_ns = span.start_ns + i % 977;
+    span.flags = i % 2;
+    const AttributeView attributes[] = {
+        {"route", ValueView::String(out->Copy(Concat("/", tag, "/", i % 23)))},
+        {"user", ValueView::String(out->Copy(Concat("user-", i)))},
+        {"code", ValueView::Int(i % 5 * 100)},
+        {"share", ValueView::Double(i / 7.0)},
+        {out->Copy(Concat("own-", tag)), ValueView::Bool(i % 2 == 0)}};
+    out->AddSpan(span, AttributesView(attributes).first(i % 4 == 0 ? 5 : 4));
+    if (i % 3 == 0) out->AddEvent(span.start_ns + 1, tag, {attributes, 1}, i % 2);
+    SpanBatch::Link link;
+    link.trace_id = TraceIdOf(i);
+    link.span_id = SpanIdOf(i);
+    link.trace_state = i % 20 == 0 ? tag : "";
+    if (i % 10 == 0) out->AddLink(link, {attributes + 2, 1});
+  }
+}
+
 TEST_F(TracesBlock, MergingTakesWholeGroupsAsTheyAre) {
-  std::mt19937_64 random(9);
-  RandomSpanOptions options;
-  options.traces = 4000;
   SpanModel model;
   std::vector<SourcePtr> blocks;
   std::vector<uint32_t> rows;
-  options.rare_things = false;  // skewed times would mix the blocks
-  for (int i = 0; i < 3; ++i) {
+  const std::string_view tags[] = {"c", "a", "b"};
+  for (uint32_t i = 0; i < 3; ++i) {
     SpanBatch batch;
-    AddRandomSpans(&random, 10'000, options, &batch);
+    AddOrderlySpans(i * 6'000, 6'000, tags[i], &batch);
     model.Add(batch);
     blocks.push_back(Merge({MakeHeadSource(HeadOf({&batch}))}));
     ASSERT_NE(blocks.back(), nullptr);
     const std::vector<uint32_t> own = GroupRows(blocks.back());
-    ASSERT_LT(own.back(), kGroupRows);
+    ASSERT_EQ(own.size(), 2u);
     rows.insert(rows.end(), own.begin(), own.end());
-    // Each with values, resources and traces of its own, after the one before.
-    options.first_trace += options.traces;
-    options.start_ns += 2 * options.span_ns;
   }
   const SourcePtr merged = Merge(blocks);
   ASSERT_NE(merged, nullptr);
   EXPECT_EQ(GroupRows(merged), rows);
-  model.Check(*MakeSnapshot({merged}), &random);
 
-  // Spans of traces that are in the first block: its groups are opened, the others stay.
-  options.first_trace = 0;
-  options.start_ns -= 6 * options.span_ns;
+  // Late spans of the first traces: their groups are opened, the others stay.
   SpanBatch late;
-  AddRandomSpans(&random, 100, options, &late);
-  model.Add(late);
-  const SourcePtr again = Merge({merged, Merge({MakeHeadSource(HeadOf({&late}))})});
+  AddOrderlySpans(18'000, 40, "d", &late);
+  SpanBatch moved;
+  moved.AddScope(moved.AddResource({}), "late", "");
+  for (SpanBatch::Span span : late.spans()) {
+    span.scope = 0;
+    span.trace_id = TraceIdOf(3);
+    span.start_ns = 30'000;
+    moved.AddSpan(span, late.attributes(span.attributes));
+  }
+  model.Add(moved);
+  const SourcePtr again = Merge({merged, Merge({MakeHeadSource(HeadOf({&moved}))})});
   ASSERT_NE(again, nullptr);
-  std::vector<uint32_t> tail = GroupRows(again);
-  ASSERT_GE(tail.size(), 3u);
-  EXPECT_TRUE(std::equal(rows.end() - 3, rows.end(), tail.end() - 3));
-  EXPECT_NE(tail, rows);
+  const std::vector<uint32_t> after = GroupRows(again);
+  ASSERT_GE(after.size(), 4u);
+  EXPECT_TRUE(std::equal(rows.end() - 4, rows.end(), after.end() - 4));
+  EXPECT_NE(after, rows);
+  std::mt19937_64 random(1);
   model.Check(*MakeSnapshot({again}), &random);
 }
 
@@ -174,7 +206,7 @@ TEST_F(TracesBlock, GroupsCodedInOtherWaysAreWrittenAnew) {
   // What is a column in the small block is among the rare keys of the large one.
   SpanModel model;
   std::vector<SourcePtr> blocks;
-  for (const uint32_t spans : {2'000u, 30'000u}) {
+  for (const uint32_t spans : {2'000u, 12'000u}) {
     SpanBatch batch;
     batch.AddResource({});
     batch.AddScope(0, "", "");
