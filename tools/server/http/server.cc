@@ -125,8 +125,16 @@ bool IsCompressible(std::string_view type) {
          type.starts_with("application/openmetrics-text") || type.starts_with("image/svg");
 }
 
-// One request on its way through a lane. The worker owns everything but `done` until it posts
-// completion; the connection's strand owns it afterwards.
+// Who goes on with a connection when the worker is done with its request.
+enum class Phase : uint8_t {
+  kRunning,   // the worker, if it can send the whole answer at once
+  kAwaited,   // the strand: it waits to be told
+  kAnswered,  // the answer is sent and counted
+  kHandled,   // the strand has to send it, or the rest of it
+};
+
+// One request on its way through a lane. The worker owns everything but what is the strand's until
+// it sets the phase; the connection's strand owns it afterwards.
 struct Exchange {
   explicit Exchange(const asio::any_io_executor& executor) : timer(executor) {}
 
@@ -134,9 +142,17 @@ struct Exchange {
   Response response;
   const Route* route = nullptr;
   std::unique_ptr<Encoder> encoder;
-  std::string piece;         // the next bytes of the body, encoded
-  bool more = false;         // `source` has more after `piece`
-  bool failed = false;       // `source` failed: cut the connection
+  SteadyClock::time_point begin;
+  size_t bytes_in = 0;
+  size_t bytes_out = 0;
+  size_t body_bytes = 0;    // counted against the server's budget
+  bool keep_alive = false;  // what the client and the server want
+  std::string head;         // once it was made
+  size_t sent = 0;          // of `head` and `piece`
+  std::string piece;        // the next bytes of the body, encoded
+  bool more = false;        // `source` has more after `piece`
+  bool failed = false;      // `source` failed: cut the connection
+  std::atomic<Phase> phase{Phase::kRunning};
   bool done = false;         // strand only
   asio::steady_timer timer;  // strand only
 };
@@ -215,6 +231,12 @@ void Handle(const ServerOptions& options, Exchange* exchange) {
   }
 }
 
+// How much of `piece` goes out with the head.
+size_t BodyBytes(const Exchange& exchange) {
+  const bool bodiless = exchange.request.method == Method::kHead || exchange.response.status == 204;
+  return bodiless ? 0 : exchange.piece.size();
+}
+
 class Connection;
 
 class ServerImpl final : public Server {
@@ -246,7 +268,7 @@ class ServerImpl final : public Server {
   const ServerOptions& options() const { return options_; }
   const Router& router() const { return router_; }
   ServerObserver* observer() const { return observer_; }
-  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
+  bool stopping() const { return stopping_.load(); }
   ThreadPool& lane(Lane lane) { return *lanes_[static_cast<size_t>(lane)]; }
   bool HostAllowed(const std::string& host) const;
   bool OriginAllowed(std::string_view origin) const;
@@ -267,6 +289,8 @@ class ServerImpl final : public Server {
 
  private:
   asio::awaitable<void> Accept();
+  /// Closes connections that have been idle for too long.
+  asio::awaitable<void> Sweep();
   bool EvictIdle();
   bool WaitForNone(std::chrono::milliseconds time) {
     const absl::MutexLock lock(&mutex_);
@@ -300,6 +324,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
       : server_(server),
         options_(server.options()),
         stream_(std::move(socket)),
+        fd_(stream_.socket().native_handle()),
         buffer_(options_.header_bytes_max + kReadAheadBytes) {
     beast::error_code error;
     stream_.socket().set_option(Tcp::no_delay(true), error);
@@ -314,6 +339,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool idle() const { return idle_.load(std::memory_order_relaxed); }
   SteadyClock::duration idle_for() const {
     return SteadyClock::now().time_since_epoch() - idle_since_.load(std::memory_order_relaxed);
+  }
+  /// Tells that the peer has had all the time it gets for its next request.
+  bool overdue() const {
+    return idle() && idle_for() > (first_.load(std::memory_order_relaxed) ? options_.header_timeout
+                                                                          : options_.idle_timeout);
+  }
+  void CloseOverdue() {
+    asio::post(stream_.get_executor(), [self = shared_from_this()] {
+      if (self->overdue()) self->CloseSocket();
+    });
   }
   /// Closes the connection if it is between requests (`force`: in any case).
   void Close(bool force) {
@@ -342,6 +377,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
 
   void CloseSocket() {
+    // A worker must not send to a descriptor that has become another connection's.
+    const absl::MutexLock lock(&send_mutex_);
+    closed_ = true;
     beast::error_code error;
     stream_.socket().shutdown(Tcp::socket::shutdown_both, error);
     stream_.close();
@@ -354,12 +392,26 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   /// Reads and answers one request. Returns whether the connection can carry another.
   asio::awaitable<bool> ServeOne();
+  /// Waits for the first bytes of a request. Returns false when the connection is lost.
+  asio::awaitable<bool> ReadFirst();
   /// Reads the rest of the body. Returns 0, or the status that refuses it, or -1 if the
   /// connection is lost.
   asio::awaitable<int> ReadBody(Parser* parser, size_t limit);
-  /// Runs `job` on the lane of the exchange and waits for it, watching the peer.
-  asio::awaitable<bool> RunOnLane(std::shared_ptr<Exchange> exchange, bool urgent,
-                                  void (*job)(const ServerOptions&, Exchange*));
+  /// Has the request of the exchange handled on its lane, and answered there if the socket takes
+  /// the whole answer: the strand then sleeps until the next request, and nobody has to wake it.
+  /// Returns false if the lane is full, and else once the phase is kAnswered or kHandled.
+  asio::awaitable<bool> HandleOnLane(std::shared_ptr<Exchange> exchange);
+  /// Gets the next piece of the body on the lane.
+  asio::awaitable<void> PullOnLane(std::shared_ptr<Exchange> exchange);
+  /// Waits until `done`, watching the peer.
+  asio::awaitable<void> AwaitDone(std::shared_ptr<Exchange> exchange);
+  /// From a worker: wakes the strand that waits for `exchange`.
+  void PostDone(std::shared_ptr<Exchange> exchange);
+  /// From a worker: sends the answer if it is whole and the connection stays. Returns whether all
+  /// of it is on its way; what is not is left to Answer.
+  bool AnswerNow(Exchange* exchange);
+  /// Counts an answered request and gives back what it held.
+  void Finish(const Exchange& exchange);
   /// Writes all of it, in one call to the system where the socket takes that much.
   asio::awaitable<bool> WriteAll(std::string_view before, std::string_view body = {},
                                  std::string_view after = {});
@@ -375,10 +427,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ServerImpl& server_;
   const ServerOptions& options_;
   beast::tcp_stream stream_;
+  const int fd_;
+  absl::Mutex send_mutex_;
+  bool closed_ ABSL_GUARDED_BY(send_mutex_) = false;
   beast::flat_buffer buffer_;
   std::string peer_;
   bool http11_ = true;
-  bool first_ = true;
+  std::atomic<bool> first_{true};
+  bool watching_ = false;    // the strand waits for the socket while a worker runs
   std::string cors_origin_;  // of the request being answered, if it may read the answer
   size_t body_bytes_ = 0;    // counted against the server's budget
   std::shared_ptr<Exchange> exchange_;
@@ -453,6 +509,7 @@ Status ServerImpl::Listen() {
   port_ = acceptor_.local_endpoint(error).port();
   work_.emplace(io_.get_executor());
   asio::co_spawn(io_, Accept(), asio::detached);
+  asio::co_spawn(io_, Sweep(), asio::detached);
   for (size_t i = 0; i < std::max<size_t>(1, options_.io_threads); ++i) {
     io_threads_.emplace_back([this] { io_.run(); });
     pthread_setname_np(io_threads_.back().native_handle(), "http-io");
@@ -490,6 +547,22 @@ asio::awaitable<void> ServerImpl::Accept() {
     if (pause.count() > 0) {
       timer.expires_after(pause);
       co_await timer.async_wait(kAwait);
+    }
+  }
+}
+
+asio::awaitable<void> ServerImpl::Sweep() {
+  using std::chrono::milliseconds;
+  // One timer for all, and a coarse one: setting one for each request would be dearer than the
+  // reading of it.
+  const milliseconds shortest = std::min(options_.header_timeout, options_.idle_timeout);
+  const milliseconds period = std::clamp(shortest / 8, milliseconds(5), milliseconds(1000));
+  asio::steady_timer timer(io_);
+  while (!stopping()) {
+    timer.expires_after(period);
+    co_await timer.async_wait(kAwait);
+    for (const auto& connection : Connections()) {
+      if (connection->overdue()) connection->CloseOverdue();
     }
   }
 }
@@ -613,20 +686,55 @@ asio::awaitable<int> Connection::ReadBody(Parser* parser, size_t limit) {
   co_return 0;
 }
 
-asio::awaitable<bool> Connection::RunOnLane(std::shared_ptr<Exchange> exchange, bool urgent,
-                                            void (*job)(const ServerOptions&, Exchange*)) {
+asio::awaitable<bool> Connection::HandleOnLane(std::shared_ptr<Exchange> exchange) {
   exchange->done = false;
-  const bool accepted = server_.lane(exchange->route->options.lane)
-                            .Submit(
-                                [self = shared_from_this(), exchange, job] {
-                                  job(self->options_, exchange.get());
-                                  asio::post(self->stream_.get_executor(), [exchange] {
-                                    exchange->done = true;
-                                    exchange->timer.cancel();
-                                  });
-                                },
-                                urgent);
-  if (!accepted) co_return false;
+  // Bytes of a next request that are here already would not make the socket readable.
+  const bool watch = buffer_.size() == 0;
+  exchange->phase = watch ? Phase::kRunning : Phase::kAwaited;
+  const auto job = [self = shared_from_this(), exchange] {
+    Handle(self->options_, exchange.get());
+    exchange->bytes_out = exchange->piece.size();
+    const bool answered = self->AnswerNow(exchange.get());
+    if (answered) {
+      self->Finish(*exchange);
+      // The strand keeps the exchange until the next request comes.
+      exchange->response = Response();
+      exchange->piece = std::string();
+      self->SetIdle(true);
+    }
+    const Phase before = exchange->phase.exchange(answered ? Phase::kAnswered : Phase::kHandled);
+    if (before == Phase::kAwaited || !answered) {
+      self->PostDone(exchange);
+    } else if (self->server_.stopping()) {
+      // Stopping may have looked for idle connections before this one was.
+      self->Close(/*force=*/false);
+    }
+  };
+  if (!server_.lane(exchange->route->options.lane).Submit(job)) co_return false;
+  if (watch) {
+    watching_ = true;
+    co_await stream_.socket().async_wait(Tcp::socket::wait_read, kAwait);
+    watching_ = false;
+    Phase phase = Phase::kRunning;
+    if (!exchange->phase.compare_exchange_strong(phase, Phase::kAwaited)) co_return true;
+  }
+  co_await AwaitDone(exchange);
+  co_return true;
+}
+
+asio::awaitable<void> Connection::PullOnLane(std::shared_ptr<Exchange> exchange) {
+  exchange->done = false;
+  server_.lane(exchange->route->options.lane)
+      .Submit(
+          [self = shared_from_this(), exchange] {
+            Pull(exchange.get());
+            self->PostDone(exchange);
+          },
+          /*urgent=*/true);
+  co_await AwaitDone(exchange);
+}
+
+asio::awaitable<void> Connection::AwaitDone(std::shared_ptr<Exchange> exchange) {
   while (!exchange->done) {
     exchange->timer.expires_after(std::chrono::milliseconds(50));
     co_await exchange->timer.async_wait(kAwait);
@@ -635,16 +743,63 @@ asio::awaitable<bool> Connection::RunOnLane(std::shared_ptr<Exchange> exchange, 
       exchange->request.cancel->Cancel();
     }
   }
-  co_return true;
+}
+
+void Connection::PostDone(std::shared_ptr<Exchange> exchange) {
+  asio::post(stream_.get_executor(), [self = shared_from_this(), exchange = std::move(exchange)] {
+    exchange->done = true;
+    exchange->timer.cancel();
+    beast::error_code error;
+    if (self->watching_ && self->exchange_ == exchange) self->stream_.socket().cancel(error);
+  });
+}
+
+bool Connection::AnswerNow(Exchange* exchange) {
+  if (exchange->more || exchange->failed || !exchange->keep_alive || server_.stopping() ||
+      exchange->response.websocket != nullptr) {
+    return false;
+  }
+  const Method method = exchange->request.method;
+  exchange->head = Head(method, exchange->response, true, exchange->piece.size());
+  std::array<iovec, 2> parts = {{{exchange->head.data(), exchange->head.size()},
+                                 {exchange->piece.data(), BodyBytes(*exchange)}}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  const absl::MutexLock lock(&send_mutex_);
+  if (closed_) return false;
+  const ssize_t sent = ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent < 0) {
+    // Answer finds out what is wrong, if anything is.
+    return false;
+  }
+  exchange->sent = static_cast<size_t>(sent);
+  return exchange->sent == parts[0].iov_len + parts[1].iov_len;
+}
+
+void Connection::Finish(const Exchange& exchange) {
+  server_.ReturnBodyBytes(exchange.body_bytes);
+  ServerObserver* const observer = server_.observer();
+  if (observer == nullptr) return;
+  observer->OnInFlight(-1);
+  observer->OnRequest(exchange.route->name, exchange.request.method, exchange.response.status,
+                      SteadyClock::now() - exchange.begin, exchange.bytes_in, exchange.bytes_out);
 }
 
 asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, bool keep_alive) {
   const Method method = exchange->request.method;
   if (exchange->failed) co_return false;
   if (!exchange->more) {
-    const std::string head = Head(method, exchange->response, keep_alive, exchange->piece.size());
-    const bool bodiless = method == Method::kHead || exchange->response.status == 204;
-    co_return co_await WriteAll(head, bodiless ? std::string_view() : exchange->piece);
+    std::string& head = exchange->head;
+    if (exchange->sent == 0) {
+      head = Head(method, exchange->response, keep_alive, exchange->piece.size());
+    }
+    std::string_view rest_of_head = head;
+    std::string_view rest = std::string_view(exchange->piece).substr(0, BodyBytes(*exchange));
+    const size_t sent_of_head = std::min(exchange->sent, head.size());
+    rest_of_head.remove_prefix(sent_of_head);
+    rest.remove_prefix(exchange->sent - sent_of_head);
+    co_return co_await WriteAll(rest_of_head, rest);
   }
   // What goes before the next piece: the head, then the sizes of chunks.
   std::string before = Head(method, exchange->response, keep_alive, std::nullopt);
@@ -665,32 +820,51 @@ asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, boo
     if (!co_await WriteAll(before, exchange->piece, after)) co_return false;
     before.clear();
     if (!exchange->more) co_return true;
-    co_await RunOnLane(exchange, /*urgent=*/true,
-                       [](const ServerOptions&, Exchange* e) { Pull(e); });
+    co_await PullOnLane(exchange);
     if (exchange->failed) co_return false;
   }
+}
+
+asio::awaitable<bool> Connection::ReadFirst() {
+  SetIdle(true);
+  if (server_.stopping()) co_return false;
+  // A closed descriptor may be another connection's by now.
+  while (stream_.socket().is_open()) {
+    const asio::mutable_buffer room = buffer_.prepare(4096);
+    const ssize_t n = ::recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+    if (n > 0) {
+      SetIdle(false);
+      buffer_.commit(static_cast<size_t>(n));
+      co_return true;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) break;
+    // Sweep closes the socket when this takes too long.
+    auto [error] = co_await stream_.socket().async_wait(Tcp::socket::wait_read, kAwait);
+    if (error) break;
+  }
+  SetIdle(false);
+  co_return false;
 }
 
 asio::awaitable<bool> Connection::ServeOne() {
   // --- The head ---
   if (buffer_.capacity() > 2 * kReadAheadBytes && buffer_.size() == 0) buffer_.shrink_to_fit();
-  if (buffer_.size() == 0) {
-    SetIdle(true);
-    if (server_.stopping()) co_return false;
-    stream_.expires_after(first_ ? options_.header_timeout : options_.idle_timeout);
-    auto [error, n] = co_await stream_.async_read_some(buffer_.prepare(4096), kAwait);
-    SetIdle(false);
-    if (error) co_return false;
-    buffer_.commit(n);
-  }
+  if (buffer_.size() == 0 && !co_await ReadFirst()) co_return false;
   first_ = false;
   Parser parser;
   parser.header_limit(static_cast<uint32_t>(options_.header_bytes_max));
   parser.body_limit(boost::none);
   parser.eager(false);
-  stream_.expires_after(options_.header_timeout);
-  auto [head_error, head_bytes] =
-      co_await bhttp::async_read_header(stream_, buffer_, parser, kAwait);
+  beast::error_code head_error;
+  size_t head_bytes = parser.put(buffer_.data(), head_error);
+  buffer_.consume(head_bytes);
+  if (head_error == bhttp::error::need_more) {
+    stream_.expires_after(options_.header_timeout);
+    auto [error, bytes] = co_await bhttp::async_read_header(stream_, buffer_, parser, kAwait);
+    stream_.expires_never();
+    head_error = error;
+    head_bytes += bytes;
+  }
   const SteadyClock::time_point begin = SteadyClock::now();
   if (head_error) {
     if (head_error == bhttp::error::header_limit || head_error == bhttp::error::buffer_overflow) {
@@ -818,8 +992,8 @@ asio::awaitable<bool> Connection::ServeOne() {
       refusal = Response::Text(400, "malformed body framing\n");
     }
     request.body = std::move(parser.get().body());
+    stream_.expires_never();
   }
-  stream_.expires_never();
   if (!refusal.has_value() && exchange->route->options.form && request.method == Method::kPost &&
       !request.body.empty()) {
     std::string_view type = request.headers.Get("Content-Type");
@@ -833,20 +1007,21 @@ asio::awaitable<bool> Connection::ServeOne() {
 
   // --- The answer ---
   ServerObserver* const observer = server_.observer();
-  bool reusable = false;
-  int status = 0;
-  size_t bytes_out = 0;
   if (!refusal.has_value()) {
     if (observer != nullptr) observer->OnInFlight(1);
     exchange_ = exchange;
-    const bool accepted = co_await RunOnLane(exchange, /*urgent=*/false, Handle);
+    exchange->begin = begin;
+    exchange->bytes_in = bytes_in;
+    exchange->body_bytes = std::exchange(body_bytes_, 0);
+    exchange->keep_alive = keep_alive;
+    const bool accepted = co_await HandleOnLane(exchange);
+    if (accepted && exchange->phase == Phase::kAnswered) {
+      exchange_.reset();
+      co_return true;
+    }
     if (accepted && exchange->response.websocket != nullptr) {
-      server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
-      if (observer != nullptr) {
-        observer->OnInFlight(-1);
-        observer->OnRequest(match.route->name, request.method, 101, SteadyClock::now() - begin,
-                            bytes_in, 0);
-      }
+      exchange->response.status = 101;
+      Finish(*exchange);
       exchange_.reset();
       websocket_ = exchange->response.websocket;
       // Stopping may have looked for connections before this one was a WebSocket.
@@ -855,24 +1030,23 @@ asio::awaitable<bool> Connection::ServeOne() {
       co_return false;
     }
     if (accepted) {
-      status = exchange->response.status;
-      bytes_out = exchange->piece.size();
       keep_alive = keep_alive && !server_.stopping() && (http11_ || !exchange->more);
-      reusable = co_await Answer(exchange, keep_alive) && keep_alive;
-    } else {
-      refusal = Response::Text(503, "too many requests are waiting\n");
-      refusal->headers.Add("Retry-After", "1");
+      const bool answered = co_await Answer(exchange, keep_alive);
+      Finish(*exchange);
+      exchange_.reset();
+      co_return answered&& keep_alive;
     }
     exchange_.reset();
+    refusal = Response::Text(503, "too many requests are waiting\n");
+    refusal->headers.Add("Retry-After", "1");
+    server_.ReturnBodyBytes(exchange->body_bytes);
     if (observer != nullptr) observer->OnInFlight(-1);
   }
   server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
-  if (refusal.has_value()) {
-    status = refusal->status;
-    bytes_out = refusal->body.size();
-    const bool unread = has_body && !parser.is_done();
-    reusable = co_await Refuse(request.method, std::move(*refusal), keep_alive && !unread);
-  }
+  const int status = refusal->status;
+  const size_t bytes_out = refusal->body.size();
+  const bool unread = has_body && !parser.is_done();
+  const bool reusable = co_await Refuse(request.method, std::move(*refusal), keep_alive && !unread);
   if (observer != nullptr) {
     observer->OnRequest(exchange->route != nullptr ? std::string_view(exchange->route->name)
                                                    : std::string_view("none"),
