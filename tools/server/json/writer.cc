@@ -11,42 +11,39 @@
 namespace varve::json {
 namespace {
 
-constexpr std::array<char, 200> kPairs = [] {
-  std::array<char, 200> out{};
-  for (size_t i = 0; i < 100; ++i) {
-    out[2 * i] = static_cast<char>('0' + i / 10);
-    out[2 * i + 1] = static_cast<char>('0' + i % 10);
-  }
-  return out;
-}();
+constexpr uint64_t kTenTo8 = 100'000'000;
+constexpr uint64_t kZeros = 0x3030303030303030;  // '0' eight times
 
-constexpr std::array<uint64_t, 20> kPowersOfTen = [] {
-  std::array<uint64_t, 20> out{};
-  uint64_t power = 1;
-  for (uint64_t& p : out) {
-    p = power;
-    power *= 10;
-  }
-  return out;
-}();
+/// Returns the eight decimal digits of a number below 10^8, the first in the lowest byte. They are
+/// split off in halves, all of one size at once: fours, twos, ones.
+constexpr uint64_t EightDigits(uint32_t value) {
+  uint64_t fours = value / 10'000 | uint64_t{value % 10'000} << 32;
+  // x / 100 for x < 10^4 in each half of the word, x / 10 for x < 100 in each quarter.
+  const uint64_t hundreds = (fours * 5243 >> 19) & 0x0000'007f'0000'007f;
+  const uint64_t twos = hundreds | (fours - hundreds * 100) << 16;
+  const uint64_t tens = (twos * 103 >> 10) & 0x000f'000f'000f'000f;
+  return tens | (twos - tens * 10) << 8;
+}
 
-/// Writes up to 20 bytes, each to its place: the number of digits is known first.
+void Store(uint64_t bytes, char* out) {
+  if constexpr (std::endian::native == std::endian::big) bytes = __builtin_bswap64(bytes);
+  std::memcpy(out, &bytes, sizeof(bytes));
+}
+
+/// Prints a number below 10^8. May write 8 bytes.
+char* PrintSmall(uint32_t value, char* out) {
+  const uint64_t digits = EightDigits(value);
+  const auto zeros = static_cast<unsigned>(std::countr_zero(digits | uint64_t{1} << 56)) / 8;
+  Store((digits | kZeros) >> (8 * zeros), out);
+  return out + 8 - zeros;
+}
+
+/// Writes up to 20 bytes, and never less than 8.
 char* PrintUint(uint64_t value, char* out) {
-  const size_t guess = static_cast<size_t>(std::bit_width(value | 1)) * 1233 >> 12;  // log10
-  const size_t digits = guess + (value >= kPowersOfTen[guess] || guess == 0 ? 1 : 0);
-  char* const end = out + digits;
-  char* at = end;
-  while (value >= 100) {
-    at -= 2;
-    std::memcpy(at, kPairs.data() + 2 * (value % 100), 2);
-    value /= 100;
-  }
-  if (value >= 10) {
-    std::memcpy(out, kPairs.data() + 2 * value, 2);
-  } else {
-    *out = static_cast<char>('0' + value);
-  }
-  return end;
+  if (value < kTenTo8) return PrintSmall(static_cast<uint32_t>(value), out);
+  out = PrintUint(value / kTenTo8, out);
+  Store(EightDigits(static_cast<uint32_t>(value % kTenTo8)) | kZeros, out);
+  return out + 8;
 }
 
 void AppendUint(uint64_t value, std::string* out) {
@@ -75,12 +72,10 @@ char* PrintPlain(double magnitude, char* out) {
   if (static_cast<double>(scaled) / 1e4 != magnitude) return nullptr;
   out = PrintUint(scaled / 10'000, out);
   *out++ = '.';
-  auto rest = static_cast<unsigned>(scaled % 10'000);
-  for (unsigned unit = 1000; rest != 0; unit /= 10) {
-    *out++ = static_cast<char>('0' + rest / unit);
-    rest %= unit;
-  }
-  return out;
+  // Not zero: the number is not whole.
+  const uint64_t digits = EightDigits(static_cast<uint32_t>(scaled % 10'000)) >> 32;
+  Store(digits | kZeros, out);
+  return out + (std::bit_width(digits) + 7) / 8;
 }
 
 char* Print(std::string_view text, char* out) {
