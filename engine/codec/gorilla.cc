@@ -27,6 +27,7 @@ constexpr std::array<Class, 5> kIntClasses = {
 
 constexpr double kWholeMax = 9007199254740992.0;  // 2^53: all whole numbers below are exact
 constexpr uint32_t kFirstTimeBits = 42;
+constexpr uint32_t kPeekBits = 57;  // that BitReader::Peek gives at least
 
 // How a sample lies in the stream that keeps the step and moves by a whole number: bits 01, then 0,
 // a prefix and the code. By the four bits in which the prefixes end.
@@ -215,13 +216,28 @@ bool DecodeGorilla(std::string_view bytes, std::span<int64_t> times, std::span<d
       const double before = std::bit_cast<double>(last);
       if (!(std::fabs(before) < kWholeMax)) return false;
       auto whole = static_cast<int64_t>(before);
+      // Where a code begins depends on the one before, so the loop is as fast as it finds that out:
+      // the bits of one load serve for two codes. Two nearly always lie in them, so that the branch
+      // is foreseen; how many more do is not.
       do {
         const WholeCode& c = kWholeCodes[(peek >> 3) & 15];
         whole += UnZigZag(((peek >> c.shift) & c.mask) + 1);
-        in.Skip(c.skip);
         time = WrapAdd(time, delta);
         times[i] = time;
         values[i] = static_cast<double>(whole);
+        uint32_t used = c.skip;
+        const uint64_t rest = peek >> used;
+        const WholeCode& d = kWholeCodes[(rest >> 3) & 15];
+        if (used + d.skip <= kPeekBits && (rest & 7) == 1 && i + 1 < count &&
+            std::abs(whole) < static_cast<int64_t>(kWholeMax)) {
+          whole += UnZigZag(((rest >> d.shift) & d.mask) + 1);
+          time = WrapAdd(time, delta);
+          ++i;
+          times[i] = time;
+          values[i] = static_cast<double>(whole);
+          used += d.skip;
+        }
+        in.Skip(used);
         if (++i == count) break;
         peek = in.Peek();
       } while ((peek & 7) == 1 && std::abs(whole) < static_cast<int64_t>(kWholeMax));

@@ -158,9 +158,13 @@ struct Head::Series {
   std::vector<ClosedChunk> closed;
 
   /// Asks for the cache lines that an append touches: those in front of `key`.
-  void Prefetch() const {
+  void PrefetchToWrite() const {
     const char* at = reinterpret_cast<const char*>(this);
     for (size_t line = 0; line < 192; line += 64) __builtin_prefetch(at + line, 1);
+  }
+  void PrefetchToRead() const {
+    const char* at = reinterpret_cast<const char*>(this);
+    for (size_t line = 0; line < sizeof(Series); line += 64) __builtin_prefetch(at + line);
   }
 
   Rare& EnsureRare() {
@@ -346,7 +350,7 @@ Result<AppendResult> Head::Append(const WriteBatch& batch, const WriteOptions& o
       const SeriesRef ahead = rows[row + kPrefetchAhead].ref;
       const uint64_t slot = ahead & UINT32_MAX;
       if (ahead >> 32 == id_ && slot != 0 && slot <= series_now()) {
-        At(static_cast<uint32_t>(slot - 1)).Prefetch();
+        At(static_cast<uint32_t>(slot - 1)).PrefetchToWrite();
       }
     }
     if (entry.ref != 0) {
@@ -990,12 +994,19 @@ std::vector<uint32_t> Head::Select(std::span<const index::CompiledMatcher> match
     index_.Select(matchers).ToVector(&found);
     label_order_.Sort(index_, &found);
   }
-  std::erase_if(found, [&](uint32_t ordinal) {
-    const TimeRange own = SeriesRange(ordinal);
-    return own.min_ms > own.max_ms || !own.Overlaps(range);
-  });
+  // Series of one selection lie far apart: each would be waited for.
+  constexpr size_t kAhead = 16;
+  size_t kept = 0;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (i + kAhead < found.size()) Prefetch(found[i + kAhead]);
+    const TimeRange own = SeriesRange(found[i]);
+    if (own.min_ms <= own.max_ms && own.Overlaps(range)) found[kept++] = found[i];
+  }
+  found.resize(kept);
   return found;
 }
+
+void Head::Prefetch(uint32_t series) const { At(series).PrefetchToRead(); }
 
 std::vector<uint32_t> Head::AllSeries() const { return Select({}, TimeRange{}); }
 
@@ -1122,9 +1133,12 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
       chunk.max_time_ms = max_time;
       chunk.impl = data;
       chunk.token = static_cast<uint32_t>(data->pieces_.size());
+      // The reader will want all of them, one after the other.
+      __builtin_prefetch(bytes.data());
       data->pieces_.push_back({bytes, starts, count, kind == ChunkKind::kHistogram});
       chunks.push_back(std::move(chunk));
     };
+    data->pieces_.reserve(std::min<size_t>(series.closed.size() + 1, 8));
     uint32_t left = in_order;
     for (const ClosedChunk& closed : series.closed) {
       if (left == 0) break;

@@ -148,6 +148,8 @@ class Head : public std::enable_shared_from_this<Head> {
   Status GetChunks(uint32_t series, uint64_t sequence, TimeRange range,
                    std::vector<Chunk>* out) const;
   TimeRange SeriesRange(uint32_t series) const;
+  /// Asks for the cache lines that GetChunks and SeriesRange read first.
+  void Prefetch(uint32_t series) const;
 
   /// Runs `use` on the index under its lock; views of label bytes outlive the call.
   void WithIndex(const std::function<void(const index::MemoryIndex&)>& use) const;

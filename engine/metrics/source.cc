@@ -39,6 +39,7 @@ class HeadSource final : public Source {
   Status GetChunks(uint32_t series, TimeRange range, std::vector<Chunk>* out) const override {
     return head_->GetChunks(series, pin_, range, out);
   }
+  void Prefetch(uint32_t series) const override { head_->Prefetch(series); }
   TimeRange range() const override { return range_; }
   void LabelNames(const std::vector<uint32_t>* within, size_t limit,
                   std::vector<std::string>* out) const override {
@@ -236,6 +237,13 @@ void FindNewest(const MetricsBlock& block, const Source& source, LabelsView labe
 }
 
 Status MergedSeries::GetChunks(size_t i, TimeRange range, std::vector<Chunk>* out) const {
+  // Readers ask for one series after another.
+  constexpr size_t kAhead = 3;
+  if (i + kAhead < size()) {
+    for (const Member& member : members(i + kAhead)) {
+      sources()[member.source]->Prefetch(member.series);
+    }
+  }
   const std::span<const Member> all = members(i);
   if (all.size() == 1) return sources()[all[0].source]->GetChunks(all[0].series, range, out);
   std::vector<std::vector<Chunk>> chunks;

@@ -45,6 +45,8 @@ class Source {
                               std::vector<std::pair<uint32_t, Exemplar>>* out) const = 0;
   virtual Status AddMetadata(std::map<std::string, std::vector<Metadata>>* out) const = 0;
   virtual Cardinality CardinalityStats(size_t top) const = 0;
+  /// Says that GetChunks of this series comes soon.
+  virtual void Prefetch(uint32_t /*series*/) const {}
 };
 using SourcePtr = std::shared_ptr<const Source>;
 
