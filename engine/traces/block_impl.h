@@ -204,6 +204,8 @@ class Block final : public TraceBlock, public std::enable_shared_from_this<Block
   Operations operations_;
 };
 
+/// Reads a value that stands by itself, as rare ones do. Returns false if there is none.
+bool ReadValue(ByteReader* in, ValueType type, ValueView* out);
 /// Names where a text column of `kTextChunks` stands among the columns.
 uint32_t TextColumn(uint32_t chunk);
 

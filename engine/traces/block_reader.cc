@@ -109,7 +109,8 @@ void AppendHex(std::string_view bytes, std::string* out) {
 
 bool KnownValueType(uint8_t type) { return type <= static_cast<uint8_t>(ValueType::kMap); }
 
-/// Reads a value that stands by itself.
+}  // namespace
+
 bool ReadValue(ByteReader* in, ValueType type, ValueView* out) {
   switch (type) {
     case ValueType::kEmpty:
@@ -131,8 +132,6 @@ bool ReadValue(ByteReader* in, ValueType type, ValueView* out) {
   }
   return in->ok();
 }
-
-}  // namespace
 
 uint32_t TextColumn(uint32_t chunk) {
   for (uint32_t i = 0; i < kTextChunks.size(); ++i) {

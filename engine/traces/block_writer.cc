@@ -268,6 +268,22 @@ void TraceBlockWriter::IndexInteger(Column* column, int64_t value) {
   }
 }
 
+void TraceBlockWriter::AddValue(Column* column, const ValueView& value) {
+  switch (value.type) {
+    case ValueType::kEmpty:
+      ++column->count;
+      return;
+    case ValueType::kBool:
+      return AddInteger(column, value.boolean ? 1 : 0);
+    case ValueType::kInt:
+      return AddInteger(column, value.integer);
+    case ValueType::kDouble:
+      return AddInteger(column, std::bit_cast<int64_t>(value.number));
+    default:
+      return AddText(column, value.text);
+  }
+}
+
 uint32_t TraceBlockWriter::ShapeOf(std::span<const uint32_t> columns) {
   if (columns.size() > kShapeAttributesMax) return kInlineShape;
   const std::string_view key(reinterpret_cast<const char*>(columns.data()), columns.size_bytes());
@@ -316,22 +332,7 @@ void TraceBlockWriter::AddAttributes(Family family, AttributesView attributes) {
       PutCold(value, &state.cold);
       continue;
     }
-    switch (value.type) {
-      case ValueType::kEmpty:
-        ++column.count;
-        break;
-      case ValueType::kBool:
-        AddInteger(&column, value.boolean ? 1 : 0);
-        break;
-      case ValueType::kInt:
-        AddInteger(&column, value.integer);
-        break;
-      case ValueType::kDouble:
-        AddInteger(&column, std::bit_cast<int64_t>(value.number));
-        break;
-      default:
-        AddText(&column, value.text);
-    }
+    AddValue(&column, value);
   }
   group_bytes_ += state.cold.size() - cold_before + 16 * attributes.size();
 }
@@ -536,6 +537,16 @@ Status TraceBlockWriter::PutColumn(Column* column) {
   return PutChunk(column->chunk, scratch_);
 }
 
+Status TraceBlockWriter::PutColdValues(uint32_t family) {
+  std::string& cold = families_[family].cold;
+  if (cold.empty()) return absl::OkStatus();
+  scratch_.clear();
+  PutVarint(&scratch_, cold.size());
+  Compress(cold, &scratch_);
+  cold.clear();
+  return PutChunk(kSpanColdChunk + family, scratch_);
+}
+
 Status TraceBlockWriter::CloseGroup() {
   if (starts_.empty()) return absl::OkStatus();
   group_.rows = static_cast<uint32_t>(starts_.size());
@@ -576,20 +587,11 @@ Status TraceBlockWriter::CloseGroup() {
   VARVE_RETURN_IF_ERROR(PutIntegers(kLinkDroppedChunk, &link_dropped_));
   VARVE_RETURN_IF_ERROR(PutIntegers(kLinkFlagsChunk, &link_flags_));
   VARVE_RETURN_IF_ERROR(PutIntegers(kLinkShapesChunk, shapes(Family::kLink)));
-  for (uint32_t f = 0; f < kFamilies; ++f) {
-    std::string& cold = families_[f].cold;
-    if (cold.empty()) continue;
-    scratch_.clear();
-    PutVarint(&scratch_, cold.size());
-    Compress(cold, &scratch_);
-    cold.clear();
-    VARVE_RETURN_IF_ERROR(PutChunk(kSpanColdChunk + f, scratch_));
-  }
+  for (uint32_t f = 0; f < kFamilies; ++f) VARVE_RETURN_IF_ERROR(PutColdValues(f));
   for (size_t c = kTextChunks.size(); c < columns_.size(); ++c) {
     VARVE_RETURN_IF_ERROR(PutColumn(&columns_[c]));
   }
   EndGroup();
-  group_bytes_ = 0;
   trace_ids_.clear();
   span_ids_.clear();
   external_parents_.clear();
@@ -605,6 +607,7 @@ void TraceBlockWriter::EndGroup() {
   max_start_ = std::max(max_start_, group_.max_start);
   groups_.push_back(std::move(group_));
   group_ = GroupEntry{};
+  group_bytes_ = 0;
 }
 
 // --- The rest of the file ---

@@ -111,6 +111,8 @@ class TraceBlockWriter {
   uint32_t KeyOf(std::string_view key);
   void AddText(Column* column, std::string_view text);
   void AddInteger(Column* column, int64_t value);
+  /// Adds a value to a column that is no cold one.
+  void AddValue(Column* column, const ValueView& value);
   /// Note that the open group has a value.
   void IndexPlace(Column* column, uint32_t place);
   void IndexInteger(Column* column, int64_t value);
@@ -128,6 +130,7 @@ class TraceBlockWriter {
   Status PutIntegers(uint32_t chunk, std::vector<int64_t>* values);
   Status PutIntegers(uint32_t chunk, MostlyZeros* values);
   Status PutColumn(Column* column);
+  Status PutColdValues(uint32_t family);
   void EncodePlain(Column* column, std::string* out);
   void EncodeAttributes(AttributesView attributes, std::string* out);
   Status PutSection(block::SectionType type, std::string_view bytes, uint64_t items);

@@ -1,6 +1,7 @@
 #include "engine/traces/group_copy.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "engine/base/hash.h"
@@ -12,6 +13,18 @@ namespace {
 constexpr uint32_t kUnknown = UINT32_MAX;
 constexpr uint32_t kShapeChunks[kFamilies] = {kSpanShapesChunk, kEventShapesChunk,
                                               kLinkShapesChunk};
+
+/// How many texts of one of kTextChunks a group has.
+uint32_t TextsOf(const Block::Group& group, uint32_t text_column) {
+  switch (kTextChunks[text_column]) {
+    case kEventNamesChunk:
+      return group.events;
+    case kLinkStatesChunk:
+      return group.links;
+    default:
+      return group.rows;
+  }
+}
 
 }  // namespace
 
@@ -27,12 +40,11 @@ GroupCopier::GroupCopier(const Block& from, TraceBlockWriter* to,
     columns_[c].number = column.text_chunk != 0
                              ? to_->text_columns_[column.text_chunk]
                              : to_->ColumnOf(column.family, from_.key(column.key), column.type);
+    if (column.count > 0 && (From(c) == Coding::kCold) != (To(c) == Coding::kCold)) {
+      recodes_[static_cast<size_t>(column.family)] = true;
+    }
   }
   if (!shapes_.empty()) shapes_[0] = 0;
-}
-
-bool GroupCopier::SameCoding(uint32_t column) {
-  return from_.columns()[column].coding == ColumnTo(columns_[column]).coding;
 }
 
 Result<bool> GroupCopier::ReadShapes(const Block::Group& group, Family family) {
@@ -41,6 +53,7 @@ Result<bool> GroupCopier::ReadShapes(const Block::Group& group, Family family) {
   out.renumbered = false;
   const uint32_t counts[kFamilies] = {group.rows, group.events, group.links};
   VARVE_RETURN_IF_ERROR(from_.Integers(group, kShapeChunks[number], counts[number], &out.values));
+  if (recodes_[number]) old_shapes_[number] = out.values;
   int64_t last = 0;  // runs of one shape are the rule
   uint32_t mapped = 0;
   for (int64_t& shape : out.values) {
@@ -63,9 +76,7 @@ Result<bool> GroupCopier::ReadShapes(const Block::Group& group, Family family) {
     }
     if (shape == 0) continue;
     for (const uint32_t c : from_.shape(static_cast<uint32_t>(shape))) {
-      if (columns_[c].count++ > 0) continue;
-      used_.push_back(c);
-      if (!SameCoding(c)) return false;
+      if (columns_[c].count++ == 0) used_.push_back(c);
     }
     if (shape != mapped) {
       shape = mapped;
@@ -108,8 +119,9 @@ Result<bool> GroupCopier::ReadTexts(const Block::Group& group, uint32_t text_col
   out.renumbered = false;
   if (count == 0) return true;
   const Block::Column& column = from_.columns()[text_column];
-  if (!SameCoding(text_column)) return false;
-  if (column.coding != Coding::kDictionary) return true;
+  // Names that are in no dictionary would have to be read for the list of operations.
+  if (column.text_chunk == kNamesChunk && To(text_column) != Coding::kDictionary) return false;
+  if (column.coding != Coding::kDictionary || To(text_column) != Coding::kDictionary) return true;
   VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, from_.ChunkBytes(group, column.chunk));
   if (!bytes.empty()) {
     VARVE_RETURN_IF_ERROR(from_.Integers(group, column.chunk, count, &out.values));
@@ -146,6 +158,91 @@ Status GroupCopier::ReadScopes(const Block::Group& group) {
     }
   }
   return absl::OkStatus();
+}
+
+Status GroupCopier::RecodeTexts(const Block::Group& group, uint32_t column, uint32_t count) {
+  TraceBlockWriter::Column& to = ColumnTo(columns_[column]);
+  std::vector<std::string_view> texts;
+  std::vector<std::string> owners;
+  owners.reserve(1);
+  VARVE_RETURN_IF_ERROR(
+      from_.Texts(group, from_.columns()[column], count, {0, count}, &texts, &owners));
+  for (const std::string_view text : texts) to_->AddText(&to, text);
+  return to_->PutColumn(&to);
+}
+
+Status GroupCopier::ReadValues(const Block::Group& group, uint32_t column) {
+  const Block::Column& from = from_.columns()[column];
+  Mapped& mapped = columns_[column];
+  mapped.values.clear();
+  mapped.next = 0;
+  if (from.coding == Coding::kIntegers) {
+    std::vector<int64_t> integers;
+    VARVE_RETURN_IF_ERROR(from_.Integers(group, from.chunk, mapped.count, &integers));
+    for (const int64_t bits : integers) {
+      mapped.values.push_back(from.type == ValueType::kBool ? ValueView::Bool(bits != 0)
+                              : from.type == ValueType::kDouble
+                                  ? ValueView::Double(std::bit_cast<double>(bits))
+                                  : ValueView::Int(bits));
+    }
+    return absl::OkStatus();
+  }
+  std::vector<std::string_view> texts;
+  VARVE_RETURN_IF_ERROR(
+      from_.Texts(group, from, mapped.count, {0, mapped.count}, &texts, &texts_kept_));
+  for (const std::string_view text : texts) {
+    ValueView& value = mapped.values.emplace_back();
+    value.type = from.type;
+    value.text = text;
+  }
+  return absl::OkStatus();
+}
+
+Status GroupCopier::RecodeRareValues(const Block::Group& group, uint32_t family) {
+  texts_kept_.clear();
+  texts_kept_.reserve(used_.size() + 1);  // views into them stay
+  for (const uint32_t c : used_) {
+    if (static_cast<uint32_t>(from_.columns()[c].family) == family && To(c) == Coding::kCold &&
+        From(c) != Coding::kCold) {
+      VARVE_RETURN_IF_ERROR(ReadValues(group, c));
+    }
+  }
+  VARVE_ASSIGN_OR_RETURN(const std::string_view bytes,
+                         from_.ChunkBytes(group, kSpanColdChunk + family));
+  std::string_view rare;
+  if (!bytes.empty()) {
+    ByteReader in(bytes);
+    const uint64_t raw = in.Varint();
+    std::string& inflated = texts_kept_.emplace_back();
+    if (!in.ok() || !Inflate(in.Bytes(in.left()), raw, &inflated)) {
+      return from_.Damage(group, "traces: rare values do not inflate");
+    }
+    rare = inflated;
+  }
+  ByteReader in(rare);
+  std::string* out = &to_->families_[family].cold;
+  for (const int64_t shape : old_shapes_[family]) {
+    for (const uint32_t c : from_.shape(static_cast<uint32_t>(shape))) {
+      TraceBlockWriter::Column& to = ColumnTo(columns_[c]);
+      ValueView value;
+      if (From(c) == Coding::kCold) {
+        if (!ReadValue(&in, from_.columns()[c].type, &value)) {
+          return from_.Damage(group, "traces: rare values do not parse");
+        }
+      } else if (to.coding == Coding::kCold) {
+        value = columns_[c].values[columns_[c].next++];
+      } else {
+        continue;
+      }
+      if (to.coding == Coding::kCold) {
+        ++to.count;
+        to_->PutCold(value, out);
+      } else {
+        to_->AddValue(&to, value);
+      }
+    }
+  }
+  return to_->PutColdValues(family);
 }
 
 void GroupCopier::NoteOperations() {
@@ -194,7 +291,16 @@ Status GroupCopier::PutFixedChunks(const Block::Group& group) {
   for (uint32_t f = 0; f < kFamilies; ++f) numbers[kShapeChunks[f]] = &family_shapes_[f];
   for (uint32_t t = 0; t < kTextChunks.size(); ++t) numbers[kTextChunks[t]] = &texts_[t];
   for (uint32_t chunk = 0; chunk < kAttributeChunks; ++chunk) {
-    VARVE_RETURN_IF_ERROR(Put(group, chunk, chunk, numbers[chunk]));
+    const uint32_t text_column = TextColumn(chunk);
+    const bool is_text = kTextChunks[text_column] == chunk;
+    const uint32_t family = chunk - kSpanColdChunk;
+    if (is_text && From(text_column) != To(text_column) && TextsOf(group, text_column) > 0) {
+      VARVE_RETURN_IF_ERROR(RecodeTexts(group, text_column, TextsOf(group, text_column)));
+    } else if (family < kFamilies && recodes_[family]) {
+      VARVE_RETURN_IF_ERROR(RecodeRareValues(group, family));
+    } else {
+      VARVE_RETURN_IF_ERROR(Put(group, chunk, chunk, numbers[chunk]));
+    }
   }
   return absl::OkStatus();
 }
@@ -206,8 +312,17 @@ Status GroupCopier::PutColumns(const Block::Group& group) {
   for (const uint32_t c : used_) {
     const Block::Column& column = from_.columns()[c];
     TraceBlockWriter::Column& to = ColumnTo(columns_[c]);
-    to.count += columns_[c].count;
     integers.renumbered = false;
+    if (column.coding == Coding::kCold && to.coding != Coding::kCold) {
+      VARVE_RETURN_IF_ERROR(to_->PutColumn(&to));  // RecodeRareValues gathered it
+      continue;
+    }
+    if (to.coding == Coding::kCold && recodes_[static_cast<size_t>(column.family)]) continue;
+    if (column.coding != to.coding) {
+      VARVE_RETURN_IF_ERROR(RecodeTexts(group, c, columns_[c].count));
+      continue;
+    }
+    to.count += columns_[c].count;
     if (column.coding == Coding::kCold || column.coding == Coding::kNothing) continue;
     if (column.coding == Coding::kDictionary) {
       VARVE_RETURN_IF_ERROR(
@@ -234,14 +349,9 @@ Result<bool> GroupCopier::Add(uint32_t number) {
     if (!fits) return false;
   }
   for (uint32_t t = 0; t < kTextChunks.size(); ++t) {
-    const uint32_t count = kTextChunks[t] == kEventNamesChunk   ? group.events
-                           : kTextChunks[t] == kLinkStatesChunk ? group.links
-                                                                : group.rows;
-    VARVE_ASSIGN_OR_RETURN(const bool fits, ReadTexts(group, t, count));
+    VARVE_ASSIGN_OR_RETURN(const bool fits, ReadTexts(group, t, TextsOf(group, t)));
     if (!fits) return false;
   }
-  // Names that are in no dictionary would have to be read for the list of operations.
-  if (texts_[TextColumn(kNamesChunk)].values.empty()) return false;
 
   VARVE_RETURN_IF_ERROR(to_->CloseGroup());
   TraceBlockWriter::GroupEntry& entry = to_->group_;
@@ -256,9 +366,7 @@ Result<bool> GroupCopier::Add(uint32_t number) {
   entry.offset = to_->file_->section_offset();
   VARVE_RETURN_IF_ERROR(ReadScopes(group));
   for (uint32_t t = 0; t < kTextChunks.size(); ++t) {
-    ColumnTo(columns_[t]).count += kTextChunks[t] == kEventNamesChunk   ? group.events
-                                   : kTextChunks[t] == kLinkStatesChunk ? group.links
-                                                                        : group.rows;
+    if (From(t) == To(t)) ColumnTo(columns_[t]).count += TextsOf(group, t);
     if (!texts_[t].values.empty()) VARVE_RETURN_IF_ERROR(Renumber(group, t, &texts_[t]));
   }
   NoteOperations();

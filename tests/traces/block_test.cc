@@ -202,29 +202,76 @@ TEST_F(TracesBlock, MergingTakesWholeGroupsAsTheyAre) {
   model.Check(*MakeSnapshot({again}), &random);
 }
 
-TEST_F(TracesBlock, GroupsCodedInOtherWaysAreWrittenAnew) {
-  // What is a column in the small block is among the rare keys of the large one.
+TEST_F(TracesBlock, CopiedGroupsTakeTheCodingOfTheNewBlock) {
+  // What is a column in the small block is among the rare keys of the large one, and the other way
+  // round; names of events and messages are too many for the large one's dictionary.
   SpanModel model;
   std::vector<SourcePtr> blocks;
-  for (const uint32_t spans : {2'000u, 12'000u}) {
+  std::vector<uint32_t> rows;
+  for (const uint32_t spans : {2'000u, 2'000u, 12'000u}) {
     SpanBatch batch;
     batch.AddResource({});
     batch.AddScope(0, "", "");
+    const auto block = static_cast<uint32_t>(blocks.size());
     for (uint32_t i = 0; i < spans; ++i) {
       SpanBatch::Span span;
-      span.trace_id = TraceIdOf(spans + i / 10);
+      span.trace_id = TraceIdOf(block * 100'000 + i / 10);
       span.span_id = SpanIdOf(i);
-      span.start_ns = int64_t{spans} * 1'000'000 + i;
-      const AttributeView rare{"rare", ValueView::Int(i)};
-      batch.AddSpan(span, AttributesView(&rare, spans == 2'000u && i % 100 == 7 ? 1 : 0));
+      span.start_ns = int64_t{block} * 1'000'000'000 + i;
+      span.status_message = block == 2 && i % 3 == 0 ? batch.Copy(Concat("m", i)) : "m";
+      std::vector<AttributeView> attributes;
+      const bool often = i % 100 == 7;
+      const bool seldom = i % 400 == 7;
+      if (block == 0 ? often : seldom) {
+        attributes.push_back({"number", ValueView::Int(i)});
+        attributes.push_back({"text", ValueView::String(batch.Copy(Concat("t", i)))});
+      }
+      if (block == 0 ? seldom : often) {
+        attributes.push_back({"share", ValueView::Double(i / 3.0)});
+        attributes.push_back({"word", ValueView::String(i % 200 == 7 ? "a" : "b")});
+        attributes.push_back({"true", ValueView::Bool(i % 200 == 7)});
+      }
+      if (i % 900 == 7) attributes.push_back({"rare", ValueView::Bytes("\1\2")});
+      batch.AddSpan(span, attributes);
+      if (i % 50 == 0) {
+        batch.AddEvent(span.start_ns, block == 2 ? batch.Copy(Concat("e", i)) : "e", attributes);
+      }
     }
     model.Add(batch);
     blocks.push_back(Merge({MakeHeadSource(HeadOf({&batch}))}));
     ASSERT_NE(blocks.back(), nullptr);
+    const std::vector<uint32_t> own = GroupRows(blocks.back());
+    rows.insert(rows.end(), own.begin(), own.end());
   }
   const SourcePtr merged = Merge(blocks);
   ASSERT_NE(merged, nullptr);
+  EXPECT_EQ(GroupRows(merged), rows);
   std::mt19937_64 random(1);
+  model.Check(*MakeSnapshot({merged}), &random);
+}
+
+TEST_F(TracesBlock, CopiedGroupsOfAnythingEqualTheModel) {
+  std::mt19937_64 random(9);
+  RandomSpanOptions options;
+  options.traces = 600;
+  options.rare_things = false;  // skewed times would mix the blocks
+  SpanModel model;
+  std::vector<SourcePtr> blocks;
+  std::vector<uint32_t> rows;
+  for (int i = 0; i < 3; ++i) {
+    SpanBatch batch;
+    AddRandomSpans(&random, 1'500, options, &batch);
+    model.Add(batch);
+    blocks.push_back(Merge({MakeHeadSource(HeadOf({&batch}))}));
+    ASSERT_NE(blocks.back(), nullptr);
+    const std::vector<uint32_t> own = GroupRows(blocks.back());
+    rows.insert(rows.end(), own.begin(), own.end());
+    options.first_trace += options.traces;
+    options.start_ns += 2 * options.span_ns;
+  }
+  const SourcePtr merged = Merge(blocks);
+  ASSERT_NE(merged, nullptr);
+  EXPECT_EQ(GroupRows(merged), rows);
   model.Check(*MakeSnapshot({merged}), &random);
 }
 

@@ -242,7 +242,8 @@ void AddRandomSpans(Random* random, size_t count, const RandomSpanOptions& optio
   }
   for (size_t i = 0; i < count; ++i) {
     SpanBatch::Span span;
-    const uint64_t trace = Below(random, options.traces);
+    const uint64_t choice = Below(random, options.traces);
+    const uint64_t trace = options.first_trace + choice;
     const uint64_t number = Below(random, options.spans_per_trace);
     span.scope = scopes[Below(random, scopes.size())];
     span.trace_id = TraceIdOf(trace);
@@ -254,7 +255,7 @@ void AddRandomSpans(Random* random, size_t count, const RandomSpanOptions& optio
     span.kind = static_cast<SpanKind>(number % 6);
     // The start follows from the ids, so that a repeat has the same.
     const int64_t base =
-        static_cast<int64_t>(trace * 7919 % options.traces) * (options.span_ns / options.traces);
+        static_cast<int64_t>(choice * 7919 % options.traces) * (options.span_ns / options.traces);
     span.start_ns = options.start_ns + base + static_cast<int64_t>(number) * 1'234'567;
     span.end_ns = span.start_ns + static_cast<int64_t>(Below(random, 2'000'000'000));
     if (options.rare_things && Below(random, 20) == 0) span.end_ns = span.start_ns - 5;

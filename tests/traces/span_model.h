@@ -30,7 +30,8 @@ struct OwnedAttribute {
 };
 
 struct RandomSpanOptions {
-  uint32_t traces = 40;  // ids to choose from
+  uint32_t traces = 40;  // ids to choose from, from the first one on
+  uint64_t first_trace = 0;
   uint32_t spans_per_trace = 60;
   int64_t start_ns = 1'700'000'000'000'000'000;
   int64_t span_ns = int64_t{4} * 3600 * 1'000'000'000;
