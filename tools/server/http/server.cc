@@ -147,8 +147,11 @@ struct Exchange {
   size_t bytes_out = 0;
   size_t body_bytes = 0;    // counted against the server's budget
   bool keep_alive = false;  // what the client and the server want
-  std::string head;         // once it was made
-  size_t sent = 0;          // of `head` and `piece`
+  bool framed = false;      // the first piece was
+  bool stream = false;      // the length of the body was not known when the head was made
+  std::string head;         // what goes before `piece`
+  std::string_view tail;    // what goes after it
+  size_t sent = 0;          // of `head`, `piece` and `tail`
   std::string piece;        // the next bytes of the body, encoded
   bool more = false;        // `source` has more after `piece`
   bool failed = false;      // `source` failed: cut the connection
@@ -231,10 +234,16 @@ void Handle(const ServerOptions& options, Exchange* exchange) {
   }
 }
 
-// How much of `piece` goes out with the head.
-size_t BodyBytes(const Exchange& exchange) {
-  const bool bodiless = exchange.request.method == Method::kHead || exchange.response.status == 204;
-  return bodiless ? 0 : exchange.piece.size();
+// What is still to be sent before the next piece.
+std::array<std::string_view, 3> Unsent(const Exchange& exchange) {
+  std::array<std::string_view, 3> parts = {exchange.head, exchange.piece, exchange.tail};
+  size_t sent = exchange.sent;
+  for (std::string_view& part : parts) {
+    const size_t gone = std::min(sent, part.size());
+    part.remove_prefix(gone);
+    sent -= gone;
+  }
+  return parts;
 }
 
 class Connection;
@@ -407,9 +416,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<void> AwaitDone(std::shared_ptr<Exchange> exchange);
   /// From a worker: wakes the strand that waits for `exchange`.
   void PostDone(std::shared_ptr<Exchange> exchange);
-  /// From a worker: sends the answer if it is whole and the connection stays. Returns whether all
-  /// of it is on its way; what is not is left to Answer.
+  /// Puts what HTTP wants before and after the piece.
+  void Frame(Exchange* exchange, bool keep_alive) const;
+  /// From a worker: sends the answer for as long as the socket takes it whole, piece by piece, if
+  /// the connection stays. Returns whether all of it is on its way; what is not is left to Answer.
   bool AnswerNow(Exchange* exchange);
+  /// Sends what the socket takes; returns whether it was all.
+  bool SendNow(Exchange* exchange);
   /// Counts an answered request and gives back what it held.
   void Finish(const Exchange& exchange);
   /// Writes all of it, in one call to the system where the socket takes that much.
@@ -754,27 +767,65 @@ void Connection::PostDone(std::shared_ptr<Exchange> exchange) {
   });
 }
 
+void Connection::Frame(Exchange* exchange, bool keep_alive) const {
+  exchange->sent = 0;
+  exchange->head.clear();
+  exchange->tail = {};
+  const Method method = exchange->request.method;
+  if (!std::exchange(exchange->framed, true)) {
+    exchange->stream = exchange->more;
+    exchange->head =
+        Head(method, exchange->response, keep_alive,
+             exchange->stream ? std::nullopt : std::optional<size_t>(exchange->piece.size()));
+    if (method == Method::kHead || exchange->response.status == 204) {
+      exchange->piece.clear();
+      exchange->more = false;
+      return;
+    }
+  }
+  if (!exchange->stream || !http11_) return;
+  static constexpr std::string_view kEnds = "\r\n0\r\n\r\n";
+  exchange->tail = exchange->more ? kEnds.substr(0, 2) : kEnds;
+  if (exchange->piece.empty()) {
+    exchange->tail.remove_prefix(2);
+    return;
+  }
+  char size[24];
+  const int n = std::snprintf(size, sizeof(size), "%zx\r\n", exchange->piece.size());
+  exchange->head.append(size, static_cast<size_t>(n));
+}
+
 bool Connection::AnswerNow(Exchange* exchange) {
-  if (exchange->more || exchange->failed || !exchange->keep_alive || server_.stopping() ||
-      exchange->response.websocket != nullptr) {
+  if (exchange->failed || !exchange->keep_alive || server_.stopping() ||
+      exchange->response.websocket != nullptr || (exchange->more && !http11_)) {
     return false;
   }
-  const Method method = exchange->request.method;
-  exchange->head = Head(method, exchange->response, true, exchange->piece.size());
-  std::array<iovec, 2> parts = {{{exchange->head.data(), exchange->head.size()},
-                                 {exchange->piece.data(), BodyBytes(*exchange)}}};
+  while (true) {
+    Frame(exchange, /*keep_alive=*/true);
+    if (!SendNow(exchange)) return false;
+    if (!exchange->more) return true;
+    Pull(exchange);
+    if (exchange->failed) return false;
+  }
+}
+
+bool Connection::SendNow(Exchange* exchange) {
+  std::array<iovec, 3> slices{};
+  size_t bytes = 0;
+  for (size_t i = 0; i < slices.size(); ++i) {
+    const std::string_view part = Unsent(*exchange)[i];
+    slices[i] = {const_cast<char*>(part.data()), part.size()};  // sendmsg only reads
+    bytes += part.size();
+  }
   msghdr message{};
-  message.msg_iov = parts.data();
-  message.msg_iovlen = parts.size();
+  message.msg_iov = slices.data();
+  message.msg_iovlen = slices.size();
   const absl::MutexLock lock(&send_mutex_);
   if (closed_) return false;
   const ssize_t sent = ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (sent < 0) {
-    // Answer finds out what is wrong, if anything is.
-    return false;
-  }
-  exchange->sent = static_cast<size_t>(sent);
-  return exchange->sent == parts[0].iov_len + parts[1].iov_len;
+  if (sent < 0) return false;  // Answer finds out what is wrong, if anything is
+  exchange->sent += static_cast<size_t>(sent);
+  return static_cast<size_t>(sent) == bytes;
 }
 
 void Connection::Finish(const Exchange& exchange) {
@@ -787,41 +838,15 @@ void Connection::Finish(const Exchange& exchange) {
 }
 
 asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, bool keep_alive) {
-  const Method method = exchange->request.method;
   if (exchange->failed) co_return false;
-  if (!exchange->more) {
-    std::string& head = exchange->head;
-    if (exchange->sent == 0) {
-      head = Head(method, exchange->response, keep_alive, exchange->piece.size());
-    }
-    std::string_view rest_of_head = head;
-    std::string_view rest = std::string_view(exchange->piece).substr(0, BodyBytes(*exchange));
-    const size_t sent_of_head = std::min(exchange->sent, head.size());
-    rest_of_head.remove_prefix(sent_of_head);
-    rest.remove_prefix(exchange->sent - sent_of_head);
-    co_return co_await WriteAll(rest_of_head, rest);
-  }
-  // What goes before the next piece: the head, then the sizes of chunks.
-  std::string before = Head(method, exchange->response, keep_alive, std::nullopt);
-  if (method == Method::kHead) co_return co_await WriteAll(before);
+  if (!exchange->framed) Frame(exchange.get(), keep_alive);
   while (true) {
-    std::string_view after;
-    if (http11_) {
-      const bool empty = exchange->piece.empty();
-      if (!empty) {
-        char size[24];
-        const int n = std::snprintf(size, sizeof(size), "%zx\r\n", exchange->piece.size());
-        before.append(size, static_cast<size_t>(n));
-      }
-      static constexpr std::string_view kEnds = "\r\n0\r\n\r\n";
-      after = exchange->more ? kEnds.substr(0, 2) : kEnds;
-      if (empty) after.remove_prefix(2);
-    }
-    if (!co_await WriteAll(before, exchange->piece, after)) co_return false;
-    before.clear();
+    const std::array<std::string_view, 3> rest = Unsent(*exchange);
+    if (!co_await WriteAll(rest[0], rest[1], rest[2])) co_return false;
     if (!exchange->more) co_return true;
     co_await PullOnLane(exchange);
     if (exchange->failed) co_return false;
+    Frame(exchange.get(), keep_alive);
   }
 }
 
