@@ -45,16 +45,15 @@ class EngineImpl final : public Engine {
 
   Result<QueryResult> Instant(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
                               int64_t time_ms, const QueryOptions& options) override {
-    return Run(std::move(snapshot), text, {time_ms, time_ms, 0}, true, options);
+    const QueryRange range{time_ms, time_ms, 0};
+    if (!MayCache(options)) return Run(std::move(snapshot), text, range, true, options);
+    return RunInstantCached(std::move(snapshot), text, range, options);
   }
 
   Result<QueryResult> Range(std::shared_ptr<const Snapshot> snapshot, std::string_view text,
                             const QueryRange& range, const QueryOptions& options) override {
     VARVE_RETURN_IF_ERROR(CheckRange(range));
-    if (cache_ == nullptr || options.no_cache || options.analyze || options.per_step_stats ||
-        options_.delayed_name_removal) {
-      return Run(std::move(snapshot), text, range, false, options);
-    }
+    if (!MayCache(options)) return Run(std::move(snapshot), text, range, false, options);
     return RunCached(std::move(snapshot), text, range, options);
   }
 
@@ -81,6 +80,11 @@ class EngineImpl final : public Engine {
     OperatorPtr root;  // null for strings and range vectors
     std::chrono::nanoseconds parse_time{0};
   };
+
+  bool MayCache(const QueryOptions& options) const {
+    return cache_ != nullptr && !options.no_cache && !options.analyze && !options.per_step_stats &&
+           !options_.delayed_name_removal;
+  }
 
   static uint32_t Threads(const EngineOptions& options) {
     if (options.threads != 0) return options.threads;
@@ -179,7 +183,7 @@ class EngineImpl final : public Engine {
     context.snapshot = std::move(snapshot);
     context.cancellation = query_options.cancellation;
     const auto timeout = query_options.timeout.value_or(options_.timeout);
-    if (timeout.count() > 0) {
+    if (timeout.count() != 0) {
       context.has_deadline = true;
       context.deadline = begin + timeout;
       context.timeout = timeout;
@@ -193,10 +197,45 @@ class EngineImpl final : public Engine {
     const auto begin = Clock::now();
     ExecContext context(options_, query_options.max_samples.value_or(options_.max_samples), &pool_);
     Start(context, std::move(snapshot), query_options, begin);
-    VARVE_RETURN_IF_ERROR(context.Poll());
     VARVE_ASSIGN_OR_RETURN(Prepared prepared,
                            Prepare(text, range, instant, query_options, context));
+    VARVE_RETURN_IF_ERROR(context.Poll());
     return Execute(context, &prepared, range, instant, query_options, begin);
+  }
+
+  /// Answers an instant query from what is kept of it, if its time is settled: no sample that it
+  /// can look at may come any more. Others would be kept for nothing, since what is asked for now
+  /// is overtaken by the next append. Answers with notes are not kept, as those of ranges are not.
+  Result<QueryResult> RunInstantCached(std::shared_ptr<const Snapshot> snapshot,
+                                       std::string_view text, const QueryRange& range,
+                                       const QueryOptions& query_options) {
+    const auto begin = Clock::now();
+    ExecContext context(options_, query_options.max_samples.value_or(options_.max_samples), &pool_);
+    Start(context, std::move(snapshot), query_options, begin);
+    VARVE_ASSIGN_OR_RETURN(Prepared prepared, Prepare(text, range, true, query_options, context));
+    VARVE_RETURN_IF_ERROR(context.Poll());
+    const auto* stable = dynamic_cast<const StableSnapshot*>(context.snapshot.get());
+    const Stability state = stable != nullptr ? stable->stability() : Stability();
+    const plan::Node& plan = *prepared.plan;
+    const bool settled =
+        plan.type == promql::ValueType::kVector && state.epoch != 0 &&
+        plan::StepsBefore(plan, context.lookback_ms, state.settled_before_ms).value_or(kMinTime) >=
+            range.start_ms;
+    if (!settled) return Execute(context, &prepared, range, true, query_options, begin);
+    const ResultKey key{plan::KeyOf(plan), context.lookback_ms, 0, range.start_ms};
+    QueryResult result;
+    if (const std::shared_ptr<const CachedResult> kept = cache_->Find(key, state.epoch)) {
+      result.value = kept->value;
+      result.statistics.parse_time = prepared.parse_time;
+      result.statistics.cached_steps = 1;
+      result.statistics.total_time = Clock::now() - begin;
+      return result;
+    }
+    VARVE_ASSIGN_OR_RETURN(result, Execute(context, &prepared, range, true, query_options, begin));
+    if (result.annotations.warnings.empty() && result.annotations.infos.empty()) {
+      cache_->Put(key, {state, range.start_ms, range.start_ms, result.value});
+    }
+    return result;
   }
 
   /// Answers a range query from what is kept of it, as far as no sample under it has changed since,
@@ -207,8 +246,8 @@ class EngineImpl final : public Engine {
     const auto begin = Clock::now();
     ExecContext context(options_, query_options.max_samples.value_or(options_.max_samples), &pool_);
     Start(context, std::move(snapshot), query_options, begin);
-    VARVE_RETURN_IF_ERROR(context.Poll());
     VARVE_ASSIGN_OR_RETURN(Prepared prepared, Prepare(text, range, false, query_options, context));
+    VARVE_RETURN_IF_ERROR(context.Poll());
     const auto* stable = dynamic_cast<const StableSnapshot*>(context.snapshot.get());
     const Stability state = stable != nullptr ? stable->stability() : Stability();
     if (state.epoch == 0 ||
@@ -233,7 +272,7 @@ class EngineImpl final : public Engine {
     if (usable_to >= range.start_ms) {
       const int64_t steps = (usable_to - range.start_ms) / step;
       usable_to = range.start_ms + steps * step;
-      head = SliceTimes(kept->series, range.start_ms, usable_to);
+      head = SliceTimes(kept->series(), range.start_ms, usable_to);
       rest.start_ms = usable_to + step;
     }
     if (rest.start_ms <= last_step) {
@@ -254,7 +293,7 @@ class EngineImpl final : public Engine {
     const bool newer = kept == nullptr || kept->state.appends < state.appends ||
                        kept->first_ms > range.start_ms || kept->last_ms < last_step;
     if (!noted && newer) {
-      cache_->Put(key, {state, range.start_ms, last_step, std::get<Matrix>(result.value)});
+      cache_->Put(key, {state, range.start_ms, last_step, result.value});
     }
     result.statistics.total_time = Clock::now() - begin;
     return result;

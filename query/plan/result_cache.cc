@@ -45,7 +45,7 @@ std::shared_ptr<const CachedResult> ResultCache::Find(const ResultKey& key, uint
 }
 
 void ResultCache::Put(const ResultKey& key, CachedResult result) {
-  result.bytes = BytesOf(result.series) + sizeof(CachedResult) + sizeof(Entry) + 64;
+  result.bytes = BytesOf(result.value) + sizeof(CachedResult) + sizeof(Entry) + 64;
   if (result.bytes > entry_bytes_max()) return;
   auto shared = std::make_shared<const CachedResult>(std::move(result));
   absl::MutexLock lock(&mutex_);
@@ -116,17 +116,30 @@ Matrix JoinTimes(Matrix earlier, Matrix later) {
   return out;
 }
 
-uint64_t BytesOf(const Matrix& matrix) {
+uint64_t BytesOf(const Value& value) {
   uint64_t bytes = 0;
-  for (const Series& series : matrix) {
-    bytes += sizeof(Series) + series.times_ms.size() * 16 + series.histograms.size() * 24;
-    for (const LabelView& label : series.labels.view()) {
+  const auto add_labels = [&](const Labels& labels) {
+    for (const LabelView& label : labels.view()) {
       bytes += sizeof(LabelView) + label.name.size() + label.value.size();
     }
-    for (const HistogramPtr& h : series.histograms) {
-      bytes += sizeof(FloatHistogram) + 8 * (h->positive_spans.size() + h->negative_spans.size() +
-                                             h->positive_counts.size() + h->negative_counts.size() +
-                                             h->custom_values.size());
+  };
+  const auto add_histogram = [&](const HistogramPtr& h) {
+    if (h == nullptr) return;
+    bytes += sizeof(FloatHistogram) +
+             8 * (h->positive_spans.size() + h->negative_spans.size() + h->positive_counts.size() +
+                  h->negative_counts.size() + h->custom_values.size());
+  };
+  if (const auto* matrix = std::get_if<Matrix>(&value)) {
+    for (const Series& series : *matrix) {
+      bytes += sizeof(Series) + series.times_ms.size() * 16 + series.histograms.size() * 24;
+      add_labels(series.labels);
+      for (const HistogramPtr& h : series.histograms) add_histogram(h);
+    }
+  } else if (const auto* vector = std::get_if<Vector>(&value)) {
+    for (const VectorSample& sample : *vector) {
+      bytes += sizeof(VectorSample);
+      add_labels(sample.labels);
+      add_histogram(sample.histogram);
     }
   }
   return bytes;

@@ -15,12 +15,12 @@
 namespace varve::query {
 
 /// Names a query whose answers for equal steps are equal: what it computes, the lookback, and which
-/// steps (step and phase).
+/// steps (step and phase), or which time.
 struct ResultKey {
   plan::PlanKey plan{};
   int64_t lookback_ms = 0;
-  int64_t step_ms = 0;
-  int64_t phase_ms = 0;  // of the steps, in [0, step)
+  int64_t step_ms = 0;   // 0: an instant query
+  int64_t phase_ms = 0;  // of the steps, in [0, step); the time of an instant query
   friend bool operator==(const ResultKey&, const ResultKey&) = default;
   template <typename H>
   friend H AbslHashValue(H h, const ResultKey& k) {
@@ -28,16 +28,19 @@ struct ResultKey {
   }
 };
 
-/// The answer of a query for the steps from `first_ms` to `last_ms`, series in label order.
+/// The answer of a query for the steps from `first_ms` to `last_ms`: a Matrix with series in label
+/// order, or what an instant query gave.
 struct CachedResult {
   Stability state;  // of the snapshot that was asked
   int64_t first_ms = 0;
   int64_t last_ms = 0;
-  Matrix series;
+  Value value;
   uint64_t bytes = 0;
+
+  const Matrix& series() const { return std::get<Matrix>(value); }
 };
 
-/// Keeps answers of range queries, least recently used first out. Thread-safe. How much of one
+/// Keeps answers of queries, least recently used first out. Thread-safe. How much of one
 /// still holds, its reader asks its snapshot.
 class ResultCache {
  public:
@@ -71,6 +74,6 @@ Matrix SliceTimes(const Matrix& from, int64_t first_ms, int64_t last_ms);
 /// `earlier`.
 Matrix JoinTimes(Matrix earlier, Matrix later);
 /// Estimates the memory of a result.
-uint64_t BytesOf(const Matrix& matrix);
+uint64_t BytesOf(const Value& value);
 
 }  // namespace varve::query

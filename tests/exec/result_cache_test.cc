@@ -130,6 +130,54 @@ TEST_F(ResultCacheTest, SeesLateData) {
   EXPECT_EQ(Ask("sum_over_time(g[3m])", 0, 80 * kMinute), 81u);
 }
 
+TEST_F(ResultCacheTest, KeepsInstantAnswersOfSettledTimes) {
+  Fill(0, 60 * kMinute);
+  // Samples may still come from 50 minutes on.
+  const auto ask = [&](std::string_view query, int64_t time_ms) {
+    auto snapshot = db_->TakeSnapshot();
+    EXPECT_TRUE(snapshot.ok());
+    QueryOptions plain;
+    plain.no_cache = true;
+    const auto expected = engine_->Instant(*snapshot, query, time_ms, plain);
+    const auto actual = engine_->Instant(*snapshot, query, time_ms);
+    EXPECT_TRUE(expected.ok()) << expected.status();
+    EXPECT_TRUE(actual.ok()) << actual.status();
+    const auto print = [](const Value& value) {
+      std::string out;
+      for (const VectorSample& sample : std::get<Vector>(value)) {
+        out += ToString(sample.labels) + " " +
+               std::to_string(std::bit_cast<uint64_t>(sample.value)) + "\n";
+      }
+      return out;
+    };
+    EXPECT_EQ(print(expected->value), print(actual->value)) << query;
+    return actual->statistics.cached_steps;
+  };
+  const char* query = "topk(3, {__name__=~\"g|m_total\"})";
+  EXPECT_EQ(ask(query, 40 * kMinute), 0u);
+  EXPECT_EQ(ask(query, 40 * kMinute), 1u);
+  EXPECT_EQ(ask(query, 40 * kMinute + 1), 0u);
+  EXPECT_EQ(ask(query, 55 * kMinute), 0u);
+  EXPECT_EQ(ask(query, 55 * kMinute), 0u);
+  // A range with one step has another key, and a look ahead reaches what is open.
+  EXPECT_EQ(Ask("g", 40 * kMinute, 40 * kMinute), 0u);
+  EXPECT_EQ(ask("g", 40 * kMinute), 0u);
+  EXPECT_EQ(ask("g offset -11m", 40 * kMinute), 0u);
+  EXPECT_EQ(ask("g offset -11m", 40 * kMinute), 0u);
+  // Late data changes the newer answers only.
+  ASSERT_TRUE(Append("g", 54 * kMinute + 30'000, 1e9).ok());
+  EXPECT_EQ(ask(query, 40 * kMinute), 1u);
+  EXPECT_EQ(ask(query, 55 * kMinute), 0u);
+  // What is settled later is kept from then on.
+  Fill(60 * kMinute, 80 * kMinute);
+  EXPECT_EQ(ask(query, 55 * kMinute), 0u);
+  EXPECT_EQ(ask(query, 55 * kMinute), 1u);
+  // A deletion reaches everything.
+  const Matcher g{MatchType::kEqual, "__name__", "g"};
+  ASSERT_TRUE(db_->DeleteSeries(std::span(&g, 1), {}).ok());
+  EXPECT_EQ(ask(query, 40 * kMinute), 0u);
+}
+
 TEST_F(ResultCacheTest, OlderSnapshotsDoNotSeeNewerAnswers) {
   Fill(0, 60 * kMinute);
   const auto before = db_->TakeSnapshot();

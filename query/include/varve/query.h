@@ -212,7 +212,7 @@ struct EngineOptions {
 /// Overrides for one query.
 struct QueryOptions {
   std::optional<std::chrono::milliseconds> lookback_delta;
-  std::optional<std::chrono::milliseconds> timeout;
+  std::optional<std::chrono::milliseconds> timeout;  // 0: none; less: over as soon as parsed
   std::optional<uint64_t> max_samples;
   std::shared_ptr<const Cancellation> cancellation;  // null: cannot be cancelled
   bool per_step_stats = false;
