@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/server/fakes.h"
 #include "tools/server/api/context.h"
+#include "tools/server/api/fuzzy_match.h"
 #include "tools/server/http/url.h"
 
 namespace varve::api {
@@ -157,6 +158,11 @@ TEST_F(ApiTest, OptionsReachTheEngine) {
   EXPECT_EQ(engine_.last_options.timeout, engine_.options().timeout);
   Get("/api/v1/query?query=scalar");
   EXPECT_EQ(engine_.last_options.timeout, std::nullopt);
+  // No time is too little for any query, not time without an end.
+  for (const char* none : {"0", "0s", "-3"}) {
+    Get(Concat("/api/v1/query?query=scalar&timeout=", none));
+    EXPECT_EQ(engine_.last_options.timeout, std::chrono::milliseconds(-1)) << none;
+  }
   EXPECT_EQ(engine_.last_time_ms, 1'700'000'000'000);
 }
 
@@ -289,6 +295,106 @@ TEST_F(ApiTest, StatusPages) {
   EXPECT_NE(Get("/api/v1/features").body.find(R"("promql":{)"), std::string::npos);
   EXPECT_EQ(Get("/version").status, 200);
   EXPECT_EQ(Get("/metrics").body, "# HELP one One.\n# TYPE one gauge\none 1\n");
+}
+
+TEST_F(ApiTest, TargetsAndTheirPool) {
+  EXPECT_EQ(Get("/api/v1/scrape_pools").body,
+            R"({"status":"success","data":{"scrapePools":["varve"]}})");
+  const std::string config = Get("/api/v1/scrape_pools/config?scrapePool=varve").body;
+  EXPECT_NE(config.find(R"("data":{"yaml":"job_name: varve\nscrape_interval: 15000ms\n)"),
+            std::string::npos)
+      << config;
+  EXPECT_EQ(Get("/api/v1/scrape_pools/config").body, Bad("no scrapePool parameter provided"));
+  const std::string labels = "&labels=%7B%22job%22:%22varve%22%7D";
+  EXPECT_EQ(Get("/api/v1/targets/relabel_steps?scrapePool=varve" + labels).body,
+            R"({"status":"success","data":{"steps":[]}})");
+  EXPECT_EQ(Get("/api/v1/targets/relabel_steps?scrapePool=varve").body,
+            Bad("no labels parameter provided"));
+  EXPECT_EQ(Get("/api/v1/targets/relabel_steps?scrapePool=x" + labels).status, 400);
+  context_.scrape_interval = std::chrono::milliseconds(0);
+  EXPECT_EQ(Get("/api/v1/scrape_pools/config?scrapePool=varve").status, 400);
+}
+
+TEST_F(ApiTest, ShowsItsOwnMetricsAsJson) {
+  EXPECT_EQ(Get("/api/v1/status/self_metrics").body,
+            R"({"status":"success","data":[{"name":"one","help":"One.","type":"GAUGE",)"
+            R"("metric":[{"label":[],"gauge":{"value":1}}]}]})");
+  EXPECT_EQ(Get("/api/v1/status/self_metrics?metric_name_pattern=on").body,
+            R"({"status":"success","data":[]})");
+  EXPECT_EQ(Get("/api/v1/status/self_metrics?metric_name_pattern=o.*").body,
+            Get("/api/v1/status/self_metrics").body);
+  EXPECT_EQ(Get("/api/v1/status/self_metrics?metric_name_pattern=(").status, 400);
+  EXPECT_EQ(Get("/api/v1/notifications").body, R"({"status":"success","data":[]})");
+  EXPECT_EQ(Get("/api/v1/notifications/live").status, 204);
+}
+
+TEST_F(ApiTest, DescribesItsRoutes) {
+  const Answer answer = Get("/api/v1/openapi.yaml");
+  EXPECT_EQ(answer.headers.Get("Content-Type"), "application/yaml; charset=utf-8");
+  for (const char* text :
+       {"openapi: 3.1.0\n", "  \"/query_range\":\n    get:\n      operationId: get-query-range\n",
+        "  \"/label/{name}/values\":\n", "      - in: path\n        name: \"name\"\n",
+        "        name: \"match[]\"\n        required: true\n",
+        "  \"/admin/tsdb/snapshot\":\n    put:\n"}) {
+    EXPECT_NE(answer.body.find(text), std::string::npos) << text << "\n" << answer.body;
+  }
+  EXPECT_EQ(answer.body.find("/federate"), std::string::npos);
+  EXPECT_TRUE(Get("/api/v1/openapi.yaml?openapi_version=3.2").body.starts_with("openapi: 3.2.0\n"));
+}
+
+TEST_F(ApiTest, Searches) {
+  const auto names = [](const std::string& rest) { return "/api/v1/search/metric_names?" + rest; };
+  const Answer all = Get(names(""));
+  EXPECT_EQ(all.headers.Get("Content-Type"), "application/x-ndjson; charset=utf-8");
+  EXPECT_EQ(all.body,
+            "{\"results\":[{\"name\":\"gone\"},{\"name\":\"http.requests\"},{\"name\":\"stale\"},"
+            "{\"name\":\"up\"}]}\n{\"status\":\"success\",\"has_more\":false}\n");
+  EXPECT_EQ(Get(names("limit=3&batch_size=2&sort_by=alpha&sort_dir=dsc")).body,
+            "{\"results\":[{\"name\":\"up\"},{\"name\":\"stale\"}]}\n"
+            "{\"results\":[{\"name\":\"http.requests\"}]}\n"
+            "{\"status\":\"success\",\"has_more\":true}\n");
+  const std::string end = "{\"status\":\"success\",\"has_more\":false}\n";
+  EXPECT_EQ(Get(names("search=hrq")).body, "{\"results\":[{\"name\":\"http.requests\"}]}\n" + end);
+  EXPECT_EQ(Get(names("search=HTTP")).body, "{\"results\":[]}\n" + end);
+  EXPECT_EQ(Get(names("search=HTTP&case_sensitive=false&fuzz_threshold=60")).body,
+            "{\"results\":[{\"name\":\"http.requests\"}]}\n" + end);
+  EXPECT_EQ(Get(names("search=hrq&fuzz_threshold=90")).body, "{\"results\":[]}\n" + end);
+  EXPECT_EQ(Get(names("search=stail&fuzz_alg=jarowinkler&fuzz_threshold=85")).body,
+            "{\"results\":[{\"name\":\"stale\"}]}\n" + end);
+  EXPECT_EQ(
+      Get(names("sort_by=cardinality&sort_dir=dsc&limit=1&match[]=up&match[]={job=%22b%22}")).body,
+      "{\"results\":[{\"name\":\"up\",\"cardinality\":2}]}\n"
+      "{\"status\":\"success\",\"has_more\":true}\n");
+  EXPECT_EQ(Post("/api/v1/search/label_names",
+                 "sort_by=frequency&sort_dir=dsc&limit=2&include_cardinality=true")
+                .body,
+            "{\"results\":[{\"name\":\"__name__\",\"cardinality\":4,\"frequency\":5},"
+            "{\"name\":\"job\",\"cardinality\":2,\"frequency\":4}]}\n"
+            "{\"status\":\"success\",\"has_more\":true}\n");
+  EXPECT_EQ(
+      Get("/api/v1/search/label_values?label=job&include_frequency=true").body,
+      "{\"results\":[{\"name\":\"a\",\"frequency\":1},{\"name\":\"b\",\"frequency\":3}]}\n" + end);
+  for (const char* bad :
+       {"metric_names?fuzz_threshold=101", "metric_names?fuzz_alg=x", "metric_names?sort_dir=asc",
+        "metric_names?sort_by=frequency", "metric_names?sort_by=alpha&sort_dir=up",
+        "metric_names?case_sensitive=maybe", "metric_names?limit=-1", "metric_names?match[]={",
+        "label_values"}) {
+    EXPECT_EQ(Get(Concat("/api/v1/search/", bad)).status, 400) << bad;
+  }
+  EXPECT_EQ(Get(names("search=" + std::string(2000, 'x'))).status, 400);
+}
+
+TEST(FuzzyMatcherTest, BetterOnesScoreHigher) {
+  const FuzzyMatcher matcher("reqtotal", 0, true, FuzzyMatcher::Algorithm::kSubsequence);
+  EXPECT_EQ(matcher.Score("reqtotal"), 1);
+  EXPECT_EQ(matcher.Score("req_totl"), std::nullopt);
+  EXPECT_GT(*matcher.Score("reqtotal_a"), *matcher.Score("a_reqtotal"));
+  EXPECT_GT(*matcher.Score("req_total"), *matcher.Score("r_e_q_t_o_t_a_l"));
+  EXPECT_GT(*matcher.Score("a_req_x_reqtotal"), *matcher.Score("a_req_x_req_total"));
+  EXPECT_NEAR(JaroWinkler("MARTHA", "MARHTA"), 0.9611, 1e-4);
+  EXPECT_NEAR(JaroWinkler("DIXON", "DICKSONX"), 0.8133, 1e-4);
+  EXPECT_EQ(JaroWinkler("abc", "xyz"), 0);
+  EXPECT_EQ(JaroWinkler("", "x"), 0);
 }
 
 TEST_F(ApiTest, AdminIsOffUnlessEnabled) {

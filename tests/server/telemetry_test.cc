@@ -1,3 +1,4 @@
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,6 +44,38 @@ TEST(TelemetryTest, BothFormatsParse) {
     }
     EXPECT_EQ(samples, 3u + 17u + 7u);
   }
+}
+
+TEST(TelemetryTest, JsonIsThatOfMetricFamilies) {
+  Exposition out(Format::kJson);
+  out.Only([](std::string_view name) { return name != "left_out"; });
+  out.Counter("jobs", "Say \"hot\".", 3);
+  out.Gauge("left_out", "", 1);
+  out.Family("temperature", Kind::kGauge, "");
+  out.Sample({{"room", "a"}}, -0.5);
+  out.Sample({{"room", "b"}}, std::numeric_limits<double>::infinity());
+  out.Family("none", Kind::kGauge, "");
+  out.Family("wait_seconds", Kind::kHistogram, "Waits.");
+  DurationHistogram histogram;
+  histogram.Observe(0.0001);
+  histogram.Observe(2);
+  histogram.Write({{"lane", "q"}}, &out);
+  histogram.Write({{"lane", "r"}}, &out);
+  const std::string text = out.Finish();
+  EXPECT_TRUE(text.starts_with(
+      R"([{"name":"jobs_total","help":"Say \"hot\".","type":"COUNTER","metric":)"
+      R"([{"label":[],"counter":{"value":3}}]},)"
+      R"({"name":"temperature","help":"","type":"GAUGE","metric":)"
+      R"([{"label":[{"name":"room","value":"a"}],"gauge":{"value":-0.5}},)"
+      R"({"label":[{"name":"room","value":"b"}],"gauge":{"value":"Infinity"}}]},)"
+      R"({"name":"none","help":"","type":"GAUGE","metric":[]},)"
+      R"({"name":"wait_seconds","help":"Waits.","type":"HISTOGRAM","metric":)"
+      R"([{"label":[{"name":"lane","value":"q"}],"histogram":{"sampleCount":"2",)"
+      R"("sampleSum":2.0001,"bucket":[{"cumulativeCount":"1","upperBound":0.0001},)"))
+      << text;
+  EXPECT_TRUE(text.ends_with(R"({"cumulativeCount":"2","upperBound":60.0}]}}]}])")) << text;
+  EXPECT_EQ(text.find("left_out"), std::string::npos);
+  EXPECT_EQ(Exposition(Format::kJson).Finish(), "[]");
 }
 
 TEST(TelemetryTest, TextLines) {

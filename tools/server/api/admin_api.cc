@@ -1,10 +1,8 @@
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 #include <random>
 
 #include "engine/base/strings.h"
@@ -16,17 +14,10 @@
 namespace varve::api {
 namespace {
 
-/// Says whether Go's strconv.ParseBool takes it.
-bool IsGoBool(std::string_view text) {
-  static constexpr std::string_view kBools[] = {"1", "t", "T", "TRUE",  "true",  "True",
-                                                "0", "f", "F", "FALSE", "false", "False"};
-  return std::find(std::begin(kBools), std::end(kBools), text) != std::end(kBools);
-}
-
 http::Response Snapshot(Context& context, Database& database, http::Request& request) {
   // Taken for what it is and no more: a snapshot without the head would lack acknowledged samples.
   if (const std::string_view text = request.params.Get("skip_head");
-      !text.empty() && !IsGoBool(text)) {
+      !text.empty() && !ParseGoBool(text)) {
     return Error(400, "bad_data",
                  Concat("invalid parameter \"skip_head\": unable to parse boolean ",
                         "strconv.ParseBool: parsing ", GoQuote(text), ": invalid syntax"));

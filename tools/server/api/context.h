@@ -77,6 +77,10 @@ using DatabaseHandler = std::function<http::Response(Context&, Database&, http::
 void AddRoute(Context* context, http::Router* router, http::MethodSet methods,
               std::string_view pattern, const http::RouteOptions& options, DatabaseHandler handler);
 
+/// The scrape of ourselves in the words of a configuration file; lines after the first are
+/// indented.
+std::string ScrapeConfigYaml(const Context& context, std::string_view indent);
+
 /// Add the routes of each part. `context` must outlive the router.
 void AddQueryRoutes(Context* context, http::Router* router);
 void AddSeriesRoutes(Context* context, http::Router* router);
@@ -84,6 +88,10 @@ void AddStatusRoutes(Context* context, http::Router* router);
 void AddAdminRoutes(Context* context, http::Router* router);
 void AddIngestRoutes(Context* context, http::Router* router);
 void AddFederateRoute(Context* context, http::Router* router);
+void AddTargetRoutes(Context* context, http::Router* router);
+void AddSearchRoutes(Context* context, http::Router* router);
+/// Describes the routes of /api/v1 that `router` has when it is asked.
+void AddOpenApiRoute(http::Router* router);
 inline void AddAllRoutes(Context* context, http::Router* router) {
   AddQueryRoutes(context, router);
   AddSeriesRoutes(context, router);
@@ -91,6 +99,9 @@ inline void AddAllRoutes(Context* context, http::Router* router) {
   AddAdminRoutes(context, router);
   AddIngestRoutes(context, router);
   AddFederateRoute(context, router);
+  AddTargetRoutes(context, router);
+  AddSearchRoutes(context, router);
+  AddOpenApiRoute(router);
 }
 
 }  // namespace varve::api

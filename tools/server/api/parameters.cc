@@ -144,6 +144,16 @@ Result<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   return std::chrono::milliseconds(*ms);
 }
 
+std::optional<bool> ParseGoBool(std::string_view text) {
+  for (const std::string_view yes : {"1", "t", "T", "TRUE", "true", "True"}) {
+    if (text == yes) return true;
+  }
+  for (const std::string_view no : {"0", "f", "F", "FALSE", "false", "False"}) {
+    if (text == no) return false;
+  }
+  return std::nullopt;
+}
+
 Status InvalidParameter(std::string_view name, std::string_view why) {
   return Bad(Concat("invalid parameter ", GoQuote(name), ": ", why));
 }

@@ -23,6 +23,9 @@ Result<int64_t> ParseTime(std::string_view text);
 /// for anything above zero.
 Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
 
+/// Reads what Go's strconv.ParseBool takes.
+std::optional<bool> ParseGoBool(std::string_view text);
+
 /// Says which parameter an error is about: `invalid parameter "step": ...`.
 Status InvalidParameter(std::string_view name, const Status& why);
 Status InvalidParameter(std::string_view name, std::string_view why);

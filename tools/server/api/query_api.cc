@@ -33,8 +33,9 @@ Result<QueryParameters> ReadCommon(Context& context, http::Request& request) {
     if (!timeout.ok()) return InvalidParameter("timeout", timeout.status());
     // A client may ask for less than the server allows, never for more.
     const auto most = context.engine->options().timeout;
-    out.options.timeout = std::max(*timeout, std::chrono::milliseconds(1));
-    if (most.count() > 0) out.options.timeout = std::min(*out.options.timeout, most);
+    // No time at all is less than any; the engine takes 0 for a query without a limit.
+    const auto wanted = timeout->count() > 0 ? *timeout : std::chrono::milliseconds(-1);
+    out.options.timeout = most.count() > 0 ? std::min(wanted, most) : wanted;
   }
   if (const std::string_view text = request.params.Get("lookback_delta"); !text.empty()) {
     const auto lookback = ParseDuration(text);

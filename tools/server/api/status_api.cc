@@ -1,15 +1,14 @@
+#include <re2/re2.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <thread>
 
 #include "engine/base/strings.h"
-#include "query/lang/promql/literals.h"
-#include "query/lang/promql/parse.h"
 #include "tools/server/api/context.h"
 #include "tools/server/api/envelope.h"
 #include "tools/server/api/parameters.h"
-#include "tools/server/api/result_json.h"
+#include "tools/server/json/writer.h"
 
 namespace varve::api {
 namespace {
@@ -17,9 +16,7 @@ namespace {
 http::Response Config(Context& context) {
   std::string yaml = "global:\n  evaluation_interval: 1m\n";
   if (context.scrape_interval.count() > 0) {
-    yaml += Concat(
-        "scrape_configs:\n- job_name: varve\n  scrape_interval: ", context.scrape_interval.count(),
-        "ms\n  static_configs:\n  - targets:\n    - ", context.address, "\n");
+    yaml += "scrape_configs:\n- " + ScrapeConfigYaml(context, "  ");
   }
   std::string data;
   json::Writer json(&data);
@@ -70,6 +67,23 @@ void WriteEntries(std::string_view key, const std::vector<CardinalityEntry>& ent
     json->BeginObject().Field("name", entry.name).Key("value").Uint(entry.value).EndObject();
   }
   json->EndArray();
+}
+
+/// Our own metrics as JSON, as protobuf maps them: those whose names match a pattern, or all.
+http::Response SelfMetrics(Context& context, http::Request& request) {
+  telemetry::Exposition exposition(telemetry::Format::kJson);
+  const std::string pattern(request.params.Get("metric_name_pattern"));
+  RE2::Options options;
+  options.set_log_errors(false);
+  const RE2 names(pattern, options);
+  if (!names.ok()) {
+    return Error(InvalidParameter("metric_name_pattern", names.error()));
+  }
+  if (!pattern.empty()) {
+    exposition.Only([&names](std::string_view name) { return RE2::FullMatch(name, names); });
+  }
+  if (context.write_metrics) context.write_metrics(&exposition);
+  return Success(exposition.Finish());
 }
 
 http::Response TsdbStatus(Context&, Database& database, http::Request& request) {
@@ -129,74 +143,6 @@ http::Response WalReplay(Context& context) {
   return Success(data);
 }
 
-http::Response Targets(Context& context, http::Request& request) {
-  const std::string_view state = request.params.Get("state");
-  const std::string_view pool = request.params.Get("scrapePool");
-  const bool active = state.empty() || http::EqualsIgnoreCase(state, "active") ||
-                      http::EqualsIgnoreCase(state, "any");
-  std::string data;
-  json::Writer json(&data);
-  json.BeginObject().Key("activeTargets").BeginArray();
-  if (active && context.scrape_interval.count() > 0 && (pool.empty() || pool == "varve")) {
-    const ScrapeState scrape = context.GetScrapeState();
-    const std::string url = Concat("http://", context.address, "/metrics");
-    const std::string interval = promql::FormatDurationMs(context.scrape_interval.count());
-    json.BeginObject().Key("discoveredLabels").BeginObject();
-    json.Field("__address__", context.address).Field("__metrics_path__", "/metrics");
-    json.Field("__scheme__", "http").Field("__scrape_interval__", interval);
-    json.Field("__scrape_timeout__", interval).Field("job", "varve").EndObject();
-    json.Key("labels").BeginObject().Field("instance", context.address).Field("job", "varve");
-    json.EndObject().Field("scrapePool", "varve").Field("scrapeUrl", url).Field("globalUrl", url);
-    json.Field("lastError", scrape.error);
-    json.Field("lastScrape",
-               scrape.time_ms == 0 ? "0001-01-01T00:00:00Z" : FormatTime(scrape.time_ms));
-    json.Key("lastScrapeDuration").Number(std::chrono::duration<double>(scrape.duration).count());
-    json.Field("health", scrape.time_ms == 0 ? "unknown" : scrape.error.empty() ? "up" : "down");
-    json.Field("scrapeInterval", interval).Field("scrapeTimeout", interval).EndObject();
-  }
-  json.EndArray().Key("droppedTargets").BeginArray().EndArray();
-  json.Key("droppedTargetCounts").BeginObject();
-  if (context.scrape_interval.count() > 0) json.Key("varve").Int(0);
-  json.EndObject().EndObject();
-  return Success(data);
-}
-
-http::Response TargetMetadata(Context& context, Database& database, http::Request& request) {
-  const Result<size_t> limit = LimitParameter(request.params);
-  if (!limit.ok()) return Error(limit.status());
-  const std::string_view metric = request.params.Get("metric");
-  const auto snapshot = database.TakeSnapshot();
-  if (!snapshot.ok()) return Error(snapshot.status());
-  std::string data;
-  json::Writer json(&data);
-  json.BeginArray();
-  size_t count = 0;
-  if (context.scrape_interval.count() > 0) {
-    for (const auto& [family, entries] : (*snapshot)->FamilyMetadata()) {
-      // Only what we say about ourselves belongs to our one target.
-      if (!metric.empty() ? family != metric
-                          : !family.starts_with("varve_") && !family.starts_with("process_")) {
-        continue;
-      }
-      for (const Metadata& entry : entries) {
-        if (*limit != 0 && count == *limit) break;
-        ++count;
-        json.BeginObject().Key("target").BeginObject();
-        json.Field("instance", context.address).Field("job", "varve").EndObject();
-        json.Field("metric", family).Field("type", ToString(entry.type));
-        json.Field("help", entry.help).Field("unit", entry.unit).EndObject();
-      }
-    }
-  }
-  json.EndArray();
-  return Success(data);
-}
-
-http::Response ScrapePools(Context& context) {
-  return Success(context.scrape_interval.count() > 0 ? R"({"scrapePools":["varve"]})"
-                                                     : R"({"scrapePools":[]})");
-}
-
 http::Response Features(Context& context) {
   std::string data;
   json::Writer json(&data);
@@ -246,8 +192,7 @@ void AddStatusRoutes(Context* context, http::Router* router) {
   add("/api/v1/status/flags", Flags);
   add("/api/v1/status/buildinfo", BuildInfo);
   add("/api/v1/status/walreplay", WalReplay);
-  add("/api/v1/targets", Targets);
-  add("/api/v1/scrape_pools", ScrapePools);
+  add("/api/v1/status/self_metrics", SelfMetrics);
   add("/api/v1/features", Features);
   add("/api/v1/rules", [](Context&, http::Request& request) {
     const std::string_view type = request.params.Get("type");
@@ -262,6 +207,13 @@ void AddStatusRoutes(Context* context, http::Router* router) {
   add("/api/v1/alertmanagers",
       [](Context&) { return Success(R"({"activeAlertmanagers":[],"droppedAlertmanagers":[]})"); });
   add("/api/v1/notifications", [](Context&) { return Success("[]"); });
+  // There never is a notification, so there is nothing to keep a connection for: an event source
+  // takes 204 for "do not come back", as from a Prometheus that has subscribers enough.
+  add("/api/v1/notifications/live", [](Context&) {
+    http::Response response;
+    response.status = 204;
+    return response;
+  });
   add("/version", [](Context& context_) {
     std::string body;
     json::Writer json(&body);
@@ -286,7 +238,6 @@ void AddStatusRoutes(Context* context, http::Router* router) {
   AddRoute(context, router, http::kGetOnly, "/api/v1/status/runtimeinfo", kQuick, RuntimeInfo);
   AddRoute(context, router, http::kGetOnly, "/api/v1/status/tsdb", kQuery, TsdbStatus);
   AddRoute(context, router, http::kGetOnly, "/api/v1/status/tsdb/blocks", kQuick, TsdbBlocks);
-  AddRoute(context, router, http::kGetOnly, "/api/v1/targets/metadata", kQuick, TargetMetadata);
 }
 
 }  // namespace varve::api

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
@@ -83,8 +84,21 @@ std::string_view ContentTypeOf(Format format) {
 }
 
 void Exposition::Family(std::string_view name, Kind kind, std::string_view help) {
+  if (format_ == Format::kJson) EndJsonFamily();
   kind_ = kind;
   name_ = name;
+  skipping_ = wanted_ != nullptr && !wanted_(Concat(name, SuffixOf(kind)));
+  if (skipping_) return;
+  if (format_ == Format::kJson) {
+    static constexpr std::string_view kTypes[] = {"COUNTER", "GAUGE", "HISTOGRAM", "GAUGE"};
+    out_ += before_family_;
+    json::Writer json(&out_);
+    json.BeginObject().Field("name", Concat(name, SuffixOf(kind))).Field("help", help);
+    json.Field("type", kTypes[static_cast<size_t>(kind)]).Key("metric");
+    before_family_ = ",";
+    before_metric_ = "[";
+    return;
+  }
   // The older format puts the suffix into the name of the family.
   const std::string_view suffix = format_ == Format::kText ? SuffixOf(kind) : "";
   out_ += Concat("# HELP ", name, suffix, " ");
@@ -92,7 +106,64 @@ void Exposition::Family(std::string_view name, Kind kind, std::string_view help)
   out_ += Concat("\n# TYPE ", name, suffix, " ", WordOf(kind, format_), "\n");
 }
 
+void Exposition::JsonSample(const LabelList& labels, double value, std::string_view suffix) {
+  const auto number = [](double v, json::Writer* json) {
+    // Whole numbers of 64 bits are strings in this mapping, and so is what JSON cannot say.
+    if (std::isfinite(v)) {
+      json->Number(v);
+    } else {
+      json->String(std::isnan(v) ? "NaN" : v > 0 ? "Infinity" : "-Infinity");
+    }
+  };
+  const auto whole = [](double v) { return Concat(static_cast<uint64_t>(v)); };
+  if (suffix == "_bucket") {
+    // The last bound, +Inf, says what the count says.
+    if (labels.back().second == "+Inf") return;
+    if (!buckets_.empty()) buckets_ += ',';
+    json::Writer json(&buckets_);
+    json.BeginObject().Field("cumulativeCount", whole(value)).Key("upperBound");
+    json.Raw(labels.back().second).EndObject();
+    return;
+  }
+  if (suffix == "_sum") {
+    std::string sum;
+    json::Writer json(&sum);
+    number(value, &json);
+    buckets_ = Concat("\"sampleSum\":", sum, ",\"bucket\":[", buckets_, "]");
+    return;
+  }
+  out_ += before_metric_;
+  before_metric_ = ",";
+  json::Writer json(&out_);
+  json.BeginObject().Key("label").BeginArray();
+  for (const auto& [name, text] : labels) {
+    json.BeginObject().Field("name", name).Field("value", text).EndObject();
+  }
+  json.EndArray();
+  if (kind_ == Kind::kHistogram) {
+    json.Key("histogram");
+    json.Raw(Concat("{\"sampleCount\":\"", whole(value), "\",", buckets_, "}"));
+    buckets_.clear();
+  } else {
+    json.Key(kind_ == Kind::kCounter ? "counter" : "gauge").BeginObject().Key("value");
+    number(value, &json);
+    json.EndObject();
+  }
+  json.EndObject();
+}
+
+void Exposition::EndJsonFamily() {
+  if (name_.empty() || skipping_) return;
+  if (before_metric_ == "[") out_ += '[';  // a family without metrics
+  out_ += "]}";
+}
+
 void Exposition::Sample(const LabelList& labels, double value, std::string_view suffix) {
+  if (skipping_) return;
+  if (format_ == Format::kJson) {
+    JsonSample(labels, value, suffix);
+    return;
+  }
   out_ += name_;
   out_ += suffix.empty() ? SuffixOf(kind_) : suffix;
   if (!labels.empty()) {
@@ -122,6 +193,10 @@ void Exposition::Gauge(std::string_view name, std::string_view help, double valu
 
 std::string Exposition::Finish() {
   if (format_ == Format::kOpenMetrics) out_ += "# EOF\n";
+  if (format_ == Format::kJson) {
+    EndJsonFamily();
+    out_ += out_.empty() ? "[]" : "]";
+  }
   return std::move(out_);
 }
 

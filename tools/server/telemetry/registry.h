@@ -19,7 +19,8 @@
 namespace varve::telemetry {
 
 enum class Kind : uint8_t { kCounter, kGauge, kHistogram, kInfo };
-enum class Format : uint8_t { kText, kOpenMetrics };
+/// kJson: an array of io.prometheus.client.MetricFamily in protobuf's JSON mapping.
+enum class Format : uint8_t { kText, kOpenMetrics, kJson };
 
 /// Picks the exposition format by an Accept header.
 Format NegotiateFormat(std::string_view accept);
@@ -27,10 +28,13 @@ std::string_view ContentTypeOf(Format format);
 
 using LabelList = std::vector<std::pair<std::string, std::string>>;
 
-/// Writes an exposition, family by family, in either format.
+/// Writes an exposition, family by family, in any format.
 class Exposition {
  public:
   explicit Exposition(Format format) : format_(format) {}
+
+  /// Leaves out families whose full names `wanted` does not want. Before the first family.
+  void Only(std::function<bool(std::string_view)> wanted) { wanted_ = std::move(wanted); }
 
   /// Begins a family; `name` is without `_total` and `_info`.
   void Family(std::string_view name, Kind kind, std::string_view help);
@@ -44,10 +48,20 @@ class Exposition {
   std::string Finish();
 
  private:
+  void JsonSample(const LabelList& labels, double value, std::string_view suffix);
+  void EndJsonFamily();
+
   const Format format_;
+  std::function<bool(std::string_view)> wanted_;
+  bool skipping_ = false;
   Kind kind_ = Kind::kGauge;
   std::string name_;
   std::string out_;
+  // JSON only: what stands before the next family and metric, and the buckets of the histogram
+  // that is under way.
+  std::string_view before_family_ = "[";
+  std::string_view before_metric_;
+  std::string buckets_;
 };
 
 /// Counts from many threads without sharing a cache line between most of them.
