@@ -344,6 +344,36 @@ TEST_F(HttpServerTest, StreamsAreChunkedAndPulledOnlyAsRead) {
   }
 }
 
+TEST_F(HttpServerTest, AnswersThatFillTheSocketAndTheRequestsAfterThem) {
+  Start();
+  const auto expected = [](int pieces) {
+    std::string out = "head:";
+    for (int i = 0; i < pieces; ++i) out.append(50'000, static_cast<char>('a' + i % 26));
+    return out;
+  };
+  RawConnection connection = Connect();
+  // 300 pieces do not fit into the buffers of a socket: whoever began to send has to hand over.
+  for (const int pieces : {300, 1, 6, 300, 40}) {
+    ASSERT_TRUE(connection.Send(Get(Concat("/stream?n=", pieces))).ok());
+    if (pieces == 300) std::this_thread::sleep_for(milliseconds(50));
+    const auto got = connection.ReadResponse();
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(got->headers.Has("Content-Length"), pieces == 1);
+    EXPECT_TRUE(got->body == expected(pieces)) << pieces;
+  }
+  ASSERT_TRUE(
+      connection.Send(Get("/stream?n=300") + Get("/big") + Get("/stream?n=9") + Get("/echo?a=1"))
+          .ok());
+  EXPECT_TRUE(connection.ReadResponse().value().body == expected(300));
+  EXPECT_EQ(connection.ReadResponse().value().body, std::string(300'000, 'x'));
+  EXPECT_TRUE(connection.ReadResponse().value().body == expected(9));
+  EXPECT_EQ(connection.ReadResponse().value().body, "GET 1 []");
+  // One that is done with stays open for a while, then it is closed.
+  const auto begin = SteadyClock::now();
+  EXPECT_TRUE(connection.WaitForClose(milliseconds(20'000)));
+  EXPECT_GE(SteadyClock::now() - begin, options_.idle_timeout - milliseconds(200));
+}
+
 TEST_F(HttpServerTest, ResponsesAreCompressedWhenAsked) {
   Start();
   for (const auto& [token, coding] : {std::pair{"gzip", Coding::kGzip}, {"zstd", Coding::kZstd}}) {
