@@ -265,8 +265,7 @@ Status GroupCopier::NoteTraces(const Block::Group& group) {
   std::vector<TraceId> ids;
   std::vector<uint32_t> begins;
   VARVE_RETURN_IF_ERROR(from_.Pieces(group, &ids, &begins));
-  for (uint32_t p = 0; p < ids.size(); ++p) {
-    if (p > 0 && ids[p] == ids[p - 1]) continue;
+  for (uint32_t p = 0; p < ids.size(); ++p) {  // each a trace
     to_->trace_hashes_.push_back({Hash64(BytesOf(ids[p])), to_->pieces_ + p});
   }
   to_->pieces_ += group.pieces;

@@ -430,46 +430,38 @@ void Head::Publish() {
   rows_published_.store(rows_staged_, std::memory_order_release);
 }
 
-Result<SpanAppendResult> Head::Append(const SpanBatch& batch, const WriteOptions& options,
-                                      const LogFn& log) {
-  SpanAppendResult result;
+Status Head::JudgeScope(const SpanBatch& batch, uint32_t scope, ScopeVerdict* out) const {
+  out->judged = true;
+  const SpanBatch::Scope& given = batch.scopes()[scope];
+  if (given.resource >= batch.resources().size()) {
+    return MakeStatus(StatusCode::kInvalidArgument, Concat("scope ", scope, " has no resource"));
+  }
+  const SpanBatch::Resource& resource = batch.resources()[given.resource];
+  uint64_t count = 0;
+  uint64_t bytes = resource.schema_url.size();
+  out->fault = CheckAttributes(batch.attributes(resource.attributes), &count, &bytes, &out->reason);
+  if (!out->fault.empty()) {
+    out->fault = "resource: " + out->fault;
+    return absl::OkStatus();
+  }
+  count = 0;
+  bytes = given.name.size() + given.version.size() + given.schema_url.size();
+  out->fault = CheckAttributes(batch.attributes(given.attributes), &count, &bytes, &out->reason);
+  if (!out->fault.empty()) out->fault = "scope: " + out->fault;
+  return absl::OkStatus();
+}
+
+Result<std::vector<bool>> Head::Judge(const SpanBatch& batch, const WriteOptions& options,
+                                      SpanAppendResult* result) const {
   const std::vector<SpanBatch::Span>& spans = batch.spans();
-  // What is wrong with a scope or its resource is wrong with each of its spans.
-  struct ScopeState {
-    uint32_t number = kNone;
-    bool judged = false;
-    SpanRejectReason reason = SpanRejectReason::kInvalidAttribute;
-    std::string fault;
-  };
-  std::vector<ScopeState> scopes(batch.scopes().size());
+  std::vector<ScopeVerdict> scopes(batch.scopes().size());
   std::vector<bool> rejected(spans.size(), false);
   for (uint32_t i = 0; i < spans.size(); ++i) {
     if (spans[i].scope >= scopes.size()) {
       return MakeStatus(StatusCode::kInvalidArgument, Concat("span ", i, " has no scope"));
     }
-    ScopeState& scope = scopes[spans[i].scope];
-    if (!scope.judged) {
-      scope.judged = true;
-      const SpanBatch::Scope& given = batch.scopes()[spans[i].scope];
-      if (given.resource >= batch.resources().size()) {
-        return MakeStatus(StatusCode::kInvalidArgument,
-                          Concat("scope ", spans[i].scope, " has no resource"));
-      }
-      const SpanBatch::Resource& resource = batch.resources()[given.resource];
-      uint64_t count = 0;
-      uint64_t bytes = resource.schema_url.size();
-      scope.fault =
-          CheckAttributes(batch.attributes(resource.attributes), &count, &bytes, &scope.reason);
-      if (!scope.fault.empty()) {
-        scope.fault = "resource: " + scope.fault;
-      } else {
-        count = 0;
-        bytes = given.name.size() + given.version.size() + given.schema_url.size();
-        scope.fault =
-            CheckAttributes(batch.attributes(given.attributes), &count, &bytes, &scope.reason);
-        if (!scope.fault.empty()) scope.fault = "scope: " + scope.fault;
-      }
-    }
+    ScopeVerdict& scope = scopes[spans[i].scope];
+    if (!scope.judged) VARVE_RETURN_IF_ERROR(JudgeScope(batch, spans[i].scope, &scope));
     SpanRejectReason reason = scope.reason;
     std::string fault = scope.fault.empty() ? CheckSpan(batch, spans[i], &reason) : scope.fault;
     if (fault.empty()) continue;
@@ -478,35 +470,45 @@ Result<SpanAppendResult> Head::Append(const SpanBatch& batch, const WriteOptions
                         Concat("span ", i, ": ", ToString(reason), ": ", fault));
     }
     rejected[i] = true;
-    ++result.rejected;
-    if (result.rejections.size() < options.rejections_max) {
-      result.rejections.push_back({i, reason, std::move(fault)});
+    ++result->rejected;
+    if (result->rejections.size() < options.rejections_max) {
+      result->rejections.push_back({i, reason, std::move(fault)});
     }
   }
-  result.spans = spans.size() - result.rejected;
+  result->spans = spans.size() - result->rejected;
+  return rejected;
+}
 
+void Head::StageBatch(const SpanBatch& batch, const std::vector<bool>& rejected) {
+  const std::vector<SpanBatch::Span>& spans = batch.spans();
+  std::vector<uint32_t> resources(batch.resources().size(), kNone);
+  std::vector<uint32_t> scopes(batch.scopes().size(), kNone);
+  for (size_t i = 0; i < spans.size(); ++i) {
+    if (i + kPrefetchSpans < spans.size()) PrefetchKey(spans[i + kPrefetchSpans]);
+    if (!rejected.empty() && rejected[i]) continue;
+    uint32_t& scope = scopes[spans[i].scope];
+    if (scope == kNone) {
+      const SpanBatch::Scope& given = batch.scopes()[spans[i].scope];
+      uint32_t& resource = resources[given.resource];
+      if (resource == kNone) resource = InternResource(batch, batch.resources()[given.resource]);
+      scope = InternScope(batch, given, resource);
+    }
+    StageSpan(batch, spans[i], scope);
+  }
+}
+
+Result<SpanAppendResult> Head::Append(const SpanBatch& batch, const WriteOptions& options,
+                                      const LogFn& log) {
+  SpanAppendResult result;
+  VARVE_ASSIGN_OR_RETURN(const std::vector<bool> rejected, Judge(batch, options, &result));
   const uint32_t before = rows();
   uint32_t staged = 0;
   {
     absl::MutexLock lock(&index_mutex_);
-    if (spans.size() > kNone - 1 - before) {
+    if (batch.spans().size() > kNone - 1 - before) {
       return MakeStatus(StatusCode::kResourceExhausted, "head is full");
     }
-    std::vector<uint32_t> resources(batch.resources().size(), kNone);
-    for (uint32_t i = 0; i < spans.size(); ++i) {
-      if (i + kPrefetchSpans < spans.size()) PrefetchKey(spans[i + kPrefetchSpans]);
-      if (rejected[i]) continue;
-      ScopeState& scope = scopes[spans[i].scope];
-      if (scope.number == kNone) {
-        const SpanBatch::Scope& given = batch.scopes()[spans[i].scope];
-        uint32_t& resource = resources[given.resource];
-        if (resource == kNone) {
-          resource = InternResource(batch, batch.resources()[given.resource]);
-        }
-        scope.number = InternScope(batch, given, resource);
-      }
-      StageSpan(batch, spans[i], scope.number);
-    }
+    StageBatch(batch, rejected);
     staged = rows_staged_;
   }
   if (staged == before) return result;
@@ -524,23 +526,7 @@ Status Head::Replay(std::string_view payload) {
   VARVE_RETURN_IF_ERROR(DecodeWalBatch(payload, &batch));
   {
     absl::MutexLock lock(&index_mutex_);
-    std::vector<uint32_t> resources(batch.resources().size(), kNone);
-    std::vector<uint32_t> scopes(batch.scopes().size(), kNone);
-    const std::vector<SpanBatch::Span>& spans = batch.spans();
-    for (size_t i = 0; i < spans.size(); ++i) {
-      if (i + kPrefetchSpans < spans.size()) PrefetchKey(spans[i + kPrefetchSpans]);
-      const SpanBatch::Span& span = spans[i];
-      uint32_t& scope = scopes[span.scope];
-      if (scope == kNone) {
-        const SpanBatch::Scope& given = batch.scopes()[span.scope];
-        uint32_t& resource = resources[given.resource];
-        if (resource == kNone) {
-          resource = InternResource(batch, batch.resources()[given.resource]);
-        }
-        scope = InternScope(batch, given, resource);
-      }
-      StageSpan(batch, span, scope);
-    }
+    StageBatch(batch, {});
   }
   Publish();
   return absl::OkStatus();

@@ -191,6 +191,9 @@ class Head : public std::enable_shared_from_this<Head> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
   std::vector<AttributeView> Decode(HeadAttributes attributes) const;
   void PrefetchKey(const SpanBatch::Span& span) const ABSL_SHARED_LOCKS_REQUIRED(index_mutex_);
+  /// Stages the spans of a batch that were not rejected; none were if `rejected` is empty.
+  void StageBatch(const SpanBatch& batch, const std::vector<bool>& rejected)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
   /// Adds a row, or returns false for one that repeats a stored span.
   bool StageSpan(const SpanBatch& batch, const SpanBatch::Span& span, uint32_t scope)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(index_mutex_);
@@ -198,6 +201,17 @@ class Head : public std::enable_shared_from_this<Head> {
   void Publish();
   std::string CheckAttributes(AttributesView attributes, uint64_t* count, uint64_t* bytes,
                               SpanRejectReason* reason) const;
+  /// What is wrong with a scope or its resource is wrong with each of its spans.
+  struct ScopeVerdict {
+    bool judged = false;
+    SpanRejectReason reason = SpanRejectReason::kInvalidAttribute;
+    std::string fault;
+  };
+  Status JudgeScope(const SpanBatch& batch, uint32_t scope, ScopeVerdict* out) const;
+  /// Tells of each span whether it is rejected, and counts them. Errors: for a batch that makes no
+  /// sense, and for one that is to be taken whole or not at all.
+  Result<std::vector<bool>> Judge(const SpanBatch& batch, const WriteOptions& options,
+                                  SpanAppendResult* result) const;
   std::string CheckSpan(const SpanBatch& batch, const SpanBatch::Span& span,
                         SpanRejectReason* reason) const;
   template <typename T>
