@@ -58,10 +58,11 @@ bool MoreValue(const Choice& a, const Choice& b) {
   return std::isnan(a.value) || a.value > b.value;
 }
 
-class TopkOperator final : public StoredOperator {
+class SelectSeriesOperator final : public StoredOperator {
  public:
-  TopkOperator(ExecContext& context, Selecting selecting, Grouping grouping, OperatorPtr input,
-               OperatorPtr parameter, std::string place, std::string parameter_place)
+  SelectSeriesOperator(ExecContext& context, Selecting selecting, Grouping grouping,
+                       OperatorPtr input, OperatorPtr parameter, std::string place,
+                       std::string parameter_place)
       : StoredOperator(context, input->grid()),
         selecting_(selecting),
         grouping_(std::move(grouping)),
@@ -106,6 +107,7 @@ class TopkOperator final : public StoredOperator {
   bool by_value() const {
     return selecting_ == Selecting::kTopk || selecting_ == Selecting::kBottomk;
   }
+  bool top() const { return selecting_ == Selecting::kTopk; }
 
   Status CheckParameters(bool* none) {
     double low = std::numeric_limits<double>::infinity();
@@ -153,37 +155,31 @@ class TopkOperator final : public StoredOperator {
 
   /// Finds the k best of each group and step, then makes rows of them.
   Status Choose() {
-    const size_t groups = groups_.headers.size();
-    std::vector<ChoiceHeap> heaps(groups * grid_.count);
+    std::vector<ChoiceHeap> heaps(groups_.headers.size() * grid_.count);
     const uint64_t heap_bytes = heaps.size() * sizeof(ChoiceHeap);
     VARVE_RETURN_IF_ERROR(context_.budget.Take(0, heap_bytes));
+    VARVE_RETURN_IF_ERROR(FillHeaps(heaps));
     uint64_t kept = 0;
+    for (const ChoiceHeap& heap : heaps) kept += heap.items.size();
+    VARVE_RETURN_IF_ERROR(MakeRows(heaps, grid_.count == 1 ? ByValue(heaps) : ByInput(heaps)));
+    context_.budget.Give(kept, heap_bytes + kept * sizeof(Choice));
+    return absl::OkStatus();
+  }
+
+  /// Offers every float of the input to the heap of its group and step; what is kept is charged.
+  Status FillHeaps(std::vector<ChoiceHeap>& heaps) {
     Tile tile;
     uint32_t at = 0;
     bool ignored = false;
-    const bool top = selecting_ == Selecting::kTopk;
     const uint64_t series = input_->series().size();
     for (;;) {
       VARVE_RETURN_IF_ERROR(input_->Next(tile));
       if (tile.rows() == 0) break;
-      const uint64_t before = kept;
+      uint64_t more = 0;
       for (uint32_t r = 0; r < tile.rows(); ++r, ++at) {
         ChoiceHeap* heap = heaps.data() + size_t{groups_.of_series[at]} * grid_.count;
         ForEachBit(tile.valid(r), tile.words(), [&](uint32_t s) {
-          const Choice choice{tile.values(r)[s], at};
-          const uint64_t k = std::min(LimitAt(s), series);
-          if (k == 0) return;
-          ChoiceHeap& h = heap[s];
-          if (h.items.size() < k) {
-            top ? h.Push(choice, LessValue) : h.Push(choice, MoreValue);
-            ++kept;
-            return;
-          }
-          const double worst = h.items[0].value;
-          const bool better = top ? worst < choice.value : worst > choice.value;
-          if (better || (std::isnan(worst) && !std::isnan(choice.value))) {
-            top ? h.ReplaceTop(choice, LessValue) : h.ReplaceTop(choice, MoreValue);
-          }
+          more += Offer({tile.values(r)[s], at}, std::min(LimitAt(s), series), heap[s]);
         });
         if (tile.has_histograms(r)) {
           for (uint32_t s = 0; s < grid_.count; ++s) {
@@ -191,55 +187,79 @@ class TopkOperator final : public StoredOperator {
           }
         }
       }
-      VARVE_RETURN_IF_ERROR(context_.budget.Take(kept - before, (kept - before) * sizeof(Choice)));
+      VARVE_RETURN_IF_ERROR(context_.budget.Take(more, more * sizeof(Choice)));
     }
     if (ignored) {
       context_.annotations.Add(
-          Kind::kInfo, Concat("ignored histogram in ", top ? "topk" : "bottomk", " aggregation"),
+          Kind::kInfo, Concat("ignored histogram in ", top() ? "topk" : "bottomk", " aggregation"),
           place_);
     }
-    // Rows in the order of the input; instant queries by value, group after group.
-    std::vector<uint32_t> row_of(input_->series().size(), ~0u);
-    std::vector<uint32_t> used;
-    if (grid_.count == 1) {
-      for (ChoiceHeap& heap : heaps) {
-        std::stable_sort(heap.items.begin(), heap.items.end(),
-                         [&](const Choice& a, const Choice& b) {
-                           if (std::isnan(a.value) || std::isnan(b.value)) {
-                             return !std::isnan(a.value) && std::isnan(b.value);
-                           }
-                           return top ? a.value > b.value : a.value < b.value;
-                         });
-        for (const Choice& c : heap.items) used.push_back(c.row);
-      }
-    } else {
-      std::vector<bool> any(input_->series().size(), false);
-      for (const ChoiceHeap& heap : heaps) {
-        for (const Choice& c : heap.items) any[c.row] = true;
-      }
-      for (uint32_t i = 0; i < any.size(); ++i) {
-        if (any[i]) used.push_back(i);
-      }
+    return absl::OkStatus();
+  }
+
+  /// Keeps a choice if there is room for it among k, or if it is better than the worst one. Says
+  /// whether the heap has grown.
+  bool Offer(const Choice& choice, uint64_t k, ChoiceHeap& heap) const {
+    if (k == 0) return false;
+    if (heap.items.size() < k) {
+      top() ? heap.Push(choice, LessValue) : heap.Push(choice, MoreValue);
+      return true;
     }
-    for (const uint32_t i : used) {
+    const double worst = heap.items[0].value;
+    const bool better = top() ? worst < choice.value : worst > choice.value;
+    if (better || (std::isnan(worst) && !std::isnan(choice.value))) {
+      top() ? heap.ReplaceTop(choice, LessValue) : heap.ReplaceTop(choice, MoreValue);
+    }
+    return false;
+  }
+
+  /// Lists the chosen series of an instant query by value, group after group.
+  std::vector<uint32_t> ByValue(std::vector<ChoiceHeap>& heaps) const {
+    std::vector<uint32_t> out;
+    for (ChoiceHeap& heap : heaps) {
+      std::ranges::stable_sort(heap.items, [&](const Choice& a, const Choice& b) {
+        if (std::isnan(a.value) || std::isnan(b.value)) {
+          return !std::isnan(a.value) && std::isnan(b.value);
+        }
+        return top() ? a.value > b.value : a.value < b.value;
+      });
+      for (const Choice& c : heap.items) out.push_back(c.row);
+    }
+    return out;
+  }
+  /// Lists the series that are chosen at some step in the order of the input.
+  std::vector<uint32_t> ByInput(const std::vector<ChoiceHeap>& heaps) const {
+    std::vector<bool> any(input_->series().size(), false);
+    for (const ChoiceHeap& heap : heaps) {
+      for (const Choice& c : heap.items) any[c.row] = true;
+    }
+    std::vector<uint32_t> out;
+    for (uint32_t i = 0; i < any.size(); ++i) {
+      if (any[i]) out.push_back(i);
+    }
+    return out;
+  }
+
+  /// Makes the rows of the listed series, with the cells that were chosen.
+  Status MakeRows(const std::vector<ChoiceHeap>& heaps, const std::vector<uint32_t>& chosen) {
+    std::vector<uint32_t> row_of(input_->series().size(), ~0u);
+    for (const uint32_t i : chosen) {
       row_of[i] = static_cast<uint32_t>(series_.size());
       series_.push_back(input_->series()[i]);
     }
-    VARVE_RETURN_IF_ERROR(rows_.AppendBlank(used.size()));
-    for (size_t g = 0; g < groups; ++g) {
-      for (uint32_t s = 0; s < grid_.count; ++s) {
-        for (const Choice& c : heaps[g * grid_.count + s].items) {
-          RowStore::Row& row = rows_[row_of[c.row]];
-          if (row.valid.empty()) {
-            row.values.resize(grid_.count);
-            row.valid.resize(BitWords(grid_.count));
-          }
-          row.values[s] = c.value;
-          SetBit(row.valid.data(), s);
+    VARVE_RETURN_IF_ERROR(rows_.AppendBlank(chosen.size()));
+    for (size_t h = 0; h < heaps.size(); ++h) {
+      const auto step = static_cast<uint32_t>(h % grid_.count);
+      for (const Choice& c : heaps[h].items) {
+        RowStore::Row& row = rows_[row_of[c.row]];
+        if (row.valid.empty()) {
+          row.values.resize(grid_.count);
+          row.valid.resize(BitWords(grid_.count));
         }
+        row.values[step] = c.value;
+        SetBit(row.valid.data(), step);
       }
     }
-    context_.budget.Give(kept, heap_bytes + kept * sizeof(Choice));
     return absl::OkStatus();
   }
 
@@ -305,9 +325,9 @@ class TopkOperator final : public StoredOperator {
 OperatorPtr SelectSeries(ExecContext& context, Selecting selecting, Grouping grouping,
                          OperatorPtr input, OperatorPtr parameter, std::string place,
                          std::string parameter_place) {
-  return std::make_unique<TopkOperator>(context, selecting, std::move(grouping), std::move(input),
-                                        std::move(parameter), std::move(place),
-                                        std::move(parameter_place));
+  return std::make_unique<SelectSeriesOperator>(context, selecting, std::move(grouping),
+                                                std::move(input), std::move(parameter),
+                                                std::move(place), std::move(parameter_place));
 }
 
 }  // namespace varve::query
