@@ -8,6 +8,7 @@
 #include "tools/ingest/compression.h"
 #include "tools/ingest/exposition_batch.h"
 #include "tools/ingest/http_status.h"
+#include "tools/ingest/importers.h"
 #include "tools/ingest/scratch.h"
 
 namespace varve::ingest {
@@ -179,15 +180,50 @@ HttpOutcome Handle(IngestContext& context, const ImportRequest& request) {
       MakeStatus(StatusCode::kInternal, "references were stale in a batch that has none"));
 }
 
-}  // namespace
+HttpOutcome LoadSeries(IngestContext& context, const ImportRequest& request) {
+  const Result<BodyEncoding> encoding = ParseContentEncoding(request.content_encoding);
+  if (!encoding.ok()) return ErrorOutcome(415, ToStd(encoding.status().message()));
+  IngestContext::Loan scratch(context);
+  const Result<std::string_view> body =
+      DecodeBody(*encoding, request.body, context.options().decoded_bytes_max, &scratch->decoded);
+  if (!body.ok()) return OutcomeOfBodyError(body.status());
+  IngestCounters& counters = context.counters();
+  counters.bytes_decoded += body->size();
+  const auto loader = context.database().StartBulkLoad();
+  if (!loader.ok()) return OutcomeOfStoreError(loader.status());
+  ImportSummary summary;
+  Status status = ImportSeriesText(*body, loader->get(), &summary);
+  if (status.ok() && summary.max_time_ms > context.NewestTimeMs()) {
+    status = MakeStatus(StatusCode::kOutOfRange,
+                        Concat("the time ", summary.max_time_ms, " is too far in the future"));
+  }
+  if (status.ok() && summary.samples > 0) status = (*loader)->Finish();
+  if (!status.ok()) return OutcomeOfStoreError(status);
+  counters.samples += summary.samples;
+  HttpOutcome outcome;
+  outcome.headers.emplace_back("X-Varve-Samples-Written", std::to_string(summary.samples));
+  return outcome;
+}
 
-HttpOutcome HandleImportPrometheus(IngestContext& context, const ImportRequest& request) {
+// Counts a request and what became of it.
+template <typename Work>
+HttpOutcome Counted(IngestContext& context, const ImportRequest& request, const Work& work) {
   IngestCounters& counters = context.counters();
   ++counters.requests;
   counters.bytes_received += request.body.size();
-  HttpOutcome outcome = Handle(context, request);
+  HttpOutcome outcome = work(context, request);
   if (outcome.status >= 400) ++counters.requests_failed;
   return outcome;
+}
+
+}  // namespace
+
+HttpOutcome HandleImportPrometheus(IngestContext& context, const ImportRequest& request) {
+  return Counted(context, request, Handle);
+}
+
+HttpOutcome HandleImportSeries(IngestContext& context, const ImportRequest& request) {
+  return Counted(context, request, LoadSeries);
 }
 
 // --- Scrapes ---

@@ -30,6 +30,11 @@ struct ImportRequest {
 /// 503 and 507 as for remote write.
 HttpOutcome HandleImportPrometheus(IngestContext& context, const ImportRequest& request);
 
+/// Loads `{"metric":{...},"values":[...],"timestamps":[...]}` lines (VictoriaMetrics's import) of
+/// any age straight into blocks: all of a body or, with 400 and the line, none. Only encoding and
+/// body of the request are looked at. Of rows of one series and time the one stored first stays.
+HttpOutcome HandleImportSeries(IngestContext& context, const ImportRequest& request);
+
 /// Appends the scrapes of one target as Prometheus would: target labels on every series (a label
 /// of the same name in the body becomes exported_<name>), stale markers for series that a scrape
 /// no longer has, and the automatic series up, scrape_duration_seconds, scrape_samples_scraped,

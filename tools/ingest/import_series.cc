@@ -301,6 +301,21 @@ class SeriesLine {
   std::vector<double> values_;
 };
 
+// Parses a line, which padding follows, and hands its samples to the loader.
+Status LoadLine(std::string_view line, SeriesLine* series, BulkLoader* loader,
+                ImportSummary* summary) {
+  if (line.find_first_not_of(" \t\r") == std::string_view::npos) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(series->Parse(line));
+  if (series->times().empty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(loader->AddSamples(series->labels(), series->times(), series->values()));
+  ++summary->series;
+  summary->samples += series->times().size();
+  for (const double value : series->values()) summary->stale_markers += IsStaleNan(value);
+  summary->min_time_ms = std::min(summary->min_time_ms, series->times().front());
+  summary->max_time_ms = std::max(summary->max_time_ms, series->times().back());
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 Status ImportSeriesFile(const std::string& path, const ImportOptions& options, BulkLoader* loader,
@@ -312,26 +327,36 @@ Status ImportSeriesFile(const std::string& path, const ImportOptions& options, B
   for (;;) {
     VARVE_ASSIGN_OR_RETURN(const bool more, reader.Next(&line));
     if (!more) break;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    if (const Status status = series.Parse(line); !status.ok()) {
+    if (const Status status = LoadLine(line, &series, loader, summary); !status.ok()) {
       return MakeStatus(status.code(), Concat(reader.Place(), ": ", ToStd(status.message())));
-    }
-    if (!series.times().empty()) {
-      if (const Status status =
-              loader->AddSamples(series.labels(), series.times(), series.values());
-          !status.ok()) {
-        return MakeStatus(status.code(), Concat(reader.Place(), ": ", ToStd(status.message())));
-      }
-      ++summary->series;
-      summary->samples += series.times().size();
-      for (const double value : series.values()) summary->stale_markers += IsStaleNan(value);
-      summary->min_time_ms = std::min(summary->min_time_ms, series.times().front());
-      summary->max_time_ms = std::max(summary->max_time_ms, series.times().back());
     }
     summary->bytes_read = reader.bytes_read();
     if (options.progress) options.progress(reader.bytes_read(), reader.bytes_total());
   }
   summary->bytes_read = reader.bytes_read();
+  return absl::OkStatus();
+}
+
+Status ImportSeriesText(std::string_view text, BulkLoader* loader, ImportSummary* summary) {
+  SeriesLine series;
+  // simdjson reads past a line's end: what follows a line in `text` serves, the last one moves.
+  std::string last;
+  uint64_t number = 0;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t newline = std::min(text.find('\n', begin), text.size());
+    std::string_view line = text.substr(begin, newline - begin);
+    if (text.size() - newline < simdjson::SIMDJSON_PADDING) {
+      last.assign(line.size() + simdjson::SIMDJSON_PADDING, ' ');
+      line.copy(last.data(), line.size());
+      line = std::string_view(last).substr(0, line.size());
+    }
+    ++number;
+    if (const Status status = LoadLine(line, &series, loader, summary); !status.ok()) {
+      return MakeStatus(status.code(), Concat("line ", number, ": ", ToStd(status.message())));
+    }
+    begin = newline + 1;
+  }
+  summary->bytes_read += text.size();
   return absl::OkStatus();
 }
 

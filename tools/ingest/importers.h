@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "varve/database.h"
@@ -37,6 +38,9 @@ struct ImportOptions {
 /// finishes the loader.
 Status ImportSeriesFile(const std::string& path, const ImportOptions& options, BulkLoader* loader,
                         ImportSummary* summary);
+
+/// Reads the same lines from memory. Errors name the line.
+Status ImportSeriesText(std::string_view text, BulkLoader* loader, ImportSummary* summary);
 
 /// Reads a Prometheus TSDB: a data directory (all its blocks, then what only the write-ahead log
 /// holds) or one block directory. Index versions 1 to 3, chunk encodings XOR, XOR2, integer and

@@ -12,6 +12,7 @@
 #include "query/lang/promql/literals.h"
 #include "tools/ingest/import.h"
 #include "tools/server/api/context.h"
+#include "tools/server/api/export_api.h"
 #include "tools/server/api/remote_read.h"
 #include "tools/server/telemetry/registry.h"
 
@@ -162,6 +163,7 @@ class AppImpl final : public App {
     context_.write_metrics = [this](telemetry::Exposition* out) { WriteMetrics(out); };
     api::AddAllRoutes(&context_, &router_);
     api::AddRemoteReadRoute(&context_, &router_);
+    api::AddExportRoutes(&context_, &router_);
     loki_ =
         std::make_unique<loki::LokiServer>(options.loki, context_.clock, options.version, &router_);
     traces_ = std::make_unique<api::TraceServer>(options.traces, &context_, &router_);

@@ -39,21 +39,32 @@ void AddIngestRoutes(Context* context, http::Router* router) {
                              .body = request.body}));
               }),
               kWrite);
-  router->Add(http::kPostPut, "/api/v1/import/prometheus",
-              with_ingest([](ingest::IngestContext& ingest, http::Request& request) {
-                ingest::ImportRequest import;
-                import.content_type = request.headers.Get("Content-Type");
-                // curl --data-binary says "form" when told nothing; an exposition never is one.
-                if (import.content_type.starts_with("application/x-www-form-urlencoded")) {
-                  import.content_type = {};
-                }
-                const std::string encoding = request.headers.Joined("Content-Encoding");
-                import.content_encoding = encoding;
-                import.body = request.body;
-                import.query.assign(request.params.begin(), request.params.end());
-                return FromOutcome(ingest::HandleImportPrometheus(ingest, import));
-              }),
-              kWrite);
+  const auto import_of = [](http::Request& request, const std::string& encoding) {
+    ingest::ImportRequest import;
+    import.content_type = request.headers.Get("Content-Type");
+    // curl --data-binary says "form" when told nothing; an exposition never is one.
+    if (import.content_type.starts_with("application/x-www-form-urlencoded")) {
+      import.content_type = {};
+    }
+    import.content_encoding = encoding;
+    import.body = request.body;
+    import.query.assign(request.params.begin(), request.params.end());
+    return import;
+  };
+  router->Add(
+      http::kPostPut, "/api/v1/import/prometheus",
+      with_ingest([import_of](ingest::IngestContext& ingest, http::Request& request) {
+        const std::string encoding = request.headers.Joined("Content-Encoding");
+        return FromOutcome(ingest::HandleImportPrometheus(ingest, import_of(request, encoding)));
+      }),
+      kWrite);
+  router->Add(
+      http::kPostPut, "/api/v1/import",
+      with_ingest([import_of](ingest::IngestContext& ingest, http::Request& request) {
+        const std::string encoding = request.headers.Joined("Content-Encoding");
+        return FromOutcome(ingest::HandleImportSeries(ingest, import_of(request, encoding)));
+      }),
+      kWrite);
 }
 
 }  // namespace varve::api
