@@ -40,21 +40,6 @@ std::string FormatSize(double bytes);
 /// Prints a count with thousands separated: "12,345,678".
 std::string FormatCount(uint64_t count);
 
-struct QueryCommand {
-  std::string data;  // a directory, or
-  std::string url;   // a server, http://HOST:PORT
-  std::string expression;
-  std::optional<std::string> time;
-  std::optional<std::string> start;
-  std::optional<std::string> end;
-  std::optional<std::string> step;
-  bool json = false;
-  bool explain = false;
-  bool analyze = false;
-  query::EngineOptions engine;
-};
-int RunQuery(const QueryCommand& command);
-
 struct ShellCommand {
   std::string target;  // a directory, or http://HOST:PORT
   query::EngineOptions engine;

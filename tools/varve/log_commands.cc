@@ -18,12 +18,13 @@
 #include "tools/server/http/websocket_client.h"
 #include "tools/server/json/writer.h"
 #include "tools/varve/commands.h"
+#include "tools/varve/entry_printer.h"
+#include "tools/varve/shell/answers.h"
+#include "tools/varve/shell/render_wings.h"
 #include "varve/database.h"
 
 namespace varve::cli {
 namespace {
-
-constexpr int64_t kSecond = 1'000'000'000;
 
 Status Bad(std::string_view text) { return MakeStatus(StatusCode::kInvalidArgument, text); }
 
@@ -35,110 +36,6 @@ Result<int64_t> ReadTime(const std::string& text, int64_t now_ns) {
     return now_ns - before;
   }
   return loki::ParseTime(text);
-}
-
-std::string TimeText(int64_t time_ns) {
-  int64_t seconds = time_ns / kSecond;
-  int64_t nanos = time_ns % kSecond;
-  if (nanos < 0) {
-    nanos += kSecond;
-    --seconds;
-  }
-  const auto time = static_cast<std::time_t>(seconds);
-  std::tm parts{};
-  gmtime_r(&time, &parts);
-  char date[40];
-  std::strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &parts);
-  char text[64];
-  std::snprintf(text, sizeof text, "%s.%09lldZ", date, static_cast<long long>(nanos));
-  return text;
-}
-
-std::string_view ColorOf(std::string_view level) {
-  if (level == "error" || level == "critical" || level == "fatal") return "\033[31m";
-  if (level == "warn") return "\033[33m";
-  if (level == "info") return "\033[32m";
-  if (level == "debug") return "\033[36m";
-  if (level == "trace") return "\033[35m";
-  return {};
-}
-
-// Writes entries to stdout as the user asked.
-class EntryPrinter {
- public:
-  EntryPrinter(std::string output, bool color) : output_(std::move(output)), color_(color) {}
-
-  void Print(const query::LogLabels& labels, int64_t time_ns, std::string_view line) {
-    std::string out;
-    if (output_ == "raw") {
-      out = line;
-    } else if (output_ == "jsonl") {
-      json::Writer json(&out);
-      json.BeginObject().Field("time", TimeText(time_ns)).Key("labels");
-      loki::WriteLabels(labels, &json);
-      json.Field("line", line).EndObject();
-    } else {
-      std::string_view level;
-      for (const auto& [name, value] : labels) {
-        if (name == "level" || (name == "detected_level" && level.empty())) level = value;
-      }
-      const std::string_view color = color_ ? ColorOf(level) : std::string_view();
-      out = Concat(TimeText(time_ns), " ", color_ ? "\033[2m" : "", query::ToString(labels),
-                   color_ ? "\033[0m" : "", " ", color, line, color.empty() ? "" : "\033[0m");
-    }
-    out.push_back('\n');
-    std::cout << out;
-  }
-  void PrintStreams(const query::Streams& streams, bool backward) {
-    // One timeline over all streams.
-    struct Item {
-      int64_t time_ns;
-      uint32_t stream;
-      uint32_t entry;
-    };
-    std::vector<Item> items;
-    std::vector<query::LogLabels> labels;
-    for (uint32_t s = 0; s < streams.size(); ++s) {
-      labels.push_back(query::FoldedLabels(streams[s]));
-      for (uint32_t e = 0; e < streams[s].entries.size(); ++e) {
-        items.push_back({streams[s].entries[e].time_ns, s, e});
-      }
-    }
-    std::stable_sort(items.begin(), items.end(), [&](const Item& a, const Item& b) {
-      return backward ? a.time_ns > b.time_ns : a.time_ns < b.time_ns;
-    });
-    for (const Item& item : items) {
-      Print(labels[item.stream], item.time_ns, streams[item.stream].entries[item.entry].line);
-    }
-  }
-
- private:
-  const std::string output_;
-  const bool color_;
-};
-
-std::string FloatText(double value) {
-  std::string out;
-  json::AppendFloat(value, &out);
-  return out;
-}
-
-void PrintSamples(const query::LogValue& value) {
-  if (const auto* scalar = std::get_if<query::Scalar>(&value)) {
-    std::cout << FloatText(scalar->value) << "\n";
-  } else if (const auto* vector = std::get_if<query::Vector>(&value)) {
-    for (const query::VectorSample& sample : *vector) {
-      std::cout << ToString(sample.labels.view()) << "  " << FloatText(sample.value) << "\n";
-    }
-  } else if (const auto* matrix = std::get_if<query::Matrix>(&value)) {
-    for (const query::Series& series : *matrix) {
-      std::cout << ToString(series.labels.view()) << "\n";
-      for (size_t i = 0; i < series.times_ms.size(); ++i) {
-        std::cout << "  " << TimeText(series.times_ms[i] * 1'000'000) << "  "
-                  << FloatText(series.values[i]) << "\n";
-      }
-    }
-  }
 }
 
 struct ServerAddress {
@@ -154,111 +51,6 @@ Result<ServerAddress> ParseUrl(const std::string& url) {
   ServerAddress out{host.host, 80};
   if (!host.port.empty()) out.port = static_cast<uint16_t>(std::stoi(host.port));
   return out;
-}
-
-// Reads the streams of an answer or of a tail's frame.
-Status ReadStreams(simdjson::dom::array list, query::Streams* out) {
-  for (const simdjson::dom::element element : list) {
-    query::LogStream stream;
-    simdjson::dom::object labels;
-    std::string_view text;
-    if (element["stream"].get(labels) == simdjson::SUCCESS) {
-      for (const auto& [name, value] : labels) {
-        if (value.get(text) == simdjson::SUCCESS) stream.stream.emplace_back(name, text);
-      }
-    }
-    std::sort(stream.stream.begin(), stream.stream.end());
-    simdjson::dom::array values;
-    if (element["values"].get(values) != simdjson::SUCCESS) return Bad("the answer has no values");
-    for (const simdjson::dom::element value : values) {
-      query::LogEntry entry;
-      std::string_view line;
-      if (value.at(0).get(text) != simdjson::SUCCESS ||
-          value.at(1).get(line) != simdjson::SUCCESS) {
-        return Bad("the answer has a malformed entry");
-      }
-      entry.time_ns = std::atoll(std::string(text).c_str());
-      entry.line = line;
-      stream.entries.push_back(std::move(entry));
-    }
-    out->push_back(std::move(stream));
-  }
-  return absl::OkStatus();
-}
-
-struct LogTimes {
-  bool instant = false;
-  int64_t time_ns = 0;
-  query::LogQueryRange range;
-};
-
-Result<LogTimes> ReadTimes(const LogQueryCommand& command, bool metric) {
-  const int64_t now_ns = Clock::Real()->NowMs() * 1'000'000;
-  LogTimes out;
-  const bool ranged =
-      command.start.has_value() || command.end.has_value() || command.step.has_value();
-  if (command.time.has_value() && ranged) {
-    return Bad("--time does not go with --start, --end and --step");
-  }
-  out.instant = metric && !ranged;
-  VARVE_ASSIGN_OR_RETURN(out.time_ns, ReadTime(command.time.value_or("now"), now_ns));
-  VARVE_ASSIGN_OR_RETURN(out.range.end_ns, ReadTime(command.end.value_or("now"), now_ns));
-  out.range.start_ns = out.range.end_ns - 3600 * kSecond;
-  if (command.start.has_value()) {
-    VARVE_ASSIGN_OR_RETURN(out.range.start_ns, ReadTime(*command.start, now_ns));
-  }
-  if (command.step.has_value()) {
-    VARVE_ASSIGN_OR_RETURN(out.range.step_ns, loki::ParseDuration(*command.step));
-  }
-  out.range.limit = command.limit;
-  out.range.direction =
-      command.forward ? query::LogDirection::kForward : query::LogDirection::kBackward;
-  return out;
-}
-
-int QueryServer(const LogQueryCommand& command, const LogTimes& times) {
-  const Result<ServerAddress> server = ParseUrl(command.url);
-  if (!server.ok()) return Fail(server.status());
-  http::ClientRequest request;
-  request.method = http::Method::kPost;
-  request.headers.Add("Content-Type", "application/x-www-form-urlencoded");
-  request.body = Concat("query=", http::PercentEncode(command.expression));
-  if (times.instant) {
-    request.path = "/loki/api/v1/query";
-    request.body += Concat("&time=", times.time_ns);
-  } else {
-    request.path = "/loki/api/v1/query_range";
-    request.body += Concat("&start=", times.range.start_ns, "&end=", times.range.end_ns,
-                           "&limit=", times.range.limit,
-                           "&direction=", command.forward ? "forward" : "backward");
-    if (times.range.step_ns > 0) {
-      request.body += Concat("&step=", times.range.step_ns / 1'000'000, "ms");
-    }
-  }
-  const auto response = http::Fetch(server->host, server->port, request, std::chrono::seconds(150));
-  if (!response.ok()) return Fail(response.status());
-  if (response->status != 200) return Fail(http::Trim(response->body));
-  if (command.json) {
-    std::cout << response->body << "\n";
-    return kOk;
-  }
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  simdjson::dom::array result;
-  std::string_view type;
-  if (parser.parse(response->body).get(root) != simdjson::SUCCESS ||
-      root["data"]["resultType"].get(type) != simdjson::SUCCESS) {
-    return Fail("the server's answer is not Loki's JSON");
-  }
-  if (type != "streams") {
-    std::cout << simdjson::minify(root["data"]["result"]) << "\n";
-    return kOk;
-  }
-  query::Streams streams;
-  if (root["data"]["result"].get(result) != simdjson::SUCCESS) return Fail("no result");
-  if (const Status status = ReadStreams(result, &streams); !status.ok()) return Fail(status);
-  EntryPrinter(command.output, isatty(STDOUT_FILENO) != 0).PrintStreams(streams, !command.forward);
-  return kOk;
 }
 
 }  // namespace
@@ -362,74 +154,14 @@ int RunImportLogs(const ImportLogsCommand& command) {
             << FormatSize(static_cast<double>(summary.line_bytes)) << " of lines from "
             << summary.files << (summary.files == 1 ? " file" : " files");
   if (summary.min_time_ns <= summary.max_time_ns) {
-    std::cout << ", " << TimeText(summary.min_time_ns) << " to " << TimeText(summary.max_time_ns);
+    std::cout << ", " << shell::TimeNsText(summary.min_time_ns) << " to "
+              << shell::TimeNsText(summary.max_time_ns);
   }
   std::printf(", in %.1f s\n", seconds);
   if (summary.lines_without_time > 0) {
     std::cout << FormatCount(summary.lines_without_time)
               << " of them without a time took that of the entry before\n";
   }
-  return kOk;
-}
-
-// --- query ---
-
-int RunLogQuery(const LogQueryCommand& command) {
-  const auto fail = [&](const Status& status) {
-    return Fail(query::RenderLogError(command.expression, status));
-  };
-  const auto info = query::InspectLogQuery(command.expression);
-  if (!info.ok()) return fail(info.status());
-  const Result<LogTimes> times = ReadTimes(command, !info->is_log_query);
-  if (!times.ok()) return Fail(times.status());
-  if (!command.url.empty()) return QueryServer(command, *times);
-  query::LogEngineOptions engine_options = command.engine;
-  engine_options.max_entries_limit_per_query = 0;
-  const auto engine = query::LogEngine::Make(engine_options);
-  if (command.explain) {
-    const Result<std::string> plan = engine->Explain(command.expression);
-    if (!plan.ok()) return fail(plan.status());
-    std::cout << *plan;
-    return kOk;
-  }
-  Options options;
-  options.dir = command.data;
-  options.create_if_missing = false;
-  options.read_only = true;
-  const auto database = Database::Open(options);
-  if (!database.ok()) return Fail(database.status());
-  auto snapshot = (*database)->TakeLogSnapshot();
-  if (!snapshot.ok()) return Fail(snapshot.status());
-  query::LogQueryOptions query_options;
-  query_options.analyze = command.analyze;
-  auto result =
-      times->instant
-          ? engine->Instant(*std::move(snapshot), command.expression, times->time_ns, query_options)
-          : engine->Range(*std::move(snapshot), command.expression, times->range, query_options);
-  if (!result.ok()) return fail(result.status());
-  const std::string analysis =
-      command.analyze ? query::LogEngine::FormatAnalysis(result->statistics) : std::string();
-  for (const std::string& warning : result->warnings) std::cerr << "varve: " << warning << "\n";
-  if (command.json) {
-    http::Response response =
-        loki::ResultResponse(*std::move(result), /*categorize=*/false, !command.forward);
-    std::cout << response.body;
-    for (bool more = response.source != nullptr; more;) {
-      std::string piece;
-      const Result<bool> next = response.source->Next(1 << 16, &piece);
-      if (!next.ok()) return Fail(next.status());
-      std::cout << piece;
-      more = *next;
-    }
-    std::cout << "\n";
-  } else if (const auto* streams = std::get_if<query::Streams>(&result->value)) {
-    EntryPrinter(command.output, isatty(STDOUT_FILENO) != 0)
-        .PrintStreams(*streams, !command.forward);
-    if (streams->empty()) std::cerr << "varve: empty result\n";
-  } else {
-    PrintSamples(result->value);
-  }
-  std::cerr << analysis;
   return kOk;
 }
 
@@ -459,7 +191,7 @@ int RunTail(const TailCommand& command) {
   if (!client.ok()) return Fail(client.status());
   const bool color =
       command.color == "always" || (command.color == "auto" && isatty(STDOUT_FILENO) != 0);
-  EntryPrinter printer(command.output, color);
+  const EntryPrinter printer(command.output, color);
   simdjson::dom::parser parser;
   while (true) {
     const Result<std::string> message = client->Next();
@@ -467,11 +199,11 @@ int RunTail(const TailCommand& command) {
     simdjson::dom::element root;
     simdjson::dom::array list;
     if (parser.parse(*message).get(root) != simdjson::SUCCESS) return Fail("a frame is not JSON");
-    query::Streams streams;
     if (root["streams"].get(list) == simdjson::SUCCESS) {
-      if (const Status status = ReadStreams(list, &streams); !status.ok()) return Fail(status);
+      const Result<query::Streams> streams = shell::ReadStreams(list);
+      if (!streams.ok()) return Fail(streams.status());
+      printer.Print(*streams, /*backward=*/false);
     }
-    printer.PrintStreams(streams, /*backward=*/false);
     if (root["dropped_entries"].get(list) == simdjson::SUCCESS && list.size() > 0) {
       std::cerr << "varve: " << list.size() << " entries were dropped: too many at once\n";
     }

@@ -1,12 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/loki/log_import.h"
-#include "varve/logql.h"
 #include "varve/options.h"
 
 namespace CLI {
@@ -31,25 +29,6 @@ struct ImportLogsCommand {
   void AddTo(CLI::App* import);
 };
 int RunImportLogs(const ImportLogsCommand& command);
-
-/// `varve query --lang logql`; what it shares with PromQL has the same meaning.
-struct LogQueryCommand {
-  std::string data;
-  std::string url;
-  std::string expression;
-  std::optional<std::string> time;
-  std::optional<std::string> start;
-  std::optional<std::string> end;
-  std::optional<std::string> step;
-  uint32_t limit = 1000;
-  bool forward = false;
-  std::string output = "table";  // table, raw, jsonl
-  bool json = false;             // Loki's own JSON
-  bool explain = false;
-  bool analyze = false;
-  query::LogEngineOptions engine;
-};
-int RunLogQuery(const LogQueryCommand& command);
 
 /// `varve tail`: shows entries as they come.
 struct TailCommand {

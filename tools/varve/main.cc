@@ -16,6 +16,7 @@
 #include "tools/varve/commands.h"
 #include "tools/varve/log_commands.h"
 #include "tools/varve/loki_flags.h"
+#include "tools/varve/query_command.h"
 #include "tools/varve/trace_command.h"
 #include "tools/varve/trace_flags.h"
 
@@ -244,6 +245,33 @@ void AddServeOptions(CLI::App* serve, ServeFlags* flags) {
       ->capture_default_str();
 }
 
+void AddQueryOptions(CLI::App* query, QueryCommand* command, bool* json) {
+  query->add_option("--lang", command->language, "promql, logql or traceql")
+      ->check(CLI::IsMember({"promql", "logql", "traceql"}))
+      ->capture_default_str();
+  query->add_option("--limit", command->limit,
+                    "Most lines of a log query (1000), traces of a search (20)");
+  query->add_flag("--forward", command->forward, "Oldest lines first");
+  query
+      ->add_option(
+          "--output", command->output,
+          "table, csv, or the JSON of the language's HTTP API; log lines also as raw or jsonl")
+      ->check(CLI::IsMember({"table", "csv", "json", "raw", "jsonl"}))
+      ->capture_default_str();
+  query->add_flag("--json", *json, "The same as --output json");
+  auto* data = query->add_option("--data", command->data, "Directory of the store");
+  query->add_option("--url", command->url, "Ask a server instead: http://HOST:PORT")
+      ->excludes(data);
+  query->add_option("expression", command->expression, "PromQL, LogQL or TraceQL")->required();
+  query->add_option("--time", command->time,
+                    "When: Unix seconds, RFC 3339, now, or -1h for an hour ago (default now)");
+  query->add_option("--start", command->start, "First step of a range query (default -1h)");
+  query->add_option("--end", command->end, "Last step of a range query (default now)");
+  query->add_option("--step", command->step, "Distance of steps, for example 30s");
+  query->add_flag("--explain", command->explain, "Print the plan instead of running it");
+  query->add_flag("--analyze", command->analyze, "Also print what each operator did");
+}
+
 server::AppOptions AppOptionsOf(const ServeFlags& flags, const CLI::App& serve) {
   server::AppOptions out;
   const ListenAddress address = *ParseListenAddress(flags.http);
@@ -322,33 +350,9 @@ int Main(int argc, char** argv) {
   trace_flags.AddTo(serve);
 
   QueryCommand query_command;
-  std::string query_language = "promql";
-  LogQueryCommand log_query;
   CLI::App* query = app.add_subcommand("query", "Evaluate a PromQL, LogQL or TraceQL expression");
-  query->add_option("--lang", query_language, "promql, logql or traceql")
-      ->check(CLI::IsMember({"promql", "logql", "traceql"}))
-      ->capture_default_str();
-  std::optional<uint32_t> query_limit;
-  query->add_option("--limit", query_limit,
-                    "Most lines of a log query (1000), traces of a search (20)");
-  query->add_flag("--forward", log_query.forward, "Oldest lines first");
-  query
-      ->add_option("--output", log_query.output,
-                   "Lines as table, raw or jsonl; traces as table, csv or json")
-      ->check(CLI::IsMember({"table", "raw", "jsonl", "csv", "json"}))
-      ->capture_default_str();
-  auto* query_data = query->add_option("--data", query_command.data, "Directory of the store");
-  query->add_option("--url", query_command.url, "Ask a server instead: http://HOST:PORT")
-      ->excludes(query_data);
-  query->add_option("expression", query_command.expression, "PromQL, LogQL or TraceQL")->required();
-  query->add_option("--time", query_command.time,
-                    "When: Unix seconds, RFC 3339, now, or -1h for an hour ago (default now)");
-  query->add_option("--start", query_command.start, "First step of a range query (default -1h)");
-  query->add_option("--end", query_command.end, "Last step of a range query (default now)");
-  query->add_option("--step", query_command.step, "Distance of steps, for example 30s");
-  query->add_flag("--json", query_command.json, "Print the JSON of the language's HTTP API");
-  query->add_flag("--explain", query_command.explain, "Print the plan instead of running it");
-  query->add_flag("--analyze", query_command.analyze, "Also print what each operator did");
+  bool query_json = false;
+  AddQueryOptions(query, &query_command, &query_json);
 
   ShellCommand shell_command;
   CLI::App* shell = app.add_subcommand("shell", "Ask interactively, or run a script from stdin");
@@ -453,46 +457,11 @@ int Main(int argc, char** argv) {
       std::cerr << "varve: query needs --data or --url\n";
       return kUsage;
     }
-    const std::string& output = log_query.output;
-    const bool lines = output == "raw" || output == "jsonl";
-    if (output != "table" && lines != (query_language == "logql")) {
-      std::cerr << "varve: --output " << output << " is not for " << query_language << "\n";
+    if (query_json) query_command.output = "json";
+    const std::string& output = query_command.output;
+    if ((output == "raw" || output == "jsonl") && query_command.language != "logql") {
+      std::cerr << "varve: --output " << output << " is not for " << query_command.language << "\n";
       return kUsage;
-    }
-    if (query_language == "promql" && output != "table") {
-      if (output == "csv") {
-        std::cerr << "varve: --output csv is not for promql; the shell has .mode csv\n";
-        return kUsage;
-      }
-      query_command.json = true;
-    }
-    if (query_language == "traceql") {
-      TraceQueryCommand trace_query;
-      trace_query.data = query_command.data;
-      trace_query.url = query_command.url;
-      trace_query.expression = query_command.expression;
-      trace_query.time = query_command.time;
-      trace_query.start = query_command.start;
-      trace_query.end = query_command.end;
-      trace_query.step = query_command.step;
-      trace_query.limit = query_limit.value_or(trace_query.limit);
-      trace_query.output = query_command.json ? "json" : output;
-      trace_query.explain = query_command.explain;
-      return RunTraceQuery(trace_query);
-    }
-    if (query_language == "logql") {
-      log_query.limit = query_limit.value_or(log_query.limit);
-      log_query.data = query_command.data;
-      log_query.url = query_command.url;
-      log_query.expression = query_command.expression;
-      log_query.time = query_command.time;
-      log_query.start = query_command.start;
-      log_query.end = query_command.end;
-      log_query.step = query_command.step;
-      log_query.json = query_command.json;
-      log_query.explain = query_command.explain;
-      log_query.analyze = query_command.analyze;
-      return RunLogQuery(log_query);
     }
     return RunQuery(query_command);
   }

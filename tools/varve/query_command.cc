@@ -1,333 +1,321 @@
-#include <simdjson.h>
+#include "tools/varve/query_command.h"
+
+#include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <iostream>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "engine/base/clock.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "query/lang/promql/parse.h"
+#include "tools/loki/api.h"
 #include "tools/server/api/envelope.h"
 #include "tools/server/api/parameters.h"
-#include "tools/server/api/result_json.h"
-#include "tools/server/http/client.h"
-#include "tools/server/http/url.h"
 #include "tools/server/json/writer.h"
 #include "tools/varve/commands.h"
-#include "varve/database.h"
+#include "tools/varve/entry_printer.h"
+#include "tools/varve/shell/render.h"
+#include "tools/varve/shell/render_json.h"
+#include "tools/varve/shell/render_wings.h"
+#include "tools/varve/shell/source.h"
+#include "varve/selector.h"
 
 namespace varve::cli {
 namespace {
 
-// A result as the table shows it, wherever it came from.
-struct Point {
-  int64_t time_ms = 0;
-  std::string value;
-};
-struct Row {
-  std::string labels;
-  std::vector<Point> points;
-};
-struct Table {
-  bool range = false;
-  std::vector<Row> rows;
-  std::vector<std::string> notes;
-};
+using shell::Source;
 
-struct Times {
-  bool range = false;
-  int64_t time_ms = 0;
-  query::QueryRange steps;
-};
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kHourMs = 3'600'000;
 
-// "now", "-1h" (before now), or what the API takes.
-Result<int64_t> ReadTime(const std::string& text, int64_t now_ms) {
-  if (text == "now") return now_ms;
-  if (text.size() > 1 && text.front() == '-' && text.back() >= 'a' && text.back() <= 'z') {
-    VARVE_ASSIGN_OR_RETURN(const auto before, api::ParseDuration(text.substr(1)));
-    return now_ms - before.count();
-  }
-  return api::ParseTime(text);
+Status Bad(std::string_view text) { return MakeStatus(StatusCode::kInvalidArgument, text); }
+
+// --- Times: "now", "-1h" (before now), or what the language's API takes ---
+
+bool IsBeforeNow(const std::string& text) {
+  return text.size() > 1 && text.front() == '-' && text.back() >= 'a' && text.back() <= 'z';
 }
 
-Result<Times> ReadTimes(const QueryCommand& command, int64_t now_ms) {
-  Times out;
-  out.range = command.start.has_value() || command.end.has_value() || command.step.has_value();
-  if (!out.range) {
-    VARVE_ASSIGN_OR_RETURN(out.time_ms, ReadTime(command.time.value_or("now"), now_ms));
+Result<int64_t> ReadTimeMs(const std::string& text, int64_t now_ms) {
+  if (text == "now") return now_ms;
+  if (!IsBeforeNow(text)) return api::ParseTime(text);
+  VARVE_ASSIGN_OR_RETURN(const auto before, api::ParseDuration(text.substr(1)));
+  return now_ms - before.count();
+}
+
+Result<int64_t> ReadTimeNs(const std::string& text, int64_t now_ns) {
+  if (text == "now") return now_ns;
+  if (!IsBeforeNow(text)) return loki::ParseTime(text);
+  VARVE_ASSIGN_OR_RETURN(const int64_t before, loki::ParseDuration(text.substr(1)));
+  return now_ns - before;
+}
+
+bool IsRange(const QueryCommand& command) {
+  return command.start.has_value() || command.end.has_value() || command.step.has_value();
+}
+
+// Reads --start and --end, the last hour by default.
+Result<NsRange> ReadRangeNs(const QueryCommand& command, int64_t now_ns) {
+  NsRange out;
+  VARVE_ASSIGN_OR_RETURN(out.max_ns, ReadTimeNs(command.end.value_or("now"), now_ns));
+  out.min_ns = out.max_ns - kHourMs * kMs;
+  if (command.start.has_value()) {
+    VARVE_ASSIGN_OR_RETURN(out.min_ns, ReadTimeNs(*command.start, now_ns));
+  }
+  if (out.empty()) return Bad("--end is before --start");
+  return out;
+}
+
+// Reads --step; 0 when it is not given.
+Result<int64_t> ReadStepNs(const QueryCommand& command) {
+  if (!command.step.has_value()) return 0;
+  VARVE_ASSIGN_OR_RETURN(const int64_t step, loki::ParseDuration(*command.step));
+  if (step < kMs) return Bad("--step must be at least a millisecond");
+  return step;
+}
+
+Result<query::QueryRange> ReadSteps(const QueryCommand& command, int64_t now_ms) {
+  query::QueryRange out;
+  if (!IsRange(command)) {
+    VARVE_ASSIGN_OR_RETURN(out.end_ms, ReadTimeMs(command.time.value_or("now"), now_ms));
+    out.start_ms = out.end_ms;
+    out.step_ms = 1;
     return out;
   }
-  if (command.time.has_value()) {
-    return MakeStatus(StatusCode::kInvalidArgument,
-                      "--time does not go with --start, --end and --step");
-  }
-  VARVE_ASSIGN_OR_RETURN(out.steps.end_ms, ReadTime(command.end.value_or("now"), now_ms));
+  VARVE_ASSIGN_OR_RETURN(out.end_ms, ReadTimeMs(command.end.value_or("now"), now_ms));
+  out.start_ms = out.end_ms - kHourMs;
   if (command.start.has_value()) {
-    VARVE_ASSIGN_OR_RETURN(out.steps.start_ms, ReadTime(*command.start, now_ms));
-  } else {
-    out.steps.start_ms = out.steps.end_ms - 3'600'000;
+    VARVE_ASSIGN_OR_RETURN(out.start_ms, ReadTimeMs(*command.start, now_ms));
   }
-  if (out.steps.end_ms < out.steps.start_ms) {
-    return MakeStatus(StatusCode::kInvalidArgument, "--end is before --start");
-  }
+  if (out.end_ms < out.start_ms) return Bad("--end is before --start");
+  out.step_ms = std::max<int64_t>(1000, (out.end_ms - out.start_ms) / 250 / 1000 * 1000);
   if (command.step.has_value()) {
     VARVE_ASSIGN_OR_RETURN(const auto step, api::ParseDuration(*command.step));
-    if (step.count() <= 0) {
-      return MakeStatus(StatusCode::kInvalidArgument, "--step must be positive");
-    }
-    out.steps.step_ms = step.count();
-  } else {
-    out.steps.step_ms =
-        std::max<int64_t>(1000, (out.steps.end_ms - out.steps.start_ms) / 250 / 1000 * 1000);
+    if (step.count() <= 0) return Bad("--step must be positive");
+    out.step_ms = step.count();
   }
   return out;
 }
 
-std::string FloatText(double value) {
+// --- Samples ---
+
+std::string ValueText(double value, const query::HistogramPtr& histogram) {
+  if (histogram != nullptr) return query::ToString(*histogram);
   std::string out;
   json::AppendFloat(value, &out);
   return out;
 }
 
-Table ToTable(const query::QueryResult& result) {
-  Table out;
-  out.notes = result.annotations.warnings;
-  out.notes.insert(out.notes.end(), result.annotations.infos.begin(),
-                   result.annotations.infos.end());
-  const auto text = [](double value, const query::HistogramPtr& histogram) {
-    return histogram != nullptr ? query::ToString(*histogram) : FloatText(value);
-  };
+void PrintVector(const query::Vector& vector) {
+  std::vector<std::string> labels;
+  size_t width = 0;
+  for (const query::VectorSample& sample : vector) {
+    labels.push_back(ToString(sample.labels.view()));
+    width = std::max(width, labels.back().size());
+  }
+  width = std::min<size_t>(width, 120);
+  for (size_t i = 0; i < vector.size(); ++i) {
+    std::cout << labels[i];
+    if (!labels[i].empty()) {
+      const size_t pad = width > labels[i].size() ? width - labels[i].size() : 0;
+      std::cout << std::string(pad + 2, ' ');
+    }
+    std::cout << ValueText(vector[i].value, vector[i].histogram) << "\n";
+  }
+}
+
+void PrintSeries(const query::Series& series) {
+  std::vector<std::pair<int64_t, std::string>> points;
+  for (size_t i = 0; i < series.times_ms.size(); ++i) {
+    points.emplace_back(series.times_ms[i], ValueText(series.values[i], nullptr));
+  }
+  for (size_t i = 0; i < series.histograms.size(); ++i) {
+    points.emplace_back(series.histogram_times_ms[i], ValueText(0, series.histograms[i]));
+  }
+  std::stable_sort(points.begin(), points.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  const std::string labels = ToString(series.labels.view());
+  std::cout << (labels.empty() ? "{}" : labels) << "\n";
+  for (const auto& [time_ms, value] : points) {
+    std::cout << "  " << api::FormatTime(time_ms) << "  " << value << "\n";
+  }
+}
+
+// Prints every value, other than the shell's tables, which draw a range as a line.
+void PrintTable(const query::QueryResult& result) {
+  bool empty = false;
   if (const auto* scalar = std::get_if<query::Scalar>(&result.value)) {
-    out.rows.push_back({"", {{scalar->time_ms, FloatText(scalar->value)}}});
+    std::cout << ValueText(scalar->value, nullptr) << "\n";
   } else if (const auto* string = std::get_if<query::StringValue>(&result.value)) {
-    out.rows.push_back({"", {{string->time_ms, string->value}}});
+    std::cout << string->value << "\n";
   } else if (const auto* vector = std::get_if<query::Vector>(&result.value)) {
-    for (const query::VectorSample& sample : *vector) {
-      out.rows.push_back({ToString(sample.labels.view()),
-                          {{sample.time_ms, text(sample.value, sample.histogram)}}});
-    }
-  } else if (const auto* matrix = std::get_if<query::Matrix>(&result.value)) {
-    out.range = true;
-    for (const query::Series& series : *matrix) {
-      Row row;
-      row.labels = ToString(series.labels.view());
-      for (size_t i = 0; i < series.times_ms.size(); ++i) {
-        row.points.push_back({series.times_ms[i], FloatText(series.values[i])});
-      }
-      for (size_t i = 0; i < series.histograms.size(); ++i) {
-        row.points.push_back(
-            {series.histogram_times_ms[i], query::ToString(*series.histograms[i])});
-      }
-      std::stable_sort(row.points.begin(), row.points.end(),
-                       [](const Point& a, const Point& b) { return a.time_ms < b.time_ms; });
-      out.rows.push_back(std::move(row));
-    }
-  }
-  return out;
-}
-
-Result<Point> ToPoint(simdjson::dom::array pair) {
-  Point out;
-  double seconds = 0;
-  if (pair.at(0).get(seconds) != simdjson::SUCCESS) {
-    return MakeStatus(StatusCode::kInvalidArgument, "the server's answer has no times");
-  }
-  out.time_ms = std::llround(seconds * 1000);
-  std::string_view value;
-  simdjson::dom::element element;
-  if (pair.at(1).get(element) != simdjson::SUCCESS) {
-    return MakeStatus(StatusCode::kInvalidArgument, "the server's answer has no values");
-  }
-  out.value =
-      element.get(value) == simdjson::SUCCESS ? std::string(value) : simdjson::minify(element);
-  return out;
-}
-
-Result<Table> ToTable(const std::string& body) {
-  const auto bad = [](std::string_view what) {
-    return MakeStatus(StatusCode::kInvalidArgument, Concat("the server's answer ", what));
-  };
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  if (parser.parse(body).get(root) != simdjson::SUCCESS) return bad("is not JSON");
-  std::string_view text;
-  if (root["error"].get(text) == simdjson::SUCCESS) {
-    return MakeStatus(StatusCode::kInvalidArgument, text);
-  }
-  Table out;
-  for (const char* key : {"warnings", "infos"}) {
-    simdjson::dom::array notes;
-    if (root[key].get(notes) != simdjson::SUCCESS) continue;
-    for (const simdjson::dom::element note : notes) {
-      if (note.get(text) == simdjson::SUCCESS) out.notes.emplace_back(text);
-    }
-  }
-  simdjson::dom::array result;
-  if (root["data"]["resultType"].get(text) != simdjson::SUCCESS ||
-      root["data"]["result"].get(result) != simdjson::SUCCESS) {
-    return bad("has no result");
-  }
-  if (text == "scalar" || text == "string") {
-    VARVE_ASSIGN_OR_RETURN(Point point, ToPoint(result));
-    out.rows.push_back({"", {std::move(point)}});
-    return out;
-  }
-  out.range = text == "matrix";
-  for (const simdjson::dom::element series : result) {
-    Row row;
-    simdjson::dom::object metric;
-    std::vector<LabelView> labels;
-    if (series["metric"].get(metric) == simdjson::SUCCESS) {
-      for (const auto& [name, value] : metric) {
-        if (value.get(text) == simdjson::SUCCESS) labels.push_back({name, text});
-      }
-    }
-    VARVE_ASSIGN_OR_RETURN(const Labels owned, Labels::Make(labels));
-    row.labels = ToString(owned.view());
-    simdjson::dom::array array;
-    for (const char* key : {"value", "histogram"}) {
-      if (series[key].get(array) != simdjson::SUCCESS) continue;
-      VARVE_ASSIGN_OR_RETURN(Point point, ToPoint(array));
-      row.points.push_back(std::move(point));
-    }
-    for (const char* key : {"values", "histograms"}) {
-      if (series[key].get(array) != simdjson::SUCCESS) continue;
-      for (const simdjson::dom::element pair : array) {
-        simdjson::dom::array inner;
-        if (pair.get(inner) != simdjson::SUCCESS) return bad("has a malformed sample");
-        VARVE_ASSIGN_OR_RETURN(Point point, ToPoint(inner));
-        row.points.push_back(std::move(point));
-      }
-    }
-    out.rows.push_back(std::move(row));
-  }
-  return out;
-}
-
-void Print(const Table& table) {
-  if (table.range) {
-    for (const Row& row : table.rows) {
-      std::cout << (row.labels.empty() ? "{}" : row.labels) << "\n";
-      for (const Point& point : row.points) {
-        std::cout << "  " << api::FormatTime(point.time_ms) << "  " << point.value << "\n";
-      }
-    }
+    PrintVector(*vector);
+    empty = vector->empty();
   } else {
-    size_t width = 0;
-    for (const Row& row : table.rows) width = std::max(width, row.labels.size());
-    width = std::min<size_t>(width, 120);
-    for (const Row& row : table.rows) {
-      std::cout << row.labels;
-      if (!row.labels.empty()) {
-        const size_t pad = width > row.labels.size() ? width - row.labels.size() : 0;
-        std::cout << std::string(pad + 2, ' ');
-      }
-      std::cout << row.points.front().value << "\n";
+    const auto& matrix = std::get<query::Matrix>(result.value);
+    for (const query::Series& series : matrix) PrintSeries(series);
+    empty = matrix.empty();
+  }
+  for (const auto* notes : {&result.annotations.warnings, &result.annotations.infos}) {
+    for (const std::string& note : *notes) std::cerr << "varve: " << note << "\n";
+  }
+  if (empty) std::cerr << "varve: empty result\n";
+}
+
+int PrintMetrics(query::QueryResult result, const std::string& output) {
+  if (output == "json") {
+    const Result<std::string> json = shell::RenderJson(std::move(result));
+    if (!json.ok()) return Fail(json.status());
+    std::cout << *json;
+  } else if (output == "csv") {
+    std::cout << shell::RenderCsv(result);
+  } else {
+    PrintTable(result);
+  }
+  return kOk;
+}
+
+// --- The three languages ---
+
+int FailQuery(const QueryCommand& command, const Status& status) {
+  return Fail(query::RenderError(command.expression, status));
+}
+
+int PrintPlan(const QueryCommand& command, const Result<std::string>& plan) {
+  if (!plan.ok()) return FailQuery(command, plan.status());
+  std::cout << *plan;
+  return kOk;
+}
+
+Result<std::unique_ptr<Source>> OpenSource(const QueryCommand& command) {
+  return command.url.empty() ? Source::OpenDirectory(command.data, command.engine)
+                             : Source::Connect(command.url);
+}
+
+int RunPromQl(const QueryCommand& command) {
+  const auto steps = ReadSteps(command, Clock::Real()->NowMs());
+  if (!steps.ok()) return Fail(steps.status());
+  if (command.explain) {
+    return PrintPlan(command, query::Engine::Make({})->Explain(command.expression, *steps));
+  }
+  // A mistake in the expression shows before a large store is opened.
+  if (const auto tree = promql::Parse(command.expression);
+      !tree.ok() && command.url.empty() && command.output != "json") {
+    return FailQuery(command, tree.status());
+  }
+  const auto source = OpenSource(command);
+  if (!source.ok()) return Fail(source.status());
+  Result<query::QueryResult> result =
+      IsRange(command) ? (*source)->Range(command.expression, *steps, nullptr)
+                       : (*source)->Instant(command.expression, steps->end_ms, nullptr);
+  if (!result.ok() && command.output == "json") {
+    std::cout << api::Error(result.status()).body << "\n";
+    return kFailed;
+  }
+  if (!result.ok()) return FailQuery(command, result.status());
+  const std::string analysis = query::Engine::FormatAnalysis(result->statistics);
+  const int code = PrintMetrics(*std::move(result), command.output);
+  if (command.analyze) std::cerr << analysis;
+  return code;
+}
+
+int RunLogQl(const QueryCommand& command) {
+  const auto info = query::InspectLogQuery(command.expression);
+  if (!info.ok()) return FailQuery(command, info.status());
+  if (command.explain) {
+    return PrintPlan(command, query::LogEngine::Make({})->Explain(command.expression));
+  }
+  const int64_t now_ns = Clock::Real()->NowMs() * kMs;
+  const bool instant = !info->is_log_query && !IsRange(command);
+  const Result<NsRange> span = ReadRangeNs(command, now_ns);
+  if (!span.ok()) return Fail(span.status());
+  const Result<int64_t> step = ReadStepNs(command);
+  if (!step.ok()) return Fail(step.status());
+  query::LogQueryRange range;
+  range.start_ns = span->min_ns;
+  range.end_ns = span->max_ns;
+  range.step_ns = *step;
+  range.limit = command.limit.value_or(1000);
+  range.direction =
+      command.forward ? query::LogDirection::kForward : query::LogDirection::kBackward;
+  if (instant) {
+    const Result<int64_t> time = ReadTimeNs(command.time.value_or("now"), now_ns);
+    if (!time.ok()) return Fail(time.status());
+    range.end_ns = *time;
+  }
+  const auto source = OpenSource(command);
+  if (!source.ok()) return Fail(source.status());
+  auto result = (*source)->LogQl(command.expression, range, instant, nullptr);
+  if (!result.ok()) return FailQuery(command, result.status());
+  const std::string analysis = query::LogEngine::FormatAnalysis(result->statistics);
+  const auto* const streams = std::get_if<query::Streams>(&result->value);
+  int code = kOk;
+  if (streams == nullptr) {
+    code = PrintMetrics(shell::MetricsOf(*std::move(result)), command.output);
+  } else {
+    for (const std::string& warning : result->warnings) std::cerr << "varve: " << warning << "\n";
+    if (streams->empty()) std::cerr << "varve: empty result\n";
+    if (command.output != "json") {
+      EntryPrinter(command.output, isatty(STDOUT_FILENO) != 0).Print(*streams, !command.forward);
+    } else {
+      const auto json = shell::RenderLogsJson(*std::move(result), !command.forward);
+      if (!json.ok()) return Fail(json.status());
+      std::cout << *json;
     }
   }
-  for (const std::string& note : table.notes) std::cerr << "varve: " << note << "\n";
-  if (table.rows.empty()) std::cerr << "varve: empty result\n";
+  if (command.analyze) std::cerr << analysis;
+  return code;
 }
 
-int FailQuery(const std::string& expression, const Status& status) {
-  std::cerr << "varve: " << promql::RenderError(expression, status) << "\n";
-  return kFailed;
-}
-
-int QueryServer(const QueryCommand& command, const Times& times) {
-  const Result<http::Target> target = http::ParseTarget(command.url, http::UrlLimits());
-  if (!target.ok() || target->authority.empty() || command.url.starts_with("https:")) {
-    return Fail("--url must look like http://HOST:PORT");
+int RunTraceQl(const QueryCommand& command) {
+  const auto engine = query::TraceEngine::Make({});
+  // A mistake shows before a large store is opened.
+  if (const auto parsed = engine->Parse(command.expression); !parsed.ok()) {
+    return FailQuery(command, parsed.status());
   }
-  const Result<http::HostPort> host = http::ParseHost(target->authority);
-  if (!host.ok()) return Fail(host.status());
-  uint16_t port = 80;
-  if (!host->port.empty()) port = static_cast<uint16_t>(std::stoi(host->port));
-  const auto seconds = [](int64_t ms) {
-    std::string out;
-    json::AppendTimeMs(ms, &out);
-    return out;
-  };
-  http::ClientRequest request;
-  request.method = http::Method::kPost;
-  request.path = times.range ? "/api/v1/query_range" : "/api/v1/query";
-  request.headers.Add("Content-Type", "application/x-www-form-urlencoded");
-  request.body = Concat("query=", http::PercentEncode(command.expression));
-  if (times.range) {
-    request.body +=
-        Concat("&start=", seconds(times.steps.start_ms), "&end=", seconds(times.steps.end_ms),
-               "&step=", seconds(times.steps.step_ms));
+  if (command.explain) return PrintPlan(command, engine->Explain(command.expression));
+  if (command.time.has_value()) {
+    return Fail("TraceQL looks at a range: --start and --end, not --time");
+  }
+  const Result<NsRange> range = ReadRangeNs(command, Clock::Real()->NowMs() * kMs);
+  if (!range.ok()) return Fail(range.status());
+  const Result<int64_t> step = ReadStepNs(command);
+  if (!step.ok()) return Fail(step.status());
+  const auto source = OpenSource(command);
+  if (!source.ok()) return Fail(source.status());
+  auto answer = (*source)->TraceQl(command.expression, *range, *step / kMs,
+                                   command.limit.value_or(20), nullptr);
+  if (!answer.ok()) return FailQuery(command, answer.status());
+  if (auto* metrics = std::get_if<query::QueryResult>(&*answer)) {
+    return PrintMetrics(std::move(*metrics), command.output);
+  }
+  const auto& traces = std::get<query::SearchResult>(*answer);
+  if (command.output == "json") {
+    std::cout << shell::RenderTracesJson(traces);
+  } else if (command.output == "csv") {
+    std::cout << shell::RenderTracesCsv(traces);
   } else {
-    request.body += Concat("&time=", seconds(times.time_ms));
+    const shell::Look look{.width = 0, .color = isatty(STDOUT_FILENO) != 0};
+    std::cout << shell::RenderTraceList(traces, look);
   }
-  const auto response = http::Fetch(host->host, port, request, std::chrono::seconds(150));
-  if (!response.ok()) return Fail(response.status());
-  if (command.json) {
-    std::cout << response->body << "\n";
-    return response->status == 200 ? kOk : kFailed;
-  }
-  const Result<Table> table = ToTable(response->body);
-  if (!table.ok()) return Fail(table.status());
-  Print(*table);
+  if (traces.traces.empty()) std::cerr << "varve: empty result\n";
+  if (command.analyze) std::cerr << shell::RenderAnalysis(traces.stats);
   return kOk;
 }
 
 }  // namespace
 
 int RunQuery(const QueryCommand& command) {
-  const int64_t now_ms = Clock::Real()->NowMs();
-  const Result<Times> times = ReadTimes(command, now_ms);
-  if (!times.ok()) return Fail(times.status());
-  if (!command.url.empty()) return QueryServer(command, *times);
-
-  // A mistake in the expression shows before a large store is opened.
-  if (const auto tree = promql::Parse(command.expression); !tree.ok()) {
-    return FailQuery(command.expression, tree.status());
+  if (command.time.has_value() && IsRange(command)) {
+    return Fail("--time does not go with --start, --end and --step");
   }
-  const std::unique_ptr<query::Engine> engine = query::Engine::Make(command.engine);
-  if (command.explain) {
-    query::QueryRange steps = times->steps;
-    if (!times->range) steps = {times->time_ms, times->time_ms, 1};
-    const Result<std::string> plan = engine->Explain(command.expression, steps);
-    if (!plan.ok()) return FailQuery(command.expression, plan.status());
-    std::cout << *plan;
-    return kOk;
-  }
-  Options options;
-  options.dir = command.data;
-  options.create_if_missing = false;
-  options.read_only = true;
-  const auto database = Database::Open(options);
-  if (!database.ok()) return Fail(database.status());
-  auto snapshot = (*database)->TakeSnapshot();
-  if (!snapshot.ok()) return Fail(snapshot.status());
-  query::QueryOptions query_options;
-  query_options.analyze = command.analyze;
-  Result<query::QueryResult> result =
-      times->range
-          ? engine->Range(*std::move(snapshot), command.expression, times->steps, query_options)
-          : engine->Instant(*std::move(snapshot), command.expression, times->time_ms,
-                            query_options);
-  if (command.json) {
-    http::Response response =
-        result.ok() ? api::ResultResponse(*std::move(result), {}) : api::Error(result.status());
-    const bool ok = response.status == 200;
-    std::cout << response.body;
-    for (bool more = response.source != nullptr; more;) {
-      std::string piece;
-      const Result<bool> next = response.source->Next(1 << 16, &piece);
-      if (!next.ok()) return Fail(next.status());
-      std::cout << piece;
-      more = *next;
-    }
-    std::cout << "\n";
-    return ok ? kOk : kFailed;
-  }
-  if (!result.ok()) return FailQuery(command.expression, result.status());
-  Print(ToTable(*result));
-  if (command.analyze) std::cerr << query::Engine::FormatAnalysis(result->statistics);
-  return kOk;
+  if (command.language == "logql") return RunLogQl(command);
+  if (command.language == "traceql") return RunTraceQl(command);
+  return RunPromQl(command);
 }
 
 }  // namespace varve::cli

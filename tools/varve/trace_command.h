@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,21 +18,6 @@ struct TraceCommand {
 };
 /// Draws a trace as a waterfall. Returns kFailed also when there is no such trace.
 int RunTrace(const TraceCommand& command);
-
-/// `varve query --lang traceql`; what it shares with PromQL has the same meaning.
-struct TraceQueryCommand {
-  std::string data;
-  std::string url;
-  std::string expression;
-  std::optional<std::string> time;
-  std::optional<std::string> start;
-  std::optional<std::string> end;
-  std::optional<std::string> step;
-  uint32_t limit = 20;           // traces
-  std::string output = "table";  // table, csv, json (Tempo's, with more in it)
-  bool explain = false;
-};
-int RunTraceQuery(const TraceQueryCommand& command);
 
 struct ImportTracesCommand {
   Options database;  // `dir` is --data

@@ -250,7 +250,30 @@ sum by (level) (count_over_time({{app="shop"}} | logfmt [1h]))
     assert tree[0].startswith("shop: GET /") and tree[1].startswith("  db: SELECT")
     assert tree[1].endswith("10 ms !") and tree[1].index("━") > tree[0].index("━")
     assert lines[-1] == "no such trace"
+    code, out, err = script(varve_binary, str(tmp_path / "obs"), f"""
+.at 2026-01-01T00:30:00Z
+.lang logql
+.mode csv
+{{app="shop"}}
+.mode json
+{{app="shop"}}
+.explain {{app="shop"}} |= "bad"
+.lang traceql
+{{ status = error }}
+.mode csv
+{{ status = error }}
+.explain {{ status = error }}
+""")
+    assert code == 0 and err == ""
+    lines = out.splitlines()
+    assert lines[0] == "time_ns,line,labels"
+    assert lines[1] == '1767225601000000000,level=error msg=\x1b[1mbad,"{app=""shop""}"'
+    logs, traces = (json.loads(line) for line in lines if line.startswith('{"'))
+    assert logs["data"]["resultType"] == "streams" and len(logs["data"]["result"][0]["values"]) == 2
+    assert [one["traceID"] for one in traces["traces"]] == [trace]
+    assert f"{trace},1767225600000000000,40000000,3,1,shop,GET /" in lines
+    assert any("bad" in line for line in lines[3:-1]) and "status" in lines[-1]
     code, _, err = script(varve_binary, str(tmp_path / "obs"),
                           '.lang logql\n{app="shop"} | jsonn\n.lang traceql\n{ .a = }\n.lang sql\n'
                           ".trace xyz\n.limit 0\n.explain x\n")
-    assert code == 1 and len(re.findall("^error: ", err, re.M)) == 6 and err.count("^") == 2
+    assert code == 1 and len(re.findall("^error: ", err, re.M)) == 6 and err.count("^") == 3

@@ -1,6 +1,7 @@
 #include "tools/varve/shell/render_wings.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <map>
 #include <vector>
@@ -38,15 +39,15 @@ const char* ColorOf(const query::LogLabels& labels, std::string_view line) {
   return "";
 }
 
-std::string TimeNs(int64_t ns) {
+}  // namespace
+
+std::string TimeNsText(int64_t ns) {
   const int64_t ms = ns / 1'000'000 - (ns % 1'000'000 < 0 ? 1 : 0);
   std::string out = api::FormatTime(ms);
   char rest[8];
   std::snprintf(rest, sizeof(rest), "%06d", static_cast<int>(ns - ms * 1'000'000));
   return out.insert(out.size() - 1, rest);
 }
-
-}  // namespace
 
 std::string ShortDuration(int64_t ns) {
   char text[32];
@@ -63,25 +64,22 @@ std::string ShortDuration(int64_t ns) {
   return text;
 }
 
-std::string RenderLogs(const query::Streams& streams, bool backward, const Look& look) {
-  struct Row {
-    int64_t time_ns;
-    const query::LogLabels* labels;
-    const std::string* line;
-  };
-  std::vector<query::LogLabels> labels;
-  labels.reserve(streams.size());
-  std::vector<Row> rows;
-  for (const query::LogStream& stream : streams) {
-    labels.push_back(query::FoldedLabels(stream));
-    for (const query::LogEntry& entry : stream.entries) {
-      rows.push_back({entry.time_ns, &labels.back(), &entry.line});
+LogTimeline::LogTimeline(const query::Streams& streams, bool backward) {
+  for (uint32_t stream = 0; stream < streams.size(); ++stream) {
+    labels.push_back(query::FoldedLabels(streams[stream]));
+    for (const query::LogEntry& entry : streams[stream].entries) {
+      rows.push_back({entry.time_ns, stream, &entry.line});
     }
   }
-  if (rows.empty()) return "empty\n";
   std::stable_sort(rows.begin(), rows.end(), [backward](const Row& a, const Row& b) {
     return backward ? a.time_ns > b.time_ns : a.time_ns < b.time_ns;
   });
+}
+
+std::string RenderLogs(const query::Streams& streams, bool backward, const Look& look) {
+  const LogTimeline timeline(streams, backward);
+  const std::vector<query::LogLabels>& labels = timeline.labels;
+  if (timeline.rows.empty()) return "empty\n";
   query::LogLabels common;
   for (const auto& label : labels.front()) {
     if (std::all_of(labels.begin(), labels.end(), [&](const query::LogLabels& other) {
@@ -95,14 +93,14 @@ std::string RenderLogs(const query::Streams& streams, bool backward, const Look&
     out += Concat(look.color ? kDim : "", Printable(query::ToString(common)),
                   look.color ? kReset : "", "\n");
   }
-  for (const Row& row : rows) {
+  for (const LogTimeline::Row& row : timeline.rows) {
     query::LogLabels own;
-    for (const auto& label : *row.labels) {
+    for (const auto& label : labels[row.stream]) {
       if (std::find(common.begin(), common.end(), label) == common.end()) own.push_back(label);
     }
-    const char* const color = look.color ? ColorOf(*row.labels, *row.line) : "";
-    out += Concat(look.color ? kDim : "", TimeNs(row.time_ns), look.color ? kReset : "", " ", color,
-                  Printable(*row.line), *color != 0 ? kReset : "");
+    const char* const color = look.color ? ColorOf(labels[row.stream], *row.line) : "";
+    out += Concat(look.color ? kDim : "", TimeNsText(row.time_ns), look.color ? kReset : "", " ",
+                  color, Printable(*row.line), *color != 0 ? kReset : "");
     if (!own.empty() && own.size() <= 4) {
       out += Concat(" ", look.color ? kDim : "", Printable(query::ToString(own)),
                     look.color ? kReset : "");
@@ -112,13 +110,23 @@ std::string RenderLogs(const query::Streams& streams, bool backward, const Look&
   return out;
 }
 
+std::string RenderLogsCsv(const query::Streams& streams, bool backward) {
+  const LogTimeline timeline(streams, backward);
+  std::string out = "time_ns,line,labels\n";
+  for (const LogTimeline::Row& row : timeline.rows) {
+    out += Concat(row.time_ns, ",", CsvCell(*row.line), ",",
+                  CsvCell(query::ToString(timeline.labels[row.stream])), "\n");
+  }
+  return out;
+}
+
 std::string RenderTraceList(const query::SearchResult& result, const Look& look) {
   std::string out;
   for (const query::TraceSummary& trace : result.traces) {
     const bool bad = look.color && trace.errors > 0;
-    out +=
-        Concat(bad ? kRed : "", ToString(trace.id), bad ? kReset : "", "  ", TimeNs(trace.start_ns),
-               "  ", Pad(ShortDuration(trace.duration_ns), 9), "  ", trace.spans, " spans");
+    out += Concat(bad ? kRed : "", ToString(trace.id), bad ? kReset : "", "  ",
+                  TimeNsText(trace.start_ns), "  ", Pad(ShortDuration(trace.duration_ns), 9), "  ",
+                  trace.spans, " spans");
     if (trace.errors > 0) out += Concat(", ", trace.errors, " failed");
     out += Concat("  ", Printable(trace.root_service), ": ", Printable(trace.root_name), "\n");
   }
@@ -138,6 +146,16 @@ std::string RenderTracesCsv(const query::SearchResult& result) {
                   CsvCell(trace.root_name), "\n");
   }
   return out;
+}
+
+std::string RenderAnalysis(const query::TraceSearchStats& stats) {
+  const double ms = std::chrono::duration<double, std::milli>(stats.total_time).count();
+  char total[32];
+  std::snprintf(total, sizeof(total), "total %.1f ms: ", ms);
+  return Concat(total, stats.traces_inspected, " traces of ", stats.spans_inspected,
+                " spans inspected; ", stats.scan.spans, " spans tested, ", stats.scan.spans_matched,
+                " matched; ", stats.scan.blocks, " blocks, ", stats.scan.blocks_skipped,
+                " skipped; ", stats.scan.bytes_decompressed, " bytes decompressed\n");
 }
 
 std::string RenderWaterfall(const SpanBatch& batch, const Look& look) {
@@ -206,7 +224,7 @@ std::string RenderWaterfall(const SpanBatch& batch, const Look& look) {
   const size_t room = width > label_width + 14 ? width - label_width - 14 : 10;
   const double scale =
       last > first ? static_cast<double>(room) / static_cast<double>(last - first) : 0;
-  std::string out = Concat(ToString(spans.front().trace_id), "  ", TimeNs(first), "  ",
+  std::string out = Concat(ToString(spans.front().trace_id), "  ", TimeNsText(first), "  ",
                            ShortDuration(last - first), ", ", spans.size(), " spans\n");
   for (const Drawn& drawn : order) {
     const SpanBatch::Span& span = spans[drawn.span];

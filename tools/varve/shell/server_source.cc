@@ -16,6 +16,7 @@
 #include "tools/server/http/message.h"
 #include "tools/server/http/url.h"
 #include "tools/server/json/writer.h"
+#include "tools/varve/shell/answers.h"
 #include "tools/varve/shell/source.h"
 #include "varve/histogram_buckets.h"
 
@@ -261,36 +262,6 @@ Result<query::QueryResult> ReadTraceMetrics(const std::string& body, bool instan
   return out;
 }
 
-// Reads Loki's answer to a log query.
-Result<query::Streams> ReadStreams(simdjson::dom::array list) {
-  query::Streams out;
-  for (const simdjson::dom::element item : list) {
-    query::LogStream& stream = out.emplace_back();
-    simdjson::dom::object labels;
-    std::string_view text;
-    if (item["stream"].get(labels) == simdjson::SUCCESS) {
-      for (const auto& [name, value] : labels) {
-        if (value.get(text) == simdjson::SUCCESS) stream.stream.emplace_back(name, text);
-      }
-    }
-    std::sort(stream.stream.begin(), stream.stream.end());
-    simdjson::dom::array values;
-    if (item["values"].get(values) != simdjson::SUCCESS) return Malformed("has no entries");
-    for (const simdjson::dom::element value : values) {
-      query::LogEntry& entry = stream.entries.emplace_back();
-      std::string_view line;
-      if (value.at(0).get(text) != simdjson::SUCCESS ||
-          value.at(1).get(line) != simdjson::SUCCESS ||
-          std::from_chars(text.data(), text.data() + text.size(), entry.time_ns).ec !=
-              std::errc()) {
-        return Malformed("has a malformed entry");
-      }
-      entry.line = line;
-    }
-  }
-  return out;
-}
-
 class Server final : public Source {
  public:
   Server(std::string url, std::string host, uint16_t port)
@@ -315,10 +286,6 @@ class Server final : public Source {
                         "&end=", Seconds(range.end_ms), "&step=", Seconds(range.step_ms))),
             cancellation));
     return ParseAnswer(response.body);
-  }
-  // Plans need no data: this program, of the server's version or not, makes them itself.
-  Result<std::string> Explain(std::string_view text, const query::QueryRange& range) override {
-    return query::Engine::Make({})->Explain(text, range);
   }
 
   Result<query::LogQueryResult> LogQl(
@@ -490,6 +457,35 @@ class Server final : public Source {
 };
 
 }  // namespace
+
+Result<query::Streams> ReadStreams(simdjson::dom::array list) {
+  query::Streams out;
+  for (const simdjson::dom::element item : list) {
+    query::LogStream& stream = out.emplace_back();
+    simdjson::dom::object labels;
+    std::string_view text;
+    if (item["stream"].get(labels) == simdjson::SUCCESS) {
+      for (const auto& [name, value] : labels) {
+        if (value.get(text) == simdjson::SUCCESS) stream.stream.emplace_back(name, text);
+      }
+    }
+    std::sort(stream.stream.begin(), stream.stream.end());
+    simdjson::dom::array values;
+    if (item["values"].get(values) != simdjson::SUCCESS) return Malformed("has no entries");
+    for (const simdjson::dom::element value : values) {
+      query::LogEntry& entry = stream.entries.emplace_back();
+      std::string_view line;
+      if (value.at(0).get(text) != simdjson::SUCCESS ||
+          value.at(1).get(line) != simdjson::SUCCESS ||
+          std::from_chars(text.data(), text.data() + text.size(), entry.time_ns).ec !=
+              std::errc()) {
+        return Malformed("has a malformed entry");
+      }
+      entry.line = line;
+    }
+  }
+  return out;
+}
 
 Result<query::QueryResult> ParseAnswer(std::string_view body) {
   simdjson::dom::parser parser;

@@ -19,10 +19,10 @@
 #include "engine/base/clock.h"
 #include "engine/base/strings.h"
 #include "tools/server/api/parameters.h"
-#include "tools/server/api/result_json.h"
 #include "tools/varve/commands.h"
 #include "tools/varve/shell/complete.h"
 #include "tools/varve/shell/render.h"
+#include "tools/varve/shell/render_json.h"
 #include "tools/varve/shell/render_wings.h"
 #include "tools/varve/shell/source.h"
 #include "varve/selector.h"
@@ -93,7 +93,7 @@ class Shell {
   void Explain(const std::string& text);
   Result<std::string> AskLogs(const std::string& text, int64_t end_ms, bool analyze,
                               const std::shared_ptr<query::Cancellation>& cancellation);
-  Result<std::string> AskTraces(const std::string& text, int64_t end_ms,
+  Result<std::string> AskTraces(const std::string& text, int64_t end_ms, bool analyze,
                                 const std::shared_ptr<query::Cancellation>& cancellation);
   Result<std::string> Render(query::QueryResult result);
   void Show(const std::string& text) const;
@@ -183,7 +183,7 @@ void Shell::Query(const std::string& text, bool analyze) {
       const Spinner spinner("running (Ctrl-C stops it)");
       return language_ == shell::Language::kLogQl
                  ? AskLogs(text, range->end_ms, analyze || stats_, cancellation)
-                 : AskTraces(text, range->end_ms, cancellation);
+                 : AskTraces(text, range->end_ms, analyze || stats_, cancellation);
     }();
     running_query.store(nullptr);
     if (!shown.ok()) return FailQuery(text, shown.status());
@@ -225,16 +225,7 @@ Result<std::string> Shell::Render(query::QueryResult result) {
     case Mode::kJson:
       break;
   }
-  http::Response response = api::ResultResponse(std::move(result), {});
-  std::string out = response.body;
-  for (bool more = response.source != nullptr; more;) {
-    std::string piece;
-    const Result<bool> next = response.source->Next(1 << 16, &piece);
-    if (!next.ok()) return next.status();
-    out += piece;
-    more = *next;
-  }
-  return out + "\n";
+  return shell::RenderJson(std::move(result));
 }
 
 // Logs and traces are asked for the last hour unless .range says otherwise.
@@ -251,24 +242,19 @@ Result<std::string> Shell::AskLogs(const std::string& text, int64_t end_ms, bool
   const bool instant = !info->is_log_query && length_.count() == 0;
   Result<query::LogQueryResult> found = source_->LogQl(text, range, instant, cancellation);
   if (!found.ok()) return found.status();
-  std::string out;
-  if (const auto* streams = std::get_if<query::Streams>(&found->value)) {
-    out = shell::RenderLogs(*streams, true, look_);
-  } else {
-    query::QueryResult result;
-    result.annotations.warnings = found->warnings;
-    if (auto* scalar = std::get_if<query::Scalar>(&found->value)) result.value = *scalar;
-    if (auto* vector = std::get_if<query::Vector>(&found->value)) result.value = std::move(*vector);
-    if (auto* matrix = std::get_if<query::Matrix>(&found->value)) result.value = std::move(*matrix);
-    Result<std::string> rendered = Render(std::move(result));
-    if (!rendered.ok()) return rendered;
-    out = *std::move(rendered);
-  }
-  if (analyze) out += query::LogEngine::FormatAnalysis(found->statistics);
+  const std::string analysis = query::LogEngine::FormatAnalysis(found->statistics);
+  Result<std::string> out = [&]() -> Result<std::string> {
+    const auto* const streams = std::get_if<query::Streams>(&found->value);
+    if (streams == nullptr) return Render(shell::MetricsOf(*std::move(found)));
+    if (mode_ == Mode::kJson) return shell::RenderLogsJson(*std::move(found), true);
+    if (mode_ == Mode::kCsv) return shell::RenderLogsCsv(*streams, true);
+    return shell::RenderLogs(*streams, true, look_);
+  }();
+  if (out.ok() && analyze) *out += analysis;
   return out;
 }
 
-Result<std::string> Shell::AskTraces(const std::string& text, int64_t end_ms,
+Result<std::string> Shell::AskTraces(const std::string& text, int64_t end_ms, bool analyze,
                                      const std::shared_ptr<query::Cancellation>& cancellation) {
   const int64_t length_ms = length_.count() > 0 ? length_.count() : 3'600'000;
   const NsRange range{(end_ms - length_ms) * 1'000'000, end_ms * 1'000'000};
@@ -278,21 +264,28 @@ Result<std::string> Shell::AskTraces(const std::string& text, int64_t end_ms,
                               : std::max<int64_t>(1000, length_ms / 120 / 1000 * 1000);
   Result<Source::TraceAnswer> found = source_->TraceQl(text, range, step_ms, limit_, cancellation);
   if (!found.ok()) return found.status();
-  if (auto* traces = std::get_if<query::SearchResult>(&*found)) {
-    return shell::RenderTraces(*traces, look_);
+  if (auto* metrics = std::get_if<query::QueryResult>(&*found)) {
+    const std::string analysis = query::Engine::FormatAnalysis(metrics->statistics);
+    Result<std::string> out = Render(std::move(*metrics));
+    if (out.ok() && analyze) *out += analysis;
+    return out;
   }
-  return Render(std::move(std::get<query::QueryResult>(*found)));
+  const auto& traces = std::get<query::SearchResult>(*found);
+  std::string out = mode_ == Mode::kJson  ? shell::RenderTracesJson(traces)
+                    : mode_ == Mode::kCsv ? shell::RenderTracesCsv(traces)
+                                          : shell::RenderTraces(traces, look_);
+  if (analyze) out += shell::RenderAnalysis(traces.stats);
+  return out;
 }
 
+// Plans need no data: this program makes them, also for a server.
 void Shell::Explain(const std::string& text) {
-  if (language_ != shell::Language::kPromQl) {
-    return Error(
-        ".explain prints plans of promql; .analyze shows what a logql "
-        "query did");
-  }
   const Result<query::QueryRange> range = Range();
   if (!range.ok()) return Error(ToStd(range.status().message()));
-  const Result<std::string> plan = source_->Explain(text, *range);
+  const Result<std::string> plan =
+      language_ == shell::Language::kLogQl     ? query::LogEngine::Make({})->Explain(text)
+      : language_ == shell::Language::kTraceQl ? query::TraceEngine::Make({})->Explain(text)
+                                               : query::Engine::Make({})->Explain(text, *range);
   if (!plan.ok()) return FailQuery(text, plan.status());
   Show(*plan);
 }

@@ -27,9 +27,6 @@ class Directory final : public Source {
     VARVE_ASSIGN_OR_RETURN(auto snapshot, database_->TakeSnapshot());
     return engine_->Range(std::move(snapshot), text, range, Options(cancellation));
   }
-  Result<std::string> Explain(std::string_view text, const query::QueryRange& range) override {
-    return engine_->Explain(text, range);
-  }
   std::vector<std::string> LabelNames() override {
     const auto snapshot = database_->TakeSnapshot();
     if (!snapshot.ok()) return {};
@@ -59,7 +56,11 @@ class Directory final : public Source {
       std::string_view text, const query::LogQueryRange& range, bool instant,
       const std::shared_ptr<const query::Cancellation>& cancellation) override {
     VARVE_ASSIGN_OR_RETURN(auto snapshot, database_->TakeLogSnapshot());
-    if (log_engine_ == nullptr) log_engine_ = query::LogEngine::Make({});
+    if (log_engine_ == nullptr) {
+      query::LogEngineOptions engine_options;
+      engine_options.max_entries_limit_per_query = 0;  // who asks says how many
+      log_engine_ = query::LogEngine::Make(engine_options);
+    }
     query::LogQueryOptions options;
     options.cancellation = cancellation;
     options.analyze = true;

@@ -26,7 +26,6 @@ class Source {
   virtual Result<query::QueryResult> Range(
       std::string_view text, const query::QueryRange& range,
       const std::shared_ptr<const query::Cancellation>& cancellation) = 0;
-  virtual Result<std::string> Explain(std::string_view text, const query::QueryRange& range) = 0;
   /// Evaluate LogQL (metric queries at `range.end_ns` with `instant`) and
   /// TraceQL (metrics queries every `step_ms`, or once).
   virtual Result<query::LogQueryResult> LogQl(
@@ -52,9 +51,5 @@ class Source {
   /// Checks that `url` is http://HOST:PORT; does not connect.
   static Result<std::unique_ptr<Source>> Connect(const std::string& url);
 };
-
-/// Reads what Prometheus's HTTP API answers. Errors: the server's own, with its
-/// place in the query; kInvalidArgument for what is no answer.
-Result<query::QueryResult> ParseAnswer(std::string_view body);
 
 }  // namespace varve::cli::shell
