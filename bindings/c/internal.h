@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings/c/include/varve.h"
+#include "bindings/core/ingest.h"
 #include "bindings/core/store.h"
 #include "varve/database.h"
 #include "varve/query.h"
@@ -86,6 +87,32 @@ Status Adopt(const T* from, const char* what, T* to) {
 }
 
 Status ReadWriteOptions(const varve_write_options* options, WriteOptions* out);
+
+/// Runs `append(write options)` and gives what it counted, a RowCounts.
+template <typename Append>
+Status Counted(const varve_write_options* options, varve_append_counts* counts,
+               const Append& append) {
+  WriteOptions write;
+  if (Status status = ReadWriteOptions(options, &write); !status.ok()) return status;
+  const Result<bindings::RowCounts> done = append(write);
+  if (!done.ok()) return done.status();
+  if (counts != nullptr) *counts = {done->rows, done->rejected};
+  return absl::OkStatus();
+}
+
+/// Appends a batch of any signal; `append(database, batch, write options)` gives a RowCounts.
+template <typename Batch, typename Append>
+varve_code AppendBatch(varve_database* database, const Batch* batch,
+                       const varve_write_options* options, varve_append_counts* counts,
+                       varve_error** error, const Append& append) {
+  return Run(nullptr, error, [&]() -> Status {
+    if (database == nullptr) return Null("database");
+    if (batch == nullptr) return Null("batch");
+    return Counted(options, counts, [&](const WriteOptions& write) {
+      return database->store->Call([&](Database& db) { return append(db, batch->batch, write); });
+    });
+  });
+}
 
 template <typename List>
 Status GiveList(Result<List> found, varve_list** list) {

@@ -14,12 +14,12 @@ using varve::Status;
 using varve::StatusCode;
 using varve::bindings::Store;
 using varve::c_api::Adopt;
+using varve::c_api::AppendBatch;
 using varve::c_api::CheckCount;
 using varve::c_api::GiveList;
 using varve::c_api::LabelsOf;
 using varve::c_api::Null;
 using varve::c_api::OrEmpty;
-using varve::c_api::ReadWriteOptions;
 using varve::c_api::Run;
 
 namespace varve::c_api {
@@ -316,17 +316,14 @@ varve_code varve_batch_add_metadata(varve_batch* batch, const char* family, cons
 varve_code varve_append(varve_database* database, const varve_batch* batch,
                         const varve_write_options* options, varve_append_counts* counts,
                         varve_error** error) {
-  return Run(nullptr, error, [&]() -> Status {
-    if (database == nullptr) return Null("database");
-    if (batch == nullptr) return Null("batch");
-    varve::WriteOptions write;
-    if (Status status = ReadWriteOptions(options, &write); !status.ok()) return status;
-    const Result<varve::AppendResult> done =
-        database->store->Call([&](varve::Database& db) { return db.Append(batch->batch, write); });
-    if (!done.ok()) return done.status();
-    if (counts != nullptr) *counts = {done->samples + done->histograms, done->rejected};
-    return absl::OkStatus();
-  });
+  return AppendBatch(database, batch, options, counts, error,
+                     [](varve::Database& db, const varve::WriteBatch& rows,
+                        const varve::WriteOptions& write) -> Result<varve::bindings::RowCounts> {
+                       const auto done = db.Append(rows, write);
+                       if (!done.ok()) return done.status();
+                       return varve::bindings::RowCounts{done->samples + done->histograms,
+                                                         done->rejected};
+                     });
 }
 
 // --- What is stored ---

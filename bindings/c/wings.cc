@@ -284,18 +284,6 @@ void Add(const ReadSpan& read, SpanBatch* batch) {
   for (const ReadSpan::Link& link : read.links) batch->AddLink(link.link, link.attributes);
 }
 
-// Runs `append(write options)` and gives what it counted, a RowCounts.
-template <typename Append>
-Status Counted(const varve_write_options* options, varve_append_counts* counts,
-               const Append& append) {
-  WriteOptions write;
-  if (Status status = ReadWriteOptions(options, &write); !status.ok()) return status;
-  const Result<bindings::RowCounts> done = append(write);
-  if (!done.ok()) return done.status();
-  if (counts != nullptr) *counts = {done->rows, done->rejected};
-  return absl::OkStatus();
-}
-
 // Takes an Arrow stream over and runs `append(table, write options)`.
 template <typename Append>
 varve_code AppendArrow(varve_database* database, ArrowArrayStream* stream,
@@ -400,17 +388,13 @@ varve_code varve_log_batch_add_entries(varve_log_batch* batch, uint32_t stream,
 varve_code varve_append_logs(varve_database* database, const varve_log_batch* batch,
                              const varve_write_options* options, varve_append_counts* counts,
                              varve_error** error) {
-  return Run(nullptr, error, [&]() -> Status {
-    if (database == nullptr) return Null("database");
-    if (batch == nullptr) return Null("batch");
-    return Counted(options, counts,
-                   [&](const varve::WriteOptions& write) -> Result<varve::bindings::RowCounts> {
-                     const auto done = database->store->Call(
-                         [&](varve::Database& db) { return db.AppendLogs(batch->batch, write); });
-                     if (!done.ok()) return done.status();
-                     return varve::bindings::RowCounts{done->entries, done->rejected};
-                   });
-  });
+  return AppendBatch(database, batch, options, counts, error,
+                     [](varve::Database& db, const varve::LogBatch& rows,
+                        const varve::WriteOptions& write) -> Result<varve::bindings::RowCounts> {
+                       const auto done = db.AppendLogs(rows, write);
+                       if (!done.ok()) return done.status();
+                       return varve::bindings::RowCounts{done->entries, done->rejected};
+                     });
 }
 
 varve_code varve_append_logs_arrow(varve_database* database, struct ArrowArrayStream* stream,
@@ -490,17 +474,13 @@ varve_code varve_span_batch_add_spans(varve_span_batch* batch, uint32_t resource
 varve_code varve_append_spans(varve_database* database, const varve_span_batch* batch,
                               const varve_write_options* options, varve_append_counts* counts,
                               varve_error** error) {
-  return Run(nullptr, error, [&]() -> Status {
-    if (database == nullptr) return Null("database");
-    if (batch == nullptr) return Null("batch");
-    return Counted(options, counts,
-                   [&](const varve::WriteOptions& write) -> Result<varve::bindings::RowCounts> {
-                     const auto done = database->store->Call(
-                         [&](varve::Database& db) { return db.AppendSpans(batch->batch, write); });
-                     if (!done.ok()) return done.status();
-                     return varve::bindings::RowCounts{done->spans, done->rejected};
-                   });
-  });
+  return AppendBatch(database, batch, options, counts, error,
+                     [](varve::Database& db, const varve::SpanBatch& rows,
+                        const varve::WriteOptions& write) -> Result<varve::bindings::RowCounts> {
+                       const auto done = db.AppendSpans(rows, write);
+                       if (!done.ok()) return done.status();
+                       return varve::bindings::RowCounts{done->spans, done->rejected};
+                     });
 }
 
 varve_code varve_append_spans_arrow(varve_database* database, struct ArrowArrayStream* stream,

@@ -163,6 +163,141 @@ class AttributeColumns {
   std::vector<Column> columns_;
 };
 
+// The columns of a table of spans, read row by row.
+class SpanTableColumns {
+ public:
+  static Result<SpanTableColumns> Make(const arrow::Table& table, const SpanTableShape& shape) {
+    SpanTableColumns out;
+    struct Wanted {
+      const char* name;
+      Texts* column;
+      bool required;
+    };
+    for (const Wanted& wanted :
+         {Wanted{"trace_id", &out.trace_ids_, true}, Wanted{"span_id", &out.span_ids_, true},
+          Wanted{"name", &out.names_, true}, Wanted{"parent_id", &out.parent_ids_, false},
+          Wanted{"service", &out.services_, false}, Wanted{"kind", &out.kinds_, false},
+          Wanted{"status", &out.statuses_, false}, Wanted{"status_message", &out.messages_, false},
+          Wanted{"trace_state", &out.trace_states_, false}}) {
+      if (!wanted.required && !Has(table, wanted.name)) {
+        wanted.column->resize(table.rows());
+        continue;
+      }
+      Result<Texts> texts = table.Texts(wanted.name);
+      if (!texts.ok()) return texts.status();
+      *wanted.column = *std::move(texts);
+    }
+    if (Status status = out.ReadTimes(table, shape.unit_ns); !status.ok()) return status;
+    Result<AttributeColumns> typed = AttributeColumns::Make(table, shape.attributes);
+    if (!typed.ok()) return typed.status();
+    out.typed_ = *std::move(typed);
+    Result<LabelColumns> attributes = LabelColumns::Make(table, {}, "attributes", false);
+    if (!attributes.ok()) return attributes.status();
+    out.attributes_ = *std::move(attributes);
+    Result<LabelColumns> resources = LabelColumns::Make(table, {}, "resource", false);
+    if (!resources.ok()) return resources.status();
+    out.resources_ = *std::move(resources);
+    return out;
+  }
+
+  size_t rows() const { return names_.size(); }
+
+  // Replaces `out` by the attributes of the resource, `service` among them.
+  void ReadResource(size_t row, std::vector<LabelView>* out) const {
+    resources_.Read(row, out);
+    if (services_[row].empty()) return;
+    std::erase_if(*out, [](const LabelView& pair) { return pair.name == "service.name"; });
+    out->push_back({"service.name", services_[row]});
+  }
+
+  // Fills everything but the scope. Errors name column and row.
+  Status ReadSpan(size_t row, SpanBatch::Span* span) const {
+    const auto trace_id = ParseTraceId(trace_ids_[row]);
+    if (!trace_id.has_value()) return Bad("trace_id", row, "not 1 to 32 hex digits");
+    const auto span_id = ParseSpanId(span_ids_[row]);
+    if (!span_id.has_value()) return Bad("span_id", row, "not 1 to 16 hex digits");
+    span->trace_id = *trace_id;
+    span->span_id = *span_id;
+    if (!parent_ids_[row].empty()) {
+      const auto parent_id = ParseSpanId(parent_ids_[row]);
+      if (!parent_id.has_value()) return Bad("parent_id", row, "not 1 to 16 hex digits");
+      span->parent_id = *parent_id;
+    }
+    if (const std::string_view text = kinds_[row]; !text.empty()) {
+      const auto kind = SpanKindOf(text);
+      if (!kind.has_value()) {
+        return Bad("kind", row, "\"" + std::string(text) + "\" is not a kind of span");
+      }
+      span->kind = *kind;
+    }
+    if (const std::string_view text = statuses_[row]; !text.empty()) {
+      const auto status = SpanStatusOf(text);
+      if (!status.has_value()) {
+        return Bad("status", row, "\"" + std::string(text) + "\" is not a status");
+      }
+      span->status = *status;
+    }
+    span->name = names_[row];
+    span->status_message = messages_[row];
+    span->trace_state = trace_states_[row];
+    span->start_ns = starts_[row];
+    span->end_ns = ends_[row];
+    return absl::OkStatus();
+  }
+
+  // Replaces `out` by the attributes of the map and of the columns that become some; `pairs` is
+  // scratch.
+  void ReadAttributes(size_t row, std::vector<LabelView>* pairs,
+                      std::vector<AttributeView>* out) const {
+    attributes_.Read(row, pairs);
+    out->clear();
+    for (const LabelView& pair : *pairs) {
+      out->push_back({pair.name, ValueView::String(pair.value)});
+    }
+    typed_.Add(row, out);
+  }
+
+ private:
+  using Texts = std::vector<std::string_view>;
+
+  Status ReadTimes(const arrow::Table& table, int64_t unit_ns) {
+    Result<std::vector<int64_t>> starts = TimesNs(table, "start", unit_ns);
+    if (!starts.ok()) return starts.status();
+    starts_ = *std::move(starts);
+    if (Has(table, "end")) {
+      Result<std::vector<int64_t>> ends = TimesNs(table, "end", unit_ns);
+      if (!ends.ok()) return ends.status();
+      ends_ = *std::move(ends);
+      return absl::OkStatus();
+    }
+    int64_t unused_unit_ns = 0;
+    Result<std::vector<int64_t>> durations = table.Integers("duration_ns", &unused_unit_ns);
+    if (!durations.ok()) return durations.status();
+    ends_ = *std::move(durations);
+    for (size_t i = 0; i < ends_.size(); ++i) {
+      if (__builtin_add_overflow(starts_[i], ends_[i], &ends_[i])) {
+        return Bad("duration_ns", i, "the span ends after the year 2262");
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  Texts trace_ids_;
+  Texts span_ids_;
+  Texts names_;
+  Texts parent_ids_;
+  Texts services_;
+  Texts kinds_;
+  Texts statuses_;
+  Texts messages_;
+  Texts trace_states_;
+  std::vector<int64_t> starts_;
+  std::vector<int64_t> ends_;
+  AttributeColumns typed_;
+  LabelColumns attributes_;
+  LabelColumns resources_;
+};
+
 }  // namespace
 
 Result<RowCounts> AppendLogTable(Store& store, const arrow::Table& table,
@@ -217,127 +352,40 @@ Result<RowCounts> AppendLogTable(Store& store, const arrow::Table& table,
 
 Result<RowCounts> AppendSpanTable(Store& store, const arrow::Table& table,
                                   const SpanTableShape& shape, const WriteOptions& options) {
-  using Texts = std::vector<std::string_view>;
-  const auto required = [&](const char* name) { return table.Texts(name); };
-  const auto optional = [&](const char* name) -> Result<Texts> {
-    if (!Has(table, name)) return Texts(table.rows());
-    return table.Texts(name);
-  };
-  const Result<Texts> columns[] = {
-      required("trace_id"),  required("span_id"),        required("name"),
-      optional("parent_id"), optional("service"),        optional("kind"),
-      optional("status"),    optional("status_message"), optional("trace_state")};
-  for (const Result<Texts>& column : columns) {
-    if (!column.ok()) return column.status();
-  }
-  const Texts& trace_ids = *columns[0];
-  const Texts& span_ids = *columns[1];
-  const Texts& names = *columns[2];
-  const Texts& parent_ids = *columns[3];
-  const Texts& services = *columns[4];
-  const Texts& kinds = *columns[5];
-  const Texts& statuses = *columns[6];
-  const Texts& messages = *columns[7];
-  const Texts& trace_states = *columns[8];
-  const auto starts = TimesNs(table, "start", shape.unit_ns);
-  if (!starts.ok()) return starts.status();
-  std::vector<int64_t> ends;
-  if (Has(table, "end")) {
-    auto given = TimesNs(table, "end", shape.unit_ns);
-    if (!given.ok()) return given.status();
-    ends = *std::move(given);
-  } else {
-    int64_t unit_ns = 0;
-    auto durations = table.Integers("duration_ns", &unit_ns);
-    if (!durations.ok()) return durations.status();
-    ends = *std::move(durations);
-    for (size_t i = 0; i < ends.size(); ++i) {
-      if (__builtin_add_overflow((*starts)[i], ends[i], &ends[i])) {
-        return Bad("duration_ns", i, "the span ends after the year 2262");
-      }
-    }
-  }
-  const auto typed = AttributeColumns::Make(table, shape.attributes);
-  if (!typed.ok()) return typed.status();
-  const auto attributes = LabelColumns::Make(table, {}, "attributes", false);
-  if (!attributes.ok()) return attributes.status();
-  const auto resources = LabelColumns::Make(table, {}, "resource", false);
-  if (!resources.ok()) return resources.status();
-
+  const Result<SpanTableColumns> columns = SpanTableColumns::Make(table, shape);
+  if (!columns.ok()) return columns.status();
   RowCounts total;
   SpanBatch batch;
   std::unordered_map<std::string, uint32_t> scopes;  // of this batch, by resource
   std::vector<LabelView> pairs;
-  std::vector<AttributeView> views;
-  for (size_t begin = 0; begin < table.rows();) {
+  std::vector<AttributeView> attributes;
+  for (size_t begin = 0; begin < columns->rows();) {
     batch.Clear();
     scopes.clear();
     size_t bytes = 0;
     size_t i = begin;
-    for (; i < table.rows() && i - begin < kBatchRows && bytes < kBatchBytes; ++i) {
-      resources->Read(i, &pairs);
-      if (services[i].data() != nullptr && !services[i].empty()) {
-        std::erase_if(pairs, [](const LabelView& pair) { return pair.name == "service.name"; });
-        pairs.push_back({"service.name", services[i]});
-      }
+    for (; i < columns->rows() && i - begin < kBatchRows && bytes < kBatchBytes; ++i) {
+      columns->ReadResource(i, &pairs);
       const auto [found, added] = scopes.try_emplace(KeyOfRow(pairs), 0);
       if (added) {
-        views.clear();
+        attributes.clear();
         for (const LabelView& pair : pairs) {
-          views.push_back({pair.name, ValueView::String(pair.value)});
+          attributes.push_back({pair.name, ValueView::String(pair.value)});
           bytes += pair.name.size() + pair.value.size();
         }
-        found->second = batch.AddScope(batch.AddResource(views), {}, {});
+        found->second = batch.AddScope(batch.AddResource(attributes), {}, {});
       }
       SpanBatch::Span span;
       span.scope = found->second;
-      const auto trace_id = ParseTraceId(trace_ids[i]);
-      if (!trace_id.has_value()) {
-        return After(Bad("trace_id", i, "not 1 to 32 hex digits"), begin);
-      }
-      const auto span_id = ParseSpanId(span_ids[i]);
-      if (!span_id.has_value()) return After(Bad("span_id", i, "not 1 to 16 hex digits"), begin);
-      span.trace_id = *trace_id;
-      span.span_id = *span_id;
-      if (!parent_ids[i].empty()) {
-        const auto parent_id = ParseSpanId(parent_ids[i]);
-        if (!parent_id.has_value()) {
-          return After(Bad("parent_id", i, "not 1 to 16 hex digits"), begin);
-        }
-        span.parent_id = *parent_id;
-      }
-      span.name = names[i];
-      if (!kinds[i].empty()) {
-        const auto kind = SpanKindOf(kinds[i]);
-        if (!kind.has_value()) {
-          return After(Bad("kind", i, "\"" + std::string(kinds[i]) + "\" is not a kind of span"),
-                       begin);
-        }
-        span.kind = *kind;
-      }
-      if (!statuses[i].empty()) {
-        const auto status = SpanStatusOf(statuses[i]);
-        if (!status.has_value()) {
-          return After(Bad("status", i, "\"" + std::string(statuses[i]) + "\" is not a status"),
-                       begin);
-        }
-        span.status = *status;
-      }
-      span.status_message = messages[i];
-      span.trace_state = trace_states[i];
-      span.start_ns = (*starts)[i];
-      span.end_ns = ends[i];
-      views.clear();
-      attributes->Read(i, &pairs);
-      for (const LabelView& pair : pairs) {
-        views.push_back({pair.name, ValueView::String(pair.value)});
-      }
-      typed->Add(i, &views);
+      if (Status status = columns->ReadSpan(i, &span); !status.ok()) return After(status, begin);
+      columns->ReadAttributes(i, &pairs, &attributes);
       bytes += span.name.size() + span.status_message.size() + span.trace_state.size() + 64;
-      for (const AttributeView& view : views) bytes += view.key.size() + view.value.text.size() + 8;
-      batch.AddSpan(span, views);
+      for (const AttributeView& attribute : attributes) {
+        bytes += attribute.key.size() + attribute.value.text.size() + 8;
+      }
+      batch.AddSpan(span, attributes);
     }
-    const WriteOptions write = OptionsOf(options, i == table.rows());
+    const WriteOptions write = OptionsOf(options, i == columns->rows());
     const Result<SpanAppendResult> done =
         store.Call([&](Database& database) { return database.AppendSpans(batch, write); });
     if (!done.ok()) return After(done.status(), begin);

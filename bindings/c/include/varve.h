@@ -6,8 +6,8 @@
  *    NULL does nothing. A database may be used from any number of threads; every other handle by
  *    one thread at a time, except that a varve_cancellation may be cancelled from anywhere.
  *  - Functions that can fail return a varve_code, VARVE_OK (0) on success. `error` may be NULL;
- * else it receives a varve_error on failure and is left alone on success. Out parameters are
- * written on success only.
+ *    else it receives a varve_error on failure and is left alone on success. Out parameters are
+ *    written on success only.
  *  - Texts that go in are copied. Texts that come out belong to the handle they came from and live
  *    as long as it does.
  *  - Texts are pointer and size. A size of 0 means that the text ends with NUL, so {"job", "api"}
