@@ -1,6 +1,5 @@
 #include "bindings/core/logs.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace varve::bindings {
@@ -19,23 +18,15 @@ class LogEntrySourceImpl final : public arrow::Source {
         scan_(std::move(scan)),
         range_(range),
         rows_max_(static_cast<size_t>(std::max<int64_t>(rows_max, 1))),
-        fields_{arrow::TimestampNs("time"), arrow::Utf8("line"), arrow::Map("labels"),
-                arrow::Map("metadata")} {}
+        fields_(LogEntryFields()) {}
 
   const std::vector<arrow::Field>& fields() const override { return fields_; }
 
   Result<bool> Next(std::vector<arrow::ArrayPtr>* columns) override {
-    std::vector<int64_t> times;
-    arrow::TextBuilder lines;
-    arrow::MapBuilder labels;
-    arrow::MapBuilder metadata;
-    while (times.size() < rows_max_ && lines.bytes() < kTextBytesMax &&
-           labels.bytes() < kTextBytesMax && metadata.bytes() < kTextBytesMax) {
+    LogEntryRows batch;
+    while (batch.rows() < rows_max_ && batch.text_bytes() < kTextBytesMax) {
       if (row_ < rows_.size()) {
-        times.push_back(rows_.times_ns[row_]);
-        lines.Append(rows_.lines[row_]);
-        labels.Append(labels_);
-        metadata.Append(rows_.metadata_of(row_));
+        batch.Append(rows_.times_ns[row_], rows_.lines[row_], labels_, rows_.metadata_of(row_));
         ++row_;
       } else if (chunk_ < chunks_.size()) {
         LogScanStats stats;
@@ -54,11 +45,8 @@ class LogEntrySourceImpl final : public arrow::Source {
         break;
       }
     }
-    if (times.empty()) return false;
-    columns->push_back(arrow::Fixed(std::move(times)));
-    columns->push_back(lines.Finish());
-    columns->push_back(labels.Finish());
-    columns->push_back(metadata.Finish());
+    if (batch.rows() == 0) return false;
+    batch.Finish(columns);
     return true;
   }
 
@@ -79,6 +67,26 @@ class LogEntrySourceImpl final : public arrow::Source {
 };
 
 }  // namespace
+
+std::vector<arrow::Field> LogEntryFields() {
+  return {arrow::TimestampNs("time"), arrow::Utf8("line"), arrow::Map("labels"),
+          arrow::Map("metadata")};
+}
+
+void LogEntryRows::Append(int64_t time_ns, std::string_view line, LabelsView labels,
+                          LabelsView metadata) {
+  times_.push_back(time_ns);
+  lines_.Append(line);
+  labels_.Append(labels);
+  metadata_.Append(metadata);
+}
+
+void LogEntryRows::Finish(std::vector<arrow::ArrayPtr>* columns) {
+  columns->push_back(arrow::Fixed(std::move(times_)));
+  columns->push_back(lines_.Finish());
+  columns->push_back(labels_.Finish());
+  columns->push_back(metadata_.Finish());
+}
 
 Result<std::unique_ptr<arrow::Source>> LogEntrySource(std::shared_ptr<const LogSnapshot> snapshot,
                                                       std::vector<Matcher> matchers, NsRange range,

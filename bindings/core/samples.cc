@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "bindings/core/result.h"
@@ -25,14 +23,13 @@ class SampleSourceImpl final : public arrow::Source {
         series_(std::move(series)),
         range_(range),
         rows_max_(static_cast<size_t>(std::max<int64_t>(rows_max, 1))),
-        fields_{arrow::Dictionary("metric"), arrow::Map("labels"), arrow::TimestampMs("time"),
-                arrow::Nullable(arrow::Float64("value")), HistogramField()} {}
+        fields_(SampleFields()) {}
 
   const std::vector<arrow::Field>& fields() const override { return fields_; }
 
   Result<bool> Next(std::vector<ArrayPtr>* columns) override {
-    Batch batch;
-    while (batch.times.size() < rows_max_ && batch.labels.bytes() < kTextBytesMax) {
+    SampleRows batch;
+    while (batch.rows() < rows_max_ && batch.text_bytes() < kTextBytesMax) {
       if (row_ < times_.size()) {
         Take(&batch);
       } else if (chunk_ < chunks_.size()) {
@@ -49,34 +46,12 @@ class SampleSourceImpl final : public arrow::Source {
         break;
       }
     }
-    if (batch.times.empty()) return false;
-    columns->push_back(Metrics(&batch));
-    columns->push_back(batch.labels.Finish());
-    columns->push_back(arrow::Fixed(std::move(batch.times)));
-    auto values = std::make_shared<arrow::Array>(*arrow::Fixed(std::move(batch.values)));
-    if (batch.histogram_rows > 0) {
-      std::vector<bool> valid(batch.histograms.size());
-      for (size_t i = 0; i < valid.size(); ++i) valid[i] = batch.histograms[i] == nullptr;
-      values->buffers[0] = arrow::MakeValidity(valid);
-      values->null_count = batch.histogram_rows;
-    }
-    columns->push_back(std::move(values));
-    columns->push_back(HistogramColumn(batch.histograms));
+    if (batch.rows() == 0) return false;
+    batch.Finish(columns);
     return true;
   }
 
  private:
-  struct Batch {
-    std::vector<int32_t> metric;
-    arrow::TextBuilder names;  // the dictionary of this batch
-    std::unordered_map<std::string_view, int32_t> number_of_name;
-    arrow::MapBuilder labels;
-    std::vector<int64_t> times;
-    std::vector<double> values;
-    std::vector<query::HistogramPtr> histograms;
-    int64_t histogram_rows = 0;
-  };
-
   Status Decode(const Chunk& chunk) {
     times_.resize(chunk.count);
     values_.clear();
@@ -96,33 +71,17 @@ class SampleSourceImpl final : public arrow::Source {
     return absl::OkStatus();
   }
 
-  void Take(Batch* batch) {
-    const auto [entry, added] =
-        batch->number_of_name.emplace(name_, static_cast<int32_t>(batch->names.size()));
-    if (added) batch->names.Append(name_);
-    const int32_t metric = entry->second;
-    while (row_ < times_.size() && batch->times.size() < rows_max_ &&
-           batch->labels.bytes() < kTextBytesMax) {
-      batch->metric.push_back(metric);
-      batch->labels.Append(labels_);
-      batch->times.push_back(times_[row_]);
-      if (values_.empty()) {
-        batch->values.push_back(std::numeric_limits<double>::quiet_NaN());
-        batch->histograms.push_back(std::make_shared<const query::FloatHistogram>(
-            query::FloatHistogram::From(histograms_[row_])));
-        ++batch->histogram_rows;
+  void Take(SampleRows* batch) {
+    for (; row_ < times_.size() && batch->rows() < rows_max_ && batch->text_bytes() < kTextBytesMax;
+         ++row_) {
+      if (!values_.empty()) {
+        batch->Append(name_, labels_, times_[row_], values_[row_]);
       } else {
-        batch->values.push_back(values_[row_]);
-        batch->histograms.push_back(nullptr);
+        batch->Append(name_, labels_, times_[row_],
+                      std::make_shared<const query::FloatHistogram>(
+                          query::FloatHistogram::From(histograms_[row_])));
       }
-      ++row_;
     }
-  }
-
-  static ArrayPtr Metrics(Batch* batch) {
-    auto out = std::make_shared<arrow::Array>(*arrow::Fixed(std::move(batch->metric)));
-    out->dictionary = batch->names.Finish();
-    return out;
   }
 
   const std::shared_ptr<const Snapshot> snapshot_;
@@ -143,6 +102,54 @@ class SampleSourceImpl final : public arrow::Source {
 };
 
 }  // namespace
+
+std::vector<arrow::Field> SampleFields() {
+  return {arrow::Dictionary("metric"), arrow::Map("labels"), arrow::TimestampMs("time"),
+          arrow::Nullable(arrow::Float64("value")), HistogramField()};
+}
+
+void SampleRows::AppendKey(std::string_view name, LabelsView labels, int64_t time_ms) {
+  if (metric_.empty() || name != last_name_) {
+    const auto [entry, added] = number_of_name_.emplace(name, static_cast<int32_t>(names_.size()));
+    if (added) names_.Append(name);
+    last_name_ = name;
+    last_number_ = entry->second;
+  }
+  metric_.push_back(last_number_);
+  labels_.Append(labels);
+  times_.push_back(time_ms);
+}
+
+void SampleRows::Append(std::string_view name, LabelsView labels, int64_t time_ms, double value) {
+  AppendKey(name, labels, time_ms);
+  values_.push_back(value);
+  histograms_.push_back(nullptr);
+}
+
+void SampleRows::Append(std::string_view name, LabelsView labels, int64_t time_ms,
+                        query::HistogramPtr histogram) {
+  AppendKey(name, labels, time_ms);
+  values_.push_back(std::numeric_limits<double>::quiet_NaN());
+  histograms_.push_back(std::move(histogram));
+  ++histogram_rows_;
+}
+
+void SampleRows::Finish(std::vector<arrow::ArrayPtr>* columns) {
+  auto metric = std::make_shared<arrow::Array>(*arrow::Fixed(std::move(metric_)));
+  metric->dictionary = names_.Finish();
+  columns->push_back(std::move(metric));
+  columns->push_back(labels_.Finish());
+  columns->push_back(arrow::Fixed(std::move(times_)));
+  auto values = std::make_shared<arrow::Array>(*arrow::Fixed(std::move(values_)));
+  if (histogram_rows_ > 0) {
+    std::vector<bool> valid(histograms_.size());
+    for (size_t i = 0; i < valid.size(); ++i) valid[i] = histograms_[i] == nullptr;
+    values->buffers[0] = arrow::MakeValidity(valid);
+    values->null_count = histogram_rows_;
+  }
+  columns->push_back(std::move(values));
+  columns->push_back(HistogramColumn(histograms_));
+}
 
 Result<std::unique_ptr<arrow::Source>> SampleSource(std::shared_ptr<const Snapshot> snapshot,
                                                     std::vector<Matcher> matchers, TimeRange range,

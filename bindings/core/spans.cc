@@ -15,63 +15,11 @@ constexpr const char* kKindNames[] = {"unspecified", "internal", "server",
                                       "client",      "producer", "consumer"};
 constexpr const char* kStatusNames[] = {"unset", "ok", "error"};
 
-std::vector<arrow::Field> SpanFields() {
-  return {arrow::Utf8("trace_id"),
-          arrow::Utf8("span_id"),
-          arrow::Nullable(arrow::Utf8("parent_id")),
-          arrow::Utf8("service"),
-          arrow::Utf8("name"),
-          arrow::Utf8("kind"),
-          arrow::Utf8("status"),
-          arrow::Utf8("status_message"),
-          arrow::TimestampNs("start"),
-          arrow::Int64("duration_ns"),
-          arrow::Map("attributes"),
-          arrow::Map("resource")};
-}
-
 void Append(AttributesView attributes, arrow::MapBuilder* out) {
   for (const AttributeView& attribute : attributes) {
     out->Add(attribute.key, ToString(attribute.value));
   }
   out->EndRow();
-}
-
-// Adds the columns of the spans that start in `range`; returns their number.
-int64_t ToColumns(const SpanBatch& batch, NsRange range, std::vector<ArrayPtr>* columns) {
-  arrow::TextBuilder texts[8];
-  std::vector<int64_t> starts;
-  std::vector<int64_t> durations;
-  arrow::MapBuilder attributes;
-  arrow::MapBuilder resources;
-  for (const SpanBatch::Span& span : batch.spans()) {
-    if (!range.Contains(span.start_ns)) continue;
-    const AttributesView resource = batch.attributes(batch.resource_of(span).attributes);
-    const ValueView* const service = FindAttribute(resource, "service.name");
-    texts[0].Append(ToString(span.trace_id));
-    texts[1].Append(ToString(span.span_id));
-    if (span.parent_id.empty()) {
-      texts[2].AppendNull();
-    } else {
-      texts[2].Append(ToString(span.parent_id));
-    }
-    texts[3].Append(service == nullptr ? std::string() : ToString(*service));
-    texts[4].Append(span.name);
-    texts[5].Append(NameOf(span.kind));
-    texts[6].Append(NameOf(span.status));
-    texts[7].Append(span.status_message);
-    starts.push_back(span.start_ns);
-    durations.push_back(span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0);
-    Append(batch.attributes(span.attributes), &attributes);
-    Append(resource, &resources);
-  }
-  const auto rows = static_cast<int64_t>(starts.size());
-  for (arrow::TextBuilder& text : texts) columns->push_back(text.Finish());
-  columns->push_back(arrow::Fixed(std::move(starts)));
-  columns->push_back(arrow::Fixed(std::move(durations)));
-  columns->push_back(attributes.Finish());
-  columns->push_back(resources.Finish());
-  return rows;
 }
 
 class SpanSourceImpl final : public arrow::Source {
@@ -107,7 +55,7 @@ class SpanSourceImpl final : public arrow::Source {
       }
       waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(count));
       columns->clear();
-      if (ToColumns(spans, range_, columns) > 0) return true;
+      if (AppendSpanColumns(spans, range_, columns) > 0) return true;
     }
   }
 
@@ -128,7 +76,7 @@ class SpanBatchSourceImpl final : public arrow::Source {
   const std::vector<arrow::Field>& fields() const override { return fields_; }
   Result<bool> Next(std::vector<ArrayPtr>* columns) override {
     if (std::exchange(done_, true) || spans_->empty()) return false;
-    return ToColumns(*spans_, NsRange(), columns) > 0;
+    return AppendSpanColumns(*spans_, NsRange(), columns) > 0;
   }
 
  private:
@@ -138,6 +86,57 @@ class SpanBatchSourceImpl final : public arrow::Source {
 };
 
 }  // namespace
+
+std::vector<arrow::Field> SpanFields() {
+  return {arrow::Utf8("trace_id"),
+          arrow::Utf8("span_id"),
+          arrow::Nullable(arrow::Utf8("parent_id")),
+          arrow::Utf8("service"),
+          arrow::Utf8("name"),
+          arrow::Utf8("kind"),
+          arrow::Utf8("status"),
+          arrow::Utf8("status_message"),
+          arrow::TimestampNs("start"),
+          arrow::Int64("duration_ns"),
+          arrow::Map("attributes"),
+          arrow::Map("resource")};
+}
+
+int64_t AppendSpanColumns(const SpanBatch& batch, NsRange range, std::vector<ArrayPtr>* columns) {
+  arrow::TextBuilder texts[8];
+  std::vector<int64_t> starts;
+  std::vector<int64_t> durations;
+  arrow::MapBuilder attributes;
+  arrow::MapBuilder resources;
+  for (const SpanBatch::Span& span : batch.spans()) {
+    if (!range.Contains(span.start_ns)) continue;
+    const AttributesView resource = batch.attributes(batch.resource_of(span).attributes);
+    const ValueView* const service = FindAttribute(resource, "service.name");
+    texts[0].Append(ToString(span.trace_id));
+    texts[1].Append(ToString(span.span_id));
+    if (span.parent_id.empty()) {
+      texts[2].AppendNull();
+    } else {
+      texts[2].Append(ToString(span.parent_id));
+    }
+    texts[3].Append(service == nullptr ? std::string() : ToString(*service));
+    texts[4].Append(span.name);
+    texts[5].Append(NameOf(span.kind));
+    texts[6].Append(NameOf(span.status));
+    texts[7].Append(span.status_message);
+    starts.push_back(span.start_ns);
+    durations.push_back(span.end_ns > span.start_ns ? span.end_ns - span.start_ns : 0);
+    Append(batch.attributes(span.attributes), &attributes);
+    Append(resource, &resources);
+  }
+  const auto rows = static_cast<int64_t>(starts.size());
+  for (arrow::TextBuilder& text : texts) columns->push_back(text.Finish());
+  columns->push_back(arrow::Fixed(std::move(starts)));
+  columns->push_back(arrow::Fixed(std::move(durations)));
+  columns->push_back(attributes.Finish());
+  columns->push_back(resources.Finish());
+  return rows;
+}
 
 const char* NameOf(SpanKind kind) {
   const auto index = static_cast<size_t>(kind);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bindings/core/arrow.h"
 #include "varve/span_scan.h"
@@ -17,10 +18,16 @@ const char* NameOf(SpanStatus status);
 std::optional<SpanKind> SpanKindOf(std::string_view name);
 std::optional<SpanStatus> SpanStatusOf(std::string_view name);
 
-/// Streams whole spans that start in `range`, newest traces first: ids as hex, `service`, `name`,
-/// `kind`, `status`, `start` (ns), `duration_ns`, and attributes of span and resource as maps of
-/// printed values. With `service`, only of traces in which that service has a span in the range.
-/// Holds the snapshot, the ids of the traces seen, and one batch.
+/// The columns of a stream of spans: ids as hex, `service`, `name`, `kind`, `status`, `start` (ns),
+/// `duration_ns`, and attributes of span and resource as maps of printed values.
+std::vector<arrow::Field> SpanFields();
+/// Adds these columns of the spans that start in `range`; returns their number.
+int64_t AppendSpanColumns(const SpanBatch& batch, NsRange range,
+                          std::vector<arrow::ArrayPtr>* columns);
+
+/// Streams whole spans that start in `range`, newest traces first. With `service`, only of traces
+/// in which that service has a span in the range. Holds the snapshot, the ids of the traces seen,
+/// and one batch.
 Result<std::unique_ptr<arrow::Source>> SpanSource(std::shared_ptr<const TraceSnapshot> snapshot,
                                                   const std::string& service, NsRange range);
 

@@ -107,5 +107,6 @@ void RegisterResult(nb::module_& module);
 void RegisterStore(nb::module_& module);
 void RegisterTable(nb::module_& module);
 void RegisterSearch(nb::module_& module);
+void RegisterPages(nb::module_& module);
 
 }  // namespace varve::python

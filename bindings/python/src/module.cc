@@ -65,6 +65,7 @@ NB_MODULE(_varve, module) {
   RegisterTable(module);
   RegisterSearch(module);
   RegisterStore(module);
+  RegisterPages(module);
 }
 
 }  // namespace varve::python

@@ -76,20 +76,8 @@ void AddHistograms(nb::handle items, query::Series* out) {
   for (const nb::handle item : nb::cast<nb::list>(items)) {
     const auto parts = nb::cast<nb::tuple>(item);
     if (parts.size() != 4) throw nb::value_error("a histogram has 4 parts");
-    std::vector<query::HistogramBucket> buckets;
-    for (const nb::handle entry : nb::cast<nb::list>(parts[3])) {
-      const auto bucket = nb::cast<nb::tuple>(entry);
-      if (bucket.size() != 4) throw nb::value_error("a bucket has 4 parts");
-      const int rule = nb::cast<int>(bucket[0]);
-      if (rule < 0 || rule > 3) throw nb::value_error("a bucket's rule is 0 to 3");
-      buckets.push_back({nb::cast<double>(bucket[1]), nb::cast<double>(bucket[2]),
-                         static_cast<query::HistogramBucket::Rule>(rule),
-                         nb::cast<double>(bucket[3])});
-    }
     out->histogram_times_ms.push_back(nb::cast<int64_t>(parts[0]));
-    out->histograms.push_back(
-        std::make_shared<const query::FloatHistogram>(ValueOrRaise(query::HistogramOfBuckets(
-            nb::cast<double>(parts[1]), nb::cast<double>(parts[2]), buckets))));
+    out->histograms.push_back(HistogramOf(parts[1], parts[2], parts[3]));
   }
 }
 
@@ -125,6 +113,20 @@ ResultPtr FromParts(int kind, nb::list series, nb::list times_ms, nb::list value
 }
 
 }  // namespace
+
+query::HistogramPtr HistogramOf(nb::handle count, nb::handle sum, nb::handle buckets) {
+  std::vector<query::HistogramBucket> out;
+  for (const nb::handle entry : nb::cast<nb::list>(buckets)) {
+    const auto bucket = nb::cast<nb::tuple>(entry);
+    if (bucket.size() != 4) throw nb::value_error("a bucket has 4 parts");
+    const int rule = nb::cast<int>(bucket[0]);
+    if (rule < 0 || rule > 3) throw nb::value_error("a bucket's rule is 0 to 3");
+    out.push_back({nb::cast<double>(bucket[1]), nb::cast<double>(bucket[2]),
+                   static_cast<query::HistogramBucket::Rule>(rule), nb::cast<double>(bucket[3])});
+  }
+  return std::make_shared<const query::FloatHistogram>(
+      ValueOrRaise(query::HistogramOfBuckets(nb::cast<double>(count), nb::cast<double>(sum), out)));
+}
 
 void RegisterResult(nb::module_& module) {
   nb::class_<MetricResult>(module, "MetricResult")

@@ -38,6 +38,15 @@ Labels LabelsOf(nb::handle mapping) {
   return ValueOrRaise(Labels::Make(std::move(views)));
 }
 
+WriteOptions WriteOptionsOf(std::optional<bool> durable, bool partial) {
+  WriteOptions out;
+  out.partial = partial;
+  if (durable.has_value()) {
+    out.durability = *durable ? Durability::kDurable : Durability::kProcessCrash;
+  }
+  return out;
+}
+
 namespace {
 
 template <typename T>
@@ -468,7 +477,8 @@ void RegisterStore(nb::module_& module) {
       .def("stats", &Stats)
       .def("recovery", &Recovery)
       .def("time_range", &TimeRangeOf);
-  RegisterWings(store);
+  RegisterLogs(store);
+  RegisterSpans(store);
 }
 
 }  // namespace varve::python

@@ -2,11 +2,16 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "bindings/core/arrow.h"
 #include "bindings/core/store.h"
 #include "varve/labels.h"
+#include "varve/query.h"
+#include "varve/span_batch.h"
+#include "varve/write_batch.h"
 
 namespace varve::python {
 
@@ -15,9 +20,17 @@ namespace nb = nanobind;
 /// Hands a source over as the PyCapsule of the Arrow PyCapsule interface.
 nb::capsule StreamCapsule(std::unique_ptr<arrow::Source> source);
 nb::dict LabelsDict(LabelsView labels);
+/// Reads (count, sum, [(rule, lower, upper, count)]), a native histogram as Prometheus prints it.
+query::HistogramPtr HistogramOf(nb::handle count, nb::handle sum, nb::handle buckets);
 /// Reads a mapping of str to str. Raises TypeError for others, InvalidArgumentError for bad labels.
 Labels LabelsOf(nb::handle mapping);
-/// Adds what writes and reads logs and spans.
-void RegisterWings(nb::class_<bindings::Store>& store);
+/// Reads an int; raises ValueError if it does not fit.
+int64_t Int64Of(nb::handle value);
+WriteOptions WriteOptionsOf(std::optional<bool> durable, bool partial);
+/// Adds spans, tuples as varve/_wings.py makes them, of `resources`, dicts of attributes.
+void AddSpans(nb::list resources, nb::list spans, SpanBatch* batch);
+/// Add what writes and reads logs and spans.
+void RegisterLogs(nb::class_<bindings::Store>& store);
+void RegisterSpans(nb::class_<bindings::Store>& store);
 
 }  // namespace varve::python

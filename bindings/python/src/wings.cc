@@ -1,4 +1,4 @@
-// Writing and reading logs and spans; metrics are in store.cc.
+// Logs, LogQL and TraceQL; metrics are in store.cc, spans in spans.cc.
 
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -9,10 +9,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "bindings/core/any_value.h"
 #include "bindings/core/ingest.h"
 #include "bindings/core/logs.h"
-#include "bindings/core/spans.h"
 #include "bindings/core/store.h"
 #include "bindings/python/src/common.h"
 #include "bindings/python/src/values.h"
@@ -27,17 +25,6 @@ using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 // One atomic batch stays below what a record of the log holds (64 MiB).
 constexpr size_t kBatchBytes = 16u << 20;
 constexpr size_t kBatchRows = 200'000;
-
-// --- Logs ---
-
-WriteOptions WriteOptionsOf(std::optional<bool> durable, bool partial) {
-  WriteOptions out;
-  out.partial = partial;
-  if (durable.has_value()) {
-    out.durability = *durable ? Durability::kDurable : Durability::kProcessCrash;
-  }
-  return out;
-}
 
 // Reads a dict of str to str, sorted by key, bytes kept in `batch`.
 std::vector<LabelView> MetadataOf(nb::handle mapping, LogBatch* batch) {
@@ -111,213 +98,18 @@ nb::tuple AppendLogs(Store& self, nb::list streams, std::optional<Input<uint32_t
   return nb::make_tuple(stored, rejected);
 }
 
-// --- Spans ---
-
-int64_t Int64Of(nb::handle value) {
-  int overflow = 0;
-  const long long out = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
-  if (overflow != 0) throw nb::value_error("an attribute does not fit an int64");
-  return out;
-}
-
-void EncodeAny(nb::handle value, int depth, std::string* out);
-
-// Encodes the items of a list or a dict as an OTLP ArrayValue or KeyValueList.
-std::string EncodeItems(nb::handle value, int depth) {
-  if (depth > bindings::kValueDepthMax) throw nb::value_error("an attribute is nested too deep");
-  std::string out;
-  std::string one;
-  if (PyDict_Check(value.ptr())) {
-    for (const auto& [key, item] : nb::borrow<nb::dict>(value)) {
-      one.clear();
-      EncodeAny(item, depth + 1, &one);
-      bindings::AppendMapItem(BytesOf(key, "an attribute's key"), one, &out);
-    }
-    return out;
-  }
-  for (const nb::handle item : nb::borrow<nb::sequence>(value)) {
-    one.clear();
-    EncodeAny(item, depth + 1, &one);
-    bindings::AppendArrayItem(one, &out);
-  }
-  return out;
-}
-
-void EncodeAny(nb::handle value, int depth, std::string* out) {
-  PyObject* const object = value.ptr();
-  if (value.is_none()) return;
-  if (PyBool_Check(object)) {
-    bindings::AppendAnyBool(object == Py_True, out);
-  } else if (PyLong_Check(object)) {
-    bindings::AppendAnyInt(Int64Of(value), out);
-  } else if (PyFloat_Check(object)) {
-    bindings::AppendAnyDouble(PyFloat_AS_DOUBLE(object), out);
-  } else if (PyBytes_Check(object)) {
-    bindings::AppendAnyBytes(BytesOf(value, "an attribute"), out);
-  } else if (PyList_Check(object) || PyTuple_Check(object)) {
-    bindings::AppendAnyArray(EncodeItems(value, depth), out);
-  } else if (PyDict_Check(object)) {
-    bindings::AppendAnyMap(EncodeItems(value, depth), out);
-  } else {
-    bindings::AppendAnyString(BytesOf(value, "an attribute"), out);
-  }
-}
-
-ValueView ValueOf(nb::handle value, SpanBatch* batch) {
-  PyObject* const object = value.ptr();
-  if (value.is_none()) return ValueView();
-  if (PyBool_Check(object)) return ValueView::Bool(object == Py_True);
-  if (PyLong_Check(object)) return ValueView::Int(Int64Of(value));
-  if (PyFloat_Check(object)) return ValueView::Double(PyFloat_AS_DOUBLE(object));
-  if (PyBytes_Check(object)) return ValueView::Bytes(batch->Copy(BytesOf(value, "an attribute")));
-  if (PyUnicode_Check(object)) {
-    return ValueView::String(batch->Copy(BytesOf(value, "an attribute")));
-  }
-  const bool map = PyDict_Check(object);
-  if (!map && !PyList_Check(object) && !PyTuple_Check(object)) {
-    throw nb::type_error((std::string("an attribute must be str, bool, int, float, bytes, list or "
-                                      "dict, not ") +
-                          Py_TYPE(object)->tp_name)
-                             .c_str());
-  }
-  const std::string_view wire = batch->Copy(EncodeItems(value, 0));
-  return map ? ValueView::Map(wire) : ValueView::Array(wire);
-}
-
-std::vector<AttributeView> AttributesOf(nb::handle mapping, SpanBatch* batch) {
-  std::vector<AttributeView> out;
-  if (mapping.is_none()) return out;
-  if (!PyDict_Check(mapping.ptr())) throw nb::type_error("attributes must be a dict");
-  for (const auto& [key, value] : nb::borrow<nb::dict>(mapping)) {
-    out.push_back({batch->Copy(BytesOf(key, "an attribute's key")), ValueOf(value, batch)});
-  }
-  return out;
-}
-
-template <typename Id>
-Id IdOf(nb::handle bytes) {
-  Id out;
-  if (bytes.is_none()) return out;
-  const std::string text = BytesOf(bytes, "an id");
-  if (text.size() != out.bytes.size()) throw nb::value_error("an id has a wrong length");
-  std::copy(text.begin(), text.end(), out.bytes.begin());
-  return out;
-}
-
-// Takes resources as dicts of attributes and spans as tuples; varve/_traces.py makes them.
-nb::tuple AppendSpans(Store& self, nb::list resources, nb::list spans, std::optional<bool> durable,
-                      bool partial) {
-  SpanBatch batch;
-  std::vector<std::vector<nb::tuple>> of_resource(resources.size());
-  for (const nb::handle item : spans) {
-    const auto span = nb::cast<nb::tuple>(item);
-    if (span.size() != 14) throw nb::value_error("a span has 14 fields");
-    const auto resource = nb::cast<size_t>(span[0]);
-    if (resource >= of_resource.size()) throw nb::value_error("no such resource");
-    of_resource[resource].push_back(span);
-  }
-  for (size_t r = 0; r < of_resource.size(); ++r) {
-    const uint32_t resource = batch.AddResource(AttributesOf(resources[r], &batch));
-    const uint32_t scope = batch.AddScope(resource, {}, {});
-    for (const nb::tuple& fields : of_resource[r]) {
-      SpanBatch::Span span;
-      span.scope = scope;
-      span.trace_id = IdOf<TraceId>(fields[1]);
-      span.span_id = IdOf<SpanId>(fields[2]);
-      span.parent_id = IdOf<SpanId>(fields[3]);
-      span.name = batch.Copy(BytesOf(fields[4], "a span's name"));
-      span.kind = static_cast<SpanKind>(nb::cast<uint8_t>(fields[5]));
-      span.start_ns = nb::cast<int64_t>(fields[6]);
-      span.end_ns = nb::cast<int64_t>(fields[7]);
-      span.status = static_cast<SpanStatus>(nb::cast<uint8_t>(fields[8]));
-      span.status_message = batch.Copy(BytesOf(fields[9], "a status message"));
-      span.trace_state = batch.Copy(BytesOf(fields[10], "a trace state"));
-      batch.AddSpan(span, AttributesOf(fields[11], &batch));
-      for (const nb::handle item : nb::cast<nb::list>(fields[12])) {
-        const auto event = nb::cast<nb::tuple>(item);
-        batch.AddEvent(nb::cast<int64_t>(event[0]),
-                       batch.Copy(BytesOf(event[1], "an event's name")),
-                       AttributesOf(event[2], &batch));
-      }
-      for (const nb::handle item : nb::cast<nb::list>(fields[13])) {
-        const auto entry = nb::cast<nb::tuple>(item);
-        SpanBatch::Link link;
-        link.trace_id = IdOf<TraceId>(entry[0]);
-        link.span_id = IdOf<SpanId>(entry[1]);
-        batch.AddLink(link, AttributesOf(entry[2], &batch));
-      }
-    }
-  }
+nb::tuple AppendLogTable(Store& self, const arrow::Table& table, const std::string& time,
+                         const std::string& line, std::vector<std::string> labels,
+                         const std::string& labels_map, nb::dict fixed,
+                         std::vector<std::string> metadata, const std::string& metadata_map,
+                         int64_t unit_ns, std::optional<bool> durable, bool partial) {
+  const bindings::LogTableShape shape{
+      time,         line,   std::move(labels), labels_map, LabelsOf(fixed), std::move(metadata),
+      metadata_map, unit_ns};
   const WriteOptions options = WriteOptionsOf(durable, partial);
-  const SpanAppendResult done = ValueOrRaise(Unlocked([&] {
-    return self.Call([&](Database& database) { return database.AppendSpans(batch, options); });
-  }));
-  return nb::make_tuple(done.spans, done.rejected);
-}
-
-template <typename Id>
-std::string HexOf(const Id& id) {
-  return ToString(id);
-}
-
-nb::dict AttributesDict(AttributesView attributes) {
-  nb::dict out;
-  for (const AttributeView& attribute : attributes) {
-    nb::object value = nb::none();
-    switch (attribute.value.type) {
-      case ValueType::kBool:
-        value = nb::bool_(attribute.value.boolean);
-        break;
-      case ValueType::kInt:
-        value = nb::int_(attribute.value.integer);
-        break;
-      case ValueType::kDouble:
-        value = nb::float_(attribute.value.number);
-        break;
-      case ValueType::kBytes:
-        value = nb::bytes(attribute.value.text.data(), attribute.value.text.size());
-        break;
-      case ValueType::kEmpty:
-        break;
-      default:
-        value = Text(ToString(attribute.value));
-    }
-    out[Text(attribute.key)] = value;
-  }
-  return out;
-}
-
-// Gives a trace's spans as dicts, by start time.
-nb::list GetTrace(Store& self, nb::bytes id) {
-  const auto trace_id = IdOf<TraceId>(id);
-  const std::shared_ptr<const SpanBatch> spans =
-      ValueOrRaise(Unlocked([&] { return self.Trace(trace_id); }));
-  nb::list out;
-  for (const SpanBatch::Span& span : spans->spans()) {
-    nb::dict one;
-    one["trace_id"] = HexOf(span.trace_id);
-    one["span_id"] = HexOf(span.span_id);
-    one["parent_id"] = span.parent_id.empty() ? nb::none() : nb::cast(HexOf(span.parent_id));
-    const AttributesView resource = spans->attributes(spans->resource_of(span).attributes);
-    const ValueView* const service = FindAttribute(resource, "service.name");
-    one["service"] = Text(service == nullptr ? std::string() : ToString(*service));
-    one["name"] = Text(span.name);
-    one["kind"] = static_cast<int>(span.kind);
-    one["status"] = static_cast<int>(span.status);
-    one["status_message"] = Text(span.status_message);
-    one["start_ns"] = span.start_ns;
-    one["end_ns"] = span.end_ns;
-    one["attributes"] = AttributesDict(spans->attributes(span.attributes));
-    one["resource"] = AttributesDict(resource);
-    nb::list events;
-    for (const SpanBatch::Event& event : spans->events(span)) {
-      events.append(nb::make_tuple(event.time_ns, Text(event.name),
-                                   AttributesDict(spans->attributes(event.attributes))));
-    }
-    one["events"] = events;
-    out.append(one);
-  }
-  return out;
+  const bindings::RowCounts done =
+      ValueOrRaise(Unlocked([&] { return bindings::AppendLogTable(self, table, shape, options); }));
+  return nb::make_tuple(done.rows, done.rejected);
 }
 
 // --- LogQL and TraceQL ---
@@ -531,32 +323,6 @@ std::string Explain(const std::string& language, const std::string& text, int64_
                       text);
 }
 
-// --- Tables ---
-
-nb::tuple AppendLogTable(Store& self, const arrow::Table& table, const std::string& time,
-                         const std::string& line, std::vector<std::string> labels,
-                         const std::string& labels_map, nb::dict fixed,
-                         std::vector<std::string> metadata, const std::string& metadata_map,
-                         int64_t unit_ns, std::optional<bool> durable, bool partial) {
-  const bindings::LogTableShape shape{
-      time,         line,   std::move(labels), labels_map, LabelsOf(fixed), std::move(metadata),
-      metadata_map, unit_ns};
-  const WriteOptions options = WriteOptionsOf(durable, partial);
-  const bindings::RowCounts done =
-      ValueOrRaise(Unlocked([&] { return bindings::AppendLogTable(self, table, shape, options); }));
-  return nb::make_tuple(done.rows, done.rejected);
-}
-
-nb::tuple AppendSpanTable(Store& self, const arrow::Table& table,
-                          std::vector<std::string> attributes, int64_t unit_ns,
-                          std::optional<bool> durable, bool partial) {
-  const bindings::SpanTableShape shape{std::move(attributes), unit_ns};
-  const WriteOptions options = WriteOptionsOf(durable, partial);
-  const bindings::RowCounts done = ValueOrRaise(
-      Unlocked([&] { return bindings::AppendSpanTable(self, table, shape, options); }));
-  return nb::make_tuple(done.rows, done.rejected);
-}
-
 }  // namespace
 
 void RegisterSearch(nb::module_& module) {
@@ -622,7 +388,7 @@ void RegisterSearch(nb::module_& module) {
       });
 }
 
-void RegisterWings(nb::class_<Store>& store) {
+void RegisterLogs(nb::class_<Store>& store) {
   store
       .def("append_logs", &AppendLogs, nb::arg("streams"), nb::arg("numbers").none().noconvert(),
            nb::arg("times").noconvert(), nb::arg("unit_ns"), nb::arg("lines"),
@@ -640,11 +406,6 @@ void RegisterWings(nb::class_<Store>& store) {
            nb::arg("labels"), nb::arg("labels_map"), nb::arg("fixed"), nb::arg("metadata"),
            nb::arg("metadata_map"), nb::arg("unit_ns"), nb::arg("durable").none(),
            nb::arg("partial"))
-      .def("append_span_table", &AppendSpanTable, nb::arg("table"), nb::arg("attributes"),
-           nb::arg("unit_ns"), nb::arg("durable").none(), nb::arg("partial"))
-      .def("append_spans", &AppendSpans, nb::arg("resources"), nb::arg("spans"),
-           nb::arg("durable").none(), nb::arg("partial"))
-      .def("trace", &GetTrace, nb::arg("id"))
       .def("logql", &LogQl, nb::arg("text"), nb::arg("start_ns"), nb::arg("end_ns"),
            nb::arg("step_ns"), nb::arg("limit"), nb::arg("backward"), nb::arg("instant"),
            nb::arg("timeout_ms").none())
@@ -662,21 +423,7 @@ void RegisterWings(nb::class_<Store>& store) {
           [](Store& self, const std::string& text) {
             return ValueOrRaise(Unlocked([&] { return self.ExplainTraceQl(text); }), text);
           },
-          nb::arg("text"))
-      .def(
-          "spans",
-          [](Store& self, const std::string& service, int64_t start_ns, int64_t end_ns) {
-            return StreamCapsule(
-                ValueOrRaise(Unlocked([&] { return self.Spans(service, {start_ns, end_ns}); })));
-          },
-          nb::arg("service"), nb::arg("start_ns"), nb::arg("end_ns"))
-      .def("services", [](Store& self) {
-        const std::vector<std::string> names =
-            ValueOrRaise(Unlocked([&] { return self.Services(); }));
-        nb::list out;
-        for (const std::string& name : names) out.append(Text(name));
-        return out;
-      });
+          nb::arg("text"));
 }
 
 }  // namespace varve::python

@@ -164,6 +164,96 @@ def test_logs_and_traces(server, tmp_path):
         assert [remote.traces.get(one)[0].attributes for one in "79"] == [{"n": 3}] * 2
 
 
+def rows_of(stream):
+    return sorted(map(repr, stream.to_arrow().to_pylist()))
+
+
+def test_streams_of_what_is_stored(server, tmp_path):
+    """samples, entries and spans give over a server what they give of a directory."""
+    now_ms = varve._time.now() // 1_000_000 - 600_000
+    now = now_ms * 1_000_000
+    odd = [float("inf"), float("-inf"), -0.0, 5e-324, 1.7976931348623157e308]
+    with varve.connect(server) as remote, varve.open(tmp_path / "local") as local:
+        for db in (remote, local):
+            for job in ("api", 'd"b\n\\'):
+                db.metrics.append("requests_total", {"job": job}, values=np.arange(600) / 3,
+                                  time_ms=np.arange(600) + now_ms)
+            db.metrics.append("long", {}, values=np.arange(20_000.0), time_ms=np.arange(20_000) + now_ms)
+            db.metrics.append("odd", {"utf-8.name": "é"}, time_ms=range(now_ms, now_ms + 5), values=odd)
+            db.logs.append({"app": "shop", "level": "info"},
+                           [f"line {i} é\t\"quoted\"" for i in range(300)],
+                           time_ns=[now + i // 150 for i in range(300)],
+                           metadata=[{"n": str(i)} if i % 3 == 0 else None for i in range(300)])
+            db.traces.append(SPANS)
+            db.traces.append([{"trace_id": f"{i + 1:x}", "span_id": "1", "service": "batch", "name": "run",
+                               "start": now + i, "duration": "1ms"} for i in range(600)], unit="ns")
+        for selector in ("odd", "requests_total", '{job="api"}', "nothing"):
+            a, b = remote.metrics.samples(selector), local.metrics.samples(selector)
+            assert rows_of(a) == rows_of(b) == rows_of(a), selector  # read twice: asked twice
+        assert remote.metrics.samples("odd").to_arrow()["value"].to_pylist() == odd
+        between = {"start": varve._time.datetime_of(now_ms + 10), "end": varve._time.datetime_of(now_ms + 12)}
+        assert remote.metrics.samples('{job="api"}', **between).to_arrow()["value"].to_pylist() == [
+            10 / 3, 11 / 3, 12 / 3]
+        long = list(remote.metrics.samples("long", rows=7000))
+        assert [batch.num_rows for batch in long] == [7000, 7000, 6000]
+        assert polars.concat(map(polars.from_arrow, long))["value"].to_list() == list(range(20_000))
+        # A server adds labels of its own to what is pushed.
+        entries = [[(one["time"], one["line"], one["metadata"], own(dict(one["labels"])))
+                    for one in db.logs.entries('{app="shop"}').to_arrow().to_pylist()]
+                   for db in (remote, local)]
+        assert entries[0] == entries[1] and len(entries[0]) == 300
+        assert [batch.num_rows for batch in remote.logs.entries(rows=200)] == [200, 100]
+        for service in ("", "shop", "db", "nobody"):
+            assert rows_of(remote.traces.spans(service)) == rows_of(local.traces.spans(service))
+        assert remote.traces.spans("batch", start=varve._time.datetime_of(now_ms)).to_arrow().num_rows == 600
+        assert remote.traces.spans("batch").to_arrow().schema == local.traces.spans("batch").to_arrow().schema
+        assert polars.DataFrame(remote.logs.entries("{app=\"shop\"}")).height == 300
+        for stream, error in ((lambda: remote.metrics.samples("a{"), varve.QuerySyntaxError),
+                              (lambda: remote.logs.entries("{a="), varve.QuerySyntaxError)):
+            with pytest.raises(error) as caught:
+                stream()
+            assert caught.value.column
+        pytest.importorskip("duckdb")
+        for kind, count in (("samples", 21_205), ("logs", 300), ("spans", 602)):
+            remote.export_parquet("", tmp_path / kind, kind=kind)
+            assert len(polars.read_parquet(f"{tmp_path}/{kind}/**/*.parquet")) == count
+        taken = iter(remote.metrics.samples("requests_total", rows=10))
+        next(taken)
+    with pytest.raises(OSError, match="closed"):
+        for _ in taken:
+            pass
+
+
+def test_history_goes_to_a_server(server):
+    old = START_MS - 200 * 86_400_000
+    with varve.connect(server) as db:
+        times = [old + 15_000 * i for i in range(10_000)]
+        with pytest.raises(varve.VarveError):  # older than the window of out-of-order samples
+            db.metrics.append("now", time_s=[varve._time.now() // 10**9], values=[1])
+            db.metrics.append("now", time_ms=times[:1], values=[1])
+        frame = polars.DataFrame({"time": times * 2, "value": np.arange(20_000) / 7,
+                                  "job": ["a"] * 10_000 + ["é"] * 10_000})
+        assert db.metrics.load(frame, name="old", unit="ms") == (20_000, 0)
+        assert db.metrics.load({"time": [old], "value": [float("nan")]}, name="one", unit="ms").rows == 1
+        read = polars.DataFrame(db.metrics.samples("old"))
+        assert read["value"].to_list() == frame["value"].to_list()
+        assert db.promql("count_over_time(old[30s])", at=old + 30_000, unit="ms").rows == 2
+        with pytest.raises(varve.VarveError, match="future"):
+            db.metrics.load({"time": [4_000_000_000], "value": [1.0]}, name="old", unit="s")
+        good = b'{"metric":{"__name__":"x"},"timestamps":[1],"values":[1]}\n'
+        for bad, text in ((b'{"metric":{}}', "line 2: a series without labels"), (b"{", "line 2"),
+                          (b'{"metric":{"__name__":"x"},"timestamps":[1,2],"values":[1]}', "2 timestamps"),
+                          (b'{"metric":{"__name__":"x"},"timestamps":[1],"values":["x"]}', "not a number")):
+            with pytest.raises(varve.VarveError, match=text):
+                db._backend._send("/api/v1/import", good + bad, "application/x-ndjson", "")
+        assert db.metrics.series("x") == []  # all of a body or none
+        assert db.metrics.append("now", time_s=[1, varve._time.now() // 10**9 + 1], values=[1, 2],
+                                 partial=True) == (1, 1)
+        db.metrics.describe("old", type="counter", help='how "old"\nit is')
+        assert db.metrics.metadata()["old"]["type"] == "counter"
+        assert db.metrics.metadata()["old"]["help"] == 'how "old"\nit is'
+
+
 def test_mistakes(server):
     with varve.connect(server) as db:
         for call, text in ((db.logql, "{a="), (db.traceql, "{ .a = }"), (db.logql, '{a="b"} | jsonn')):
@@ -213,15 +303,29 @@ def test_program_and_shell_over_a_url(server, varve_binary, tmp_path):
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    for output in ("table", "csv", "json"):
-        a, b = (run("query", *source, "--lang", "traceql", "--output", output, "{ status = error }")
-                for source in sources)
-        if output == "json":  # what the answer took is told by the server alone
-            a, b = (json.dumps(json.loads(text)["traces"]) for text in (a, b))
-        assert a == b and "shop" in a
-        a, b = (run("query", *source, "--lang", "traceql", "--output", output,
-                    "{ } | count_over_time() by (name)") for source in sources)
-        assert "GET" in a and "GET" in b
+    # What the answer took, and labels that a server adds to what is pushed, differ.
+    def told(output, text):
+        if output != "json":
+            return text
+        answer = json.loads(text)
+        answer.get("data", answer).pop("stats", None)
+        answer.pop("metrics", None)
+        return answer
+
+    for lang, queries in (("promql", ("up", "up[5m]", "1 + 1")),
+                          ("logql", ('{app="shop"}', 'sum by (app) (count_over_time({app="shop"}[1m]))')),
+                          ("traceql", ("{ status = error }", "{ } | count_over_time() by (name)"))):
+        for query in queries:
+            for output in ("table", "csv", "json"):
+                at = ["--time", str(now // 10**9 + 5)] if lang != "traceql" else []
+                a, b = (told(output, run("query", *source, "--lang", lang, "--output", output, *at, query))
+                        for source in sources)
+                assert a and type(a) is type(b), query
+                if "count_over_time() by" not in query:  # evaluated at another now
+                    assert a == b, (query, output)
+    csv = run("query", *sources[0], "--lang", "logql", "--output", "csv", "--forward", '{app="shop"}')
+    assert csv.splitlines()[0] == "time_ns,line,labels"
+    assert csv.splitlines()[1].startswith(f'{now},level=error late,"{{app=""shop""')
     assert '"GET ""/"",x"' in run("query", *sources[0], "--lang", "traceql", "--output", "csv", "{ }")
     for source in sources:
         assert "^" in run("query", *source, "--lang", "traceql", "{ .a = }", code=1)
@@ -229,7 +333,8 @@ def test_program_and_shell_over_a_url(server, varve_binary, tmp_path):
         assert ".a" in run("query", *source, "--lang", "traceql", "--explain", "{ .a = 1 }")
         assert "before" in run("query", *source, "--lang", "traceql", "--start", "now", "--end=-1h",
                                "{ }", code=1)
-    script = ('.explain sum(up)\nup\n.lang logql\n{app="shop"}\n.lang traceql\n{ status = error }\n'
-              ".trace ab\n")
+    script = ('.explain sum(up)\nup\n.lang logql\n{app="shop"}\n.explain {app="shop"} |= "late"\n'
+              '.lang traceql\n{ status = error }\n.explain { status = error }\n.trace ab\n'
+              '.mode csv\n{ }\n.lang logql\n{app="shop"}\n')
     a, b = (run("shell", source[1], text=script) for source in sources)
     assert a == b and "late" in a and "shop: GET" in a and "select" in a

@@ -125,6 +125,19 @@ def test_bad_spans(db, change, error, text):
     assert db.traces.get(TRACE) == []
 
 
+def test_a_span_that_is_rejected(db, server):
+    """Takes the others of its call along, unless ``partial`` leaves it out and counts it."""
+    with varve.connect(server) as remote:
+        for one in (db, remote):
+            for bad in ({"span_id": "0"}, {"trace_id": bytes(16)}):
+                spans = [SPANS[0], {**SPANS[1], **bad}]
+                with pytest.raises(ValueError, match="span 1: .*id"):
+                    one.traces.append(spans)
+                assert one.traces.get(TRACE) == []
+            assert one.traces.append(spans, partial=True) == (1, 1)
+            assert len(one.traces.get(TRACE)) == 1
+
+
 def test_export(db, tmp_path):
     duckdb = pytest.importorskip("duckdb")
     db.traces.append(SPANS)

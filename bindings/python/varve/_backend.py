@@ -76,6 +76,13 @@ class Backend(Protocol):
         spans_per_spanset: int, cursor: str, timeout_ms: Optional[int],
     ) -> Any: ...
 
+    def samples(self, selector: str, start_ms: int, end_ms: int, rows: int) -> Any: ...
+    def log_entries(self, selector: str, start_ns: int, end_ns: int, rows: int) -> Any: ...
+    def spans(self, service: str, start_ns: int, end_ns: int) -> Any: ...
+    def load(
+        self, series: List[Dict[str, str]], numbers: Any, ticks: Times, values: Any
+    ) -> None: ...
+    def append_metadata(self, family: str, type: str, help: str, unit: str) -> None: ...
     def explain_logql(self, text: str) -> str: ...
     def explain_traceql(self, text: str) -> str: ...
     def trace(self, id: bytes) -> List[Dict[str, Any]]: ...
@@ -98,6 +105,10 @@ class LocalBackend:
         self.explain_traceql = store.explain_traceql
         self.trace = store.trace
         self.services = store.services
+        self.samples = store.samples
+        self.log_entries = store.log_entries
+        self.spans = store.spans
+        self.append_metadata = store.append_metadata
         self.instant = store.instant
         self.range = store.range
         self.explain = store.explain
@@ -120,6 +131,11 @@ class LocalBackend:
         return self.store.append(
             series, numbers, ticks.ticks, ticks.multiply, ticks.divide, values, durable, partial
         )
+
+    def load(
+        self, series: List[Dict[str, str]], numbers: Any, ticks: Times, values: Any
+    ) -> None:
+        self.store.load(series, numbers, ticks.ticks, ticks.multiply, ticks.divide, values)
 
     @property
     def closed(self) -> bool:

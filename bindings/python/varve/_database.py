@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from array import array
 from typing import (
     TYPE_CHECKING,
     Any,
     Dict,
-    Iterable,
-    Iterator,
     List,
     Mapping,
     Optional,
@@ -33,15 +30,14 @@ from ._time import (
     read_times,
     time_ms,
     time_ns,
-    times,
 )
+from ._tables import Labels, MetricColumns, check_text, series_of
 from ._wings import Logs, Traces
-from .errors import InvalidArgumentError, UnsupportedError
+from .errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-Labels = Mapping[str, str]
 LANGUAGES = ("promql", "logql", "traceql")
 
 
@@ -82,7 +78,7 @@ class Metrics:
              "time_s": time_s}
         )
         data = _read_values(values)
-        series = [_series(name, labels)]
+        series = [series_of(name, labels)]
         rows, rejected, _ = self._backend.append(
             series, None, ticks, data, durable, partial
         )
@@ -115,9 +111,10 @@ class Metrics:
         >>> db.metrics.append_table(frame, name="load", unit="s")
         Appended(rows=2, rejected=0)
         """
-        series, numbers, ticks, data = self._read_table(
-            table, name, name_column, time, value, labels, labels_column, fixed_labels, unit
+        shape = MetricColumns(
+            name, name_column, time, value, labels, labels_column, fixed_labels, unit
         )
+        series, numbers, ticks, data = shape.read(table)
         rows, rejected, _ = self._backend.append(
             series, numbers, ticks, data, durable, partial
         )
@@ -139,18 +136,18 @@ class Metrics:
         """Load history of any age straight into blocks: all rows become visible at once.
 
         Takes what :meth:`append_table` takes. Rows may come in any order; of equal series and
-        time the first one is kept. Local databases only.
+        time the first one is kept. A server takes 8 MiB at a time, and nothing from the future.
         """
-        series, numbers, ticks, data = self._read_table(
-            table, name, name_column, time, value, labels, labels_column, fixed_labels, unit
+        shape = MetricColumns(
+            name, name_column, time, value, labels, labels_column, fixed_labels, unit
         )
-        store = store_of(self._backend, "load")
-        store.load(series, numbers, ticks.ticks, ticks.multiply, ticks.divide, data)
+        series, numbers, ticks, data = shape.read(table)
+        self._backend.load(series, numbers, ticks, data)
         return Appended(len(data), 0)
 
     def describe(self, name: str, *, type: str = "unknown", help: str = "", unit: str = "") -> None:
         """Say what a metric family is: its type, help and unit."""
-        store_of(self._backend, "describe").append_metadata(name, type, help, unit)
+        self._backend.append_metadata(name, type, help, unit)
 
     def metadata(self) -> Dict[str, Dict[str, str]]:
         """Return type, help and unit of each metric family that has them."""
@@ -192,16 +189,11 @@ class Metrics:
         rows: int = 65536,
     ) -> ArrowStream:
         """Stream samples as they are stored: ``metric``, ``labels``, ``time``, ``value``,
-        ``histogram``, in batches of ``rows``. Memory stays at one batch. Local databases only."""
+        ``histogram``, in batches of ``rows``. Memory stays at one batch."""
         if rows < 1:
             raise InvalidArgumentError("rows must be positive")
-        store = store_of(self._backend, "samples")
         span = _span(start, end)
-        first = store.samples(selector, *span, rows)  # errors show here, not at the first read
-        pending = [first]
-        return ArrowStream(
-            lambda: pending.pop() if pending else store.samples(selector, *span, rows)
-        )
+        return ArrowStream.begun(lambda: self._backend.samples(selector, *span, rows))
 
     def delete(
         self, selector: str, *, start: Optional[Time] = None, end: Optional[Time] = None
@@ -210,55 +202,6 @@ class Metrics:
         if not selector:
             raise InvalidArgumentError("delete needs a selector")
         self._backend.delete_series(selector, *_span(start, end))
-
-    def _read_table(
-        self,
-        table: Any,
-        name: Optional[str],
-        name_column: Optional[str],
-        time: str,
-        value: str,
-        labels: Optional[Sequence[str]],
-        labels_column: Optional[str],
-        fixed_labels: Optional[Labels],
-        unit: Optional[str],
-    ) -> Tuple[List[Dict[str, str]], Any, Times, Any]:
-        if (name is None) == (name_column is None):
-            raise InvalidArgumentError("give either name or name_column")
-        fixed = _series(name, fixed_labels) if name is not None else dict(fixed_labels or {})
-        if isinstance(labels, str):
-            raise TypeError("labels must be a list of column names, not str")
-        used = {time, value, name_column, labels_column}
-        if isinstance(table, Mapping):
-            return _read_mapping(table, fixed, name_column, time, value, labels, used, unit)
-        if not hasattr(table, "__arrow_c_stream__"):
-            raise TypeError(
-                "table must be a frame, an Arrow table or a dict of columns, "
-                f"not {type(table).__name__}"
-            )
-        try:
-            arrow = _varve.ArrowTable.read(table.__arrow_c_stream__())
-        except ImportError:  # pandas without pyarrow
-            return _read_mapping(
-                {str(key): table[key] for key in table.columns},
-                fixed, name_column, time, value, labels, used, unit,
-            )
-        if labels is None:
-            labels = [
-                other for other in arrow.names if other not in used and arrow.kind(other) == "text"
-            ]
-        names, columns = list(labels), list(labels)
-        if name_column is not None:
-            names.append("__name__")
-            columns.append(name_column)
-        series, numbers = arrow.series(fixed, names, columns, labels_column or "")
-        ticks, unit_ns = arrow.integers(time)
-        if unit_ns == 0:
-            if unit is None:
-                raise TypeError(f'column "{time}" holds integers: pass unit="s", "ms", "us" or "ns"')
-            read = times(array("q"), unit, time)
-            unit_ns = read.unit_ns
-        return series, numbers, Times(ticks, unit_ns), arrow.floats(value)
 
 
 class Database:
@@ -320,7 +263,7 @@ class Database:
         >>> result.kind
         'matrix'
         """
-        _check_text(text, "query")
+        check_text(text, "query")
         clock = now()
         timeout_ms = None if timeout is None else duration_ms(timeout, "timeout")
         lookback_ms = None if lookback is None else duration_ms(lookback, "lookback", zero=False)
@@ -379,7 +322,7 @@ class Database:
         >>> [entry.line for entry in db.logql('{app="docs"} |= "error"', start="2025-12-31T23:00:00Z")]
         ['level=error msg=late']
         """
-        _check_text(text, "query")
+        check_text(text, "query")
         if direction not in ("backward", "forward"):
             raise InvalidArgumentError('direction must be "backward" or "forward"')
         _check_limit(limit)
@@ -420,7 +363,7 @@ class Database:
         ``next`` of the page before. A metrics query gives a :class:`Result`: every ``step``, or
         once over the whole range.
         """
-        _check_text(text, "query")
+        check_text(text, "query")
         _check_limit(limit)
         _check_limit(spans)
         start_ns, end_ns = _range_ns(start, end, unit, now())
@@ -449,7 +392,7 @@ class Database:
         sum
           ...select {__name__="requests_total"}
         """
-        _check_text(text, "query")
+        check_text(text, "query")
         _check_language(lang)
         if lang == "logql":
             return self._backend.explain_logql(text)
@@ -613,9 +556,12 @@ def open(
 
 
 def connect(url: str, *, timeout: Duration = "2m", headers: Optional[Mapping[str, str]] = None) -> Database:
-    """Use a server that runs ``varve serve``, or any that speaks Prometheus's HTTP API.
+    """Use a server that runs ``varve serve``.
 
-    Queries and ``metrics.append`` work as on a directory; the care of files does not.
+    Everything works as on a directory except the care of files, which raises
+    :class:`UnsupportedError`. An append of which the server rejects rows raises, too, but keeps
+    the good ones. Queries and appends also work over other servers that speak the HTTP APIs of
+    Prometheus, Loki and Tempo, and OTLP.
     """
     from ._remote import RemoteBackend
 
@@ -623,11 +569,6 @@ def connect(url: str, *, timeout: Duration = "2m", headers: Optional[Mapping[str
 
 
 # --- Arguments ---
-
-
-def _check_text(text: object, name: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be str, not {type(text).__name__}")
 
 
 def _check_language(lang: object) -> None:
@@ -656,21 +597,6 @@ def _range_ns(
     return start_ns, end_ns
 
 
-def _series(name: str, labels: Optional[Labels]) -> Dict[str, str]:
-    _check_text(name, "name")
-    if not name:
-        raise InvalidArgumentError("the metric name is empty")
-    out = {"__name__": name}
-    if labels is not None:
-        if not isinstance(labels, Mapping):
-            raise TypeError(f"labels must be a dict of str to str, not {type(labels).__name__}")
-        for key, value in labels.items():
-            if key == "__name__":
-                raise InvalidArgumentError("the metric name is given by name, not by __name__")
-            out[key] = value
-    return out
-
-
 def _read_values(values: Any) -> Any:
     values = column(values)
     return floats(values if is_sequence(values) else [values], "values")
@@ -688,49 +614,3 @@ def _span(start: Optional[Time], end: Optional[Time]) -> Tuple[int, int]:
         -(2**63) if start is None else _bounded(time_ms(start, name="start", now_ns=clock)),
         2**63 - 1 if end is None else _bounded(time_ms(end, name="end", now_ns=clock)),
     )
-
-
-def _read_mapping(
-    table: Mapping[str, Any],
-    fixed: Dict[str, str],
-    name_column: Optional[str],
-    time: str,
-    value: str,
-    labels: Optional[Sequence[str]],
-    used: Iterable[Optional[str]],
-    unit: Optional[str],
-) -> Tuple[List[Dict[str, str]], Any, Times, Any]:
-    for needed in [time, value, *(labels or []), *([name_column] if name_column else [])]:
-        if needed not in table:
-            raise InvalidArgumentError(
-                f'no column "{needed}"; there are {", ".join(map(repr, table))}'
-            )
-    ticks = times(table[time], unit, time)
-    data = floats(table[value], value)
-    if labels is None:
-        labels = [key for key in table if key not in used and _is_text(table[key])]
-    names = list(labels) + (["__name__"] if name_column else [])
-    texts = [list(table[key]) for key in [*labels, *([name_column] if name_column else [])]]
-    for key, texts_of in zip(names, texts):
-        if len(texts_of) != len(data):
-            raise InvalidArgumentError(
-                f'column "{key}" has {len(texts_of)} rows, "{value}" has {len(data)}'
-            )
-    known: Dict[Tuple[Any, ...], int] = {}
-    series: List[Dict[str, str]] = []
-    numbers = array("I")
-    for row in zip(*texts) if texts else iter([()] * len(data)):
-        number = known.setdefault(row, len(series))
-        if number == len(series):
-            labels_of = dict(fixed)
-            labels_of.update(
-                {key: text for key, text in zip(names, row) if isinstance(text, str) and text}
-            )
-            series.append(labels_of)
-        numbers.append(number)
-    return series, numbers, ticks, data
-
-
-def _is_text(values: Any) -> bool:
-    first: Iterator[Any] = (one for one in values if one is not None)
-    return isinstance(next(first, None), str)

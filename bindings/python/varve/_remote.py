@@ -3,28 +3,31 @@ library only."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import http.client
 import datetime as dt
 import json
+import itertools
 import math
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from . import _varve
+from ._otlp import attributes_of, json_attributes, json_span, row_of, span_of
 from ._time import Times
-from .errors import ClosedError, InvalidArgumentError, RemoteError, UnsupportedError, _make
+from .errors import ClosedError, InvalidArgumentError, RemoteError, UnsupportedError, VarveError, _make
 
-SPAN_KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
-SPAN_STATUSES = ("unset", "ok", "error")
 _KINDS = {"scalar": 0, "string": 1, "vector": 2, "matrix": 3}
 #: Prometheus's error types as codes of the engine.
 _CODES = {"bad_data": 3, "execution": 9, "timeout": 4, "canceled": 1, "not_found": 5}
 #: What plain HTTP codes of Loki's and Tempo's APIs mean, as codes of the engine.
 _STATUS_CODES = {400: 3, 422: 8, 499: 1, 504: 4}
 _BODY_BYTES = 8 << 20
+_LOAD_ROWS = 8192  # samples in a line of a load
+_TRACES_AT_ONCE = 256
 
 
 class RemoteBackend:
@@ -141,7 +144,7 @@ class RemoteBackend:
             raise
         with self._reading("/tempo/api/traces"):
             return [
-                _span(span, batch.get("resource", {}))
+                span_of(span, batch.get("resource", {}))
                 for batch in answer["batches"]
                 for scope in batch["scopeSpans"]
                 for span in scope["spans"]
@@ -230,27 +233,69 @@ class RemoteBackend:
             raise ValueError(f"{len(ticks.ticks)} times but {len(values)} values")
         names = [_exposition_name(labels) for labels in series]
         lines: List[str] = []
-        size = 0
+        size = rejected = 0
         for row, value in enumerate(values):
-            ms = int(ticks.ticks[row]) * ticks.multiply // ticks.divide
-            if not _varve.TIME_MS_MIN <= ms <= _varve.TIME_MS_MAX:
-                raise InvalidArgumentError(
-                    f"row {row}: the time {ticks.ticks[row]} is not between the years 1 and 9999; "
-                    "is its unit right?"
-                )
+            ms = _checked_ms(ticks, row)
             line = f"{names[0 if numbers is None else numbers[row]]} {_number(value)} {ms}\n"
             lines.append(line)
             size += len(line)
             if size > _BODY_BYTES:
-                self._import(lines)
+                rejected += self._import(lines, partial)
                 lines, size = [], 0
         if lines:
-            self._import(lines)
-        return len(values), 0, []
+            rejected += self._import(lines, partial)
+        return len(values) - rejected, rejected, []
 
-    def _import(self, lines: List[str]) -> None:
+    def _import(self, lines: List[str], partial: bool) -> int:
+        """Append exposition lines; returns how many were rejected, with ``partial``."""
         body = "".join(lines).encode("utf-8", "surrogateescape")
-        self._send("/api/v1/import/prometheus", body, "text/plain; version=0.0.4", "")
+        try:
+            self._send("/api/v1/import/prometheus", body, "text/plain; version=0.0.4", "")
+        except VarveError as error:
+            if not partial or error.rows_stored is None:
+                raise
+            return len(lines) - error.rows_stored
+        return 0
+
+    def load(
+        self, series: List[Dict[str, str]], numbers: Any, ticks: Times, values: Any
+    ) -> None:
+        if len(ticks.ticks) != len(values):
+            raise ValueError(f"{len(ticks.ticks)} times but {len(values)} values")
+        rows: List[List[int]] = [[] for _ in series]
+        for row in range(len(values)):
+            rows[0 if numbers is None else numbers[row]].append(row)
+        body: List[bytes] = []
+        size = 0
+        for labels, own in zip(series, rows):
+            _check_texts(labels, "label")
+            for begin in range(0, len(own), _LOAD_ROWS):
+                part = own[begin : begin + _LOAD_ROWS]
+                line = {
+                    "metric": labels,
+                    "timestamps": [_checked_ms(ticks, row) for row in part],
+                    "values": [_json_number(values[row]) for row in part],
+                }
+                body.append(_json(line))
+                size += len(body[-1])
+                if size > _BODY_BYTES:
+                    self._load(body)
+                    body, size = [], 0
+        if body:
+            self._load(body)
+
+    def _load(self, lines: List[bytes]) -> None:
+        self._send("/api/v1/import", b"\n".join(lines), "application/x-ndjson", "")
+
+    def append_metadata(self, family: str, type: str, help: str, unit: str) -> None:
+        name = family if re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", family) else _quote(family)
+        body = f"# TYPE {name} {type}\n"
+        for word, text in (("HELP", help), ("UNIT", unit)):
+            if text:
+                escaped = _quote(text)[1:-1]
+                body += f"# {word} {name} {escaped}\n"
+        media = "application/openmetrics-text; version=1.0.0"
+        self._send("/api/v1/import/prometheus", (body + "# EOF\n").encode(), media, "")
 
     def append_logs(
         self,
@@ -310,15 +355,20 @@ class RemoteBackend:
     ) -> Tuple[int, int]:
         if durable is False:
             raise UnsupportedError("how durable writes are is the server's choice")
+        if not partial:  # looked at here, before a part of them is stored
+            for row, span in enumerate(spans):
+                for value, what in ((span[1], "trace"), (span[2], "span")):
+                    if not any(value):
+                        raise InvalidArgumentError(f"span {row}: an empty {what} id")
         rejected = 0
         for begin in range(0, len(spans), 5000):
             groups: Dict[int, List[Any]] = {}
             for span in spans[begin : begin + 5000]:
-                groups.setdefault(span[0], []).append(_otlp_span(span))
+                groups.setdefault(span[0], []).append(json_span(span))
             body = {
                 "resourceSpans": [
                     {
-                        "resource": {"attributes": _otlp_attributes(resources[number])},
+                        "resource": {"attributes": json_attributes(resources[number])},
                         "scopeSpans": [{"scope": {}, "spans": of_resource}],
                     }
                     for number, of_resource in groups.items()
@@ -339,6 +389,62 @@ class RemoteBackend:
         self._send(
             "/api/v1/admin/tsdb/delete_series", body, "application/x-www-form-urlencoded", selector
         )
+
+    # --- What is stored: lines of JSON, read as they come ---
+
+    def samples(self, selector: str, start_ms: int, end_ms: int, rows: int) -> Any:
+        form = _span_form(selector, start_ms, end_ms)
+        runs = (
+            (one["metric"], one["timestamps"], one.get("values"), _histograms(one))
+            for one in self._lines("/api/v1/export", form, selector)
+        )
+        return _varve.sample_pages(self._puller(_pages(runs, rows)))
+
+    def log_entries(self, selector: str, start_ns: int, end_ns: int, rows: int) -> Any:
+        form = {"query": selector, **_span_ns_form(start_ns, end_ns)}
+        runs = (
+            (one["stream"], one["values"])
+            for one in self._lines("/api/v1/export/logs", form, selector)
+        )
+        return _varve.log_pages(self._puller(_pages(runs, rows)))
+
+    def spans(self, service: str, start_ns: int, end_ns: int) -> Any:
+        form = {"service": service, **_span_ns_form(start_ns, end_ns)}
+        traces = self._lines("/api/v1/export/traces", form, "")
+        return _varve.span_pages(self._puller(_span_pages(traces)))
+
+    def _lines(self, path: str, form: Dict[str, str], text: str) -> Iterator[Dict[str, Any]]:
+        """Ask now, and give the answer's lines while they come."""
+        response = self._open(
+            path, urllib.parse.urlencode(form).encode(), "application/x-www-form-urlencoded", text
+        )
+
+        def read() -> Iterator[Dict[str, Any]]:
+            with response:
+                rest = b""
+                while True:
+                    self._check_open()
+                    try:
+                        piece = response.read1(1 << 18)
+                    except (OSError, http.client.HTTPException) as error:
+                        raise RemoteError(
+                            f"{self._url}{path}: the answer ended too early: {error!r}"
+                        ) from None
+                    if not piece:
+                        break
+                    *lines, rest = (rest + piece).split(b"\n")
+                    yield from map(json.loads, lines)
+                if rest:
+                    raise RemoteError(f"{self._url}{path}: the answer ended inside a line")
+
+        return read()
+
+    def _puller(self, pages: Iterator[Any]) -> Callable[[], Any]:
+        def pull() -> Any:
+            with self._reading("/api/v1/export"):
+                return next(pages, None)
+
+        return pull
 
     # --- Requests ---
 
@@ -379,6 +485,17 @@ class RemoteBackend:
         self, path: str, body: Optional[bytes], content_type: str, text: str,
         timeout_ms: Optional[int] = None,
     ) -> bytes:
+        with self._open(path, body, content_type, text, timeout_ms) as response:
+            try:
+                return bytes(response.read())
+            except (OSError, http.client.HTTPException) as error:
+                raise self._lost(error, text, timeout_ms) from None
+
+    def _open(
+        self, path: str, body: Optional[bytes], content_type: str, text: str,
+        timeout_ms: Optional[int] = None,
+    ) -> Any:
+        """Send a request and return the response, to be read and closed."""
         self._check_open()
         headers = dict(self._headers)
         if body is not None:
@@ -386,15 +503,18 @@ class RemoteBackend:
         request = urllib.request.Request(self._url + path, data=body, headers=headers)
         try:
             limit = self._timeout if not timeout_ms else min(self._timeout, timeout_ms / 1000)
-            with self._opener.open(request, timeout=limit) as response:
-                return bytes(response.read())
+            return self._opener.open(request, timeout=limit)
         except urllib.error.HTTPError as error:
             raise self._error(error, text) from None
-        except (OSError, urllib.error.URLError) as error:
-            reason = getattr(error, "reason", error)
-            if timeout_ms and isinstance(reason, TimeoutError):
-                raise _make(4, "query timed out", "query timed out", text) from None
-            raise RemoteError(f"{self._url}: {reason}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error, text, timeout_ms) from None
+
+    def _lost(self, error: Exception, text: str, timeout_ms: Optional[int]) -> Exception:
+        """Turn a failure of the connection into an error."""
+        reason = getattr(error, "reason", error)
+        if timeout_ms and isinstance(reason, TimeoutError):
+            return _make(4, "query timed out", "query timed out", text)
+        return RemoteError(f"{self._url}: {reason}")
 
     def _error(self, error: urllib.error.HTTPError, text: str) -> Exception:
         body = error.read(1 << 20).decode("utf-8", "replace")
@@ -408,12 +528,15 @@ class RemoteBackend:
         if code is None and not kind:
             code = _STATUS_CODES.get(error.code)  # Loki and Tempo answer in plain text
         if code is None:
-            out = RemoteError(f"{self._url}: HTTP {error.code}: {message}")
-            out.status = error.code
-            return out
+            unknown = RemoteError(f"{self._url}: HTTP {error.code}: {message}")
+            unknown.status = error.code
+            return unknown
         line, column = _place(message)
         rendered = _with_caret(text, line, column, message)
-        return _make(code, message, rendered, text, line, column)
+        out = _make(code, message, rendered, text or None, line, column)
+        stored = error.headers.get("X-Varve-Samples-Written", "")
+        out.rows_stored = int(stored) if stored.isdigit() else None
+        return out
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -442,12 +565,17 @@ def _number(value: float) -> str:
 
 
 def _histogram(pair: Any) -> Tuple[int, float, float, List[Tuple[int, float, float, float]]]:
-    histogram = pair[1]
+    return (_milliseconds(pair[0]), *_histogram_parts(pair[1]))
+
+
+def _histogram_parts(
+    histogram: Dict[str, Any]
+) -> Tuple[float, float, List[Tuple[int, float, float, float]]]:
     buckets = [
         (int(bucket[0]), _float(bucket[1]), _float(bucket[2]), _float(bucket[3]))
         for bucket in histogram.get("buckets", [])
     ]
-    return _milliseconds(pair[0]), _float(histogram["count"]), _float(histogram["sum"]), buckets
+    return _float(histogram["count"]), _float(histogram["sum"]), buckets
 
 
 def _rfc3339(ns: int) -> str:
@@ -482,6 +610,63 @@ def _line(line: Any, row: int) -> str:
     return line
 
 
+def _checked_ms(ticks: Times, row: int) -> int:
+    ms = int(ticks.ticks[row]) * ticks.multiply // ticks.divide
+    if not _varve.TIME_MS_MIN <= ms <= _varve.TIME_MS_MAX:
+        raise InvalidArgumentError(
+            f"row {row}: the time {ticks.ticks[row]} is not between the years 1 and 9999; "
+            "is its unit right?"
+        )
+    return ms
+
+
+def _json_number(value: float) -> Union[float, str]:
+    return float(value) if math.isfinite(value) else _number(value)
+
+
+# --- Streams ---
+
+
+def _pages(runs: Iterable[Tuple[Any, ...]], rows: int) -> Iterator[List[Tuple[Any, ...]]]:
+    """Regroup runs, labels and columns (of one length, or None), into pages of ``rows`` rows."""
+    page: List[Tuple[Any, ...]] = []
+    free = rows
+    for labels, *columns in runs:
+        length = len(columns[0])
+        begin = 0
+        while begin < length:
+            end = min(length, begin + free)
+            page.append((labels, *(one and one[begin:end] for one in columns)))
+            free -= end - begin
+            begin = end
+            if free == 0:
+                yield page
+                page, free = [], rows
+    if page:
+        yield page
+
+
+def _histograms(one: Dict[str, Any]) -> Optional[List[Tuple[float, float, Any]]]:
+    if "histograms" not in one:
+        return None
+    return [_histogram_parts(histogram) for histogram in one["histograms"]]
+
+
+def _span_pages(traces: Iterator[Dict[str, Any]]) -> Iterator[Tuple[List[Any], List[Any]]]:
+    while True:
+        resources: List[Dict[str, Any]] = []
+        spans: List[Tuple[Any, ...]] = []
+        for trace in itertools.islice(traces, _TRACES_AT_ONCE):
+            for batch in trace["resourceSpans"]:
+                owner = batch.get("resource", {}).get("attributes", [])
+                resources.append(attributes_of(owner, printed=False))
+                for scope in batch["scopeSpans"]:
+                    spans.extend(row_of(span, len(resources) - 1) for span in scope["spans"])
+        if not spans:
+            return
+        yield resources, spans
+
+
 # --- Traces ---
 
 
@@ -506,7 +691,7 @@ def _trace(one: Dict[str, Any]) -> Dict[str, Any]:
                         "name": span["name"],
                         "start_ns": int(span["startTimeUnixNano"]),
                         "duration_ns": int(span["durationNanos"]),
-                        "values": _attributes(span["attributes"]),
+                        "values": attributes_of(span["attributes"]),
                     }
                     for span in spanset["spans"]
                 ],
@@ -528,140 +713,6 @@ def _trace_metrics(listed: List[Any], end_ms: int, instant: bool) -> "_varve.Met
     return _varve.MetricResult.from_parts(2 if instant else 3, series, times, values)
 
 
-def _attributes(listed: List[Any]) -> Dict[str, Any]:
-    return {one["key"]: _value(one.get("value", {}), printed=True) for one in listed}
-
-
-def _value(value: Dict[str, Any], printed: bool) -> Any:
-    """Read OTLP's JSON of a value; lists and maps as the engine prints them, or as they are."""
-    if "stringValue" in value:
-        return value["stringValue"]
-    if "boolValue" in value:
-        return bool(value["boolValue"])
-    if "intValue" in value:
-        return int(value["intValue"])
-    if "doubleValue" in value:
-        return float(value["doubleValue"])
-    if "bytesValue" in value:
-        return base64.b64decode(value["bytesValue"]) if printed else value["bytesValue"]
-    out: Any
-    if "arrayValue" in value:
-        out = [_value(item, False) for item in value["arrayValue"].get("values", [])]
-    elif "kvlistValue" in value:
-        out = {
-            item["key"]: _value(item.get("value", {}), False)
-            for item in value["kvlistValue"].get("values", [])
-        }
-    else:
-        return None
-    return json.dumps(out, ensure_ascii=False, separators=(",", ":")) if printed else out
-
-
-def _id_of(text: str, size: int) -> str:
-    """Read an id as Tempo's JSON has it, in base64, or in hex."""
-    raw = bytes.fromhex(text) if len(text) == size * 2 else base64.b64decode(text)
-    return raw.hex()
-
-
-def _enum(value: Any, prefix: str, names: Tuple[str, ...]) -> int:
-    if isinstance(value, int):
-        return value
-    name = str(value or names[0])
-    return names.index(name[len(prefix):].lower() if name.startswith(prefix) else name.lower())
-
-
-def _span(span: Dict[str, Any], resource: Dict[str, Any]) -> Dict[str, Any]:
-    owner = _attributes(resource.get("attributes", []))
-    parent = span.get("parentSpanId")
-    status = span.get("status", {})
-    return {
-        "trace_id": _id_of(span["traceId"], 16),
-        "span_id": _id_of(span["spanId"], 8),
-        "parent_id": _id_of(parent, 8) if parent else None,
-        "service": str(owner.get("service.name", "")),
-        "name": span.get("name", ""),
-        "kind": _enum(span.get("kind"), "SPAN_KIND_", SPAN_KINDS),
-        "status": _enum(status.get("code"), "STATUS_CODE_", SPAN_STATUSES),
-        "status_message": status.get("message", ""),
-        "start_ns": int(span["startTimeUnixNano"]),
-        "end_ns": int(span["endTimeUnixNano"]),
-        "attributes": _attributes(span.get("attributes", [])),
-        "resource": owner,
-        "events": [
-            (int(event["timeUnixNano"]), event.get("name", ""),
-             _attributes(event.get("attributes", [])))
-            for event in span.get("events", [])
-        ],
-    }
-
-
-def _otlp_value(value: Any, depth: int = 0) -> Dict[str, Any]:
-    if depth > 32:
-        raise ValueError("an attribute is nested too deep")
-    if value is None:
-        return {}
-    if isinstance(value, bool):
-        return {"boolValue": value}
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            raise ValueError("an attribute does not fit an int64")
-        return {"intValue": str(value)}
-    if isinstance(value, float):
-        named = "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-        return {"doubleValue": value if math.isfinite(value) else named}
-    if isinstance(value, str):
-        return {"stringValue": value}
-    if isinstance(value, bytes):
-        return {"bytesValue": base64.b64encode(value).decode()}
-    if isinstance(value, (list, tuple)):
-        return {"arrayValue": {"values": [_otlp_value(item, depth + 1) for item in value]}}
-    if isinstance(value, Mapping):
-        return {"kvlistValue": {"values": _otlp_attributes(value, depth + 1)}}
-    raise TypeError(
-        "an attribute must be str, bool, int, float, bytes, list or dict, "
-        f"not {type(value).__name__}"
-    )
-
-
-def _otlp_attributes(attributes: Mapping[str, Any], depth: int = 0) -> List[Dict[str, Any]]:
-    for key in attributes:
-        if not isinstance(key, str):
-            raise TypeError(f"an attribute's key must be str, not {type(key).__name__}")
-    return [
-        {"key": key, "value": _otlp_value(value, depth)} for key, value in attributes.items()
-    ]
-
-
-def _otlp_span(span: Tuple[Any, ...]) -> Dict[str, Any]:
-    (_, trace_id, span_id, parent, name, kind, start, end, status, message, state, attributes,
-     events, links) = span
-    for text, what in ((name, "a span's name"), (message, "a status message"), (state, "a trace state")):
-        if not isinstance(text, str):
-            raise TypeError(f"{what} must be str, not {type(text).__name__}")
-    out: Dict[str, Any] = {
-        "traceId": trace_id.hex(),
-        "spanId": span_id.hex(),
-        "name": name,
-        "kind": kind,
-        "startTimeUnixNano": str(start),
-        "endTimeUnixNano": str(end),
-        "status": {"code": status, "message": message},
-        "traceState": state,
-        "attributes": _otlp_attributes(attributes),
-        "events": [
-            {"timeUnixNano": str(time), "name": event, "attributes": _otlp_attributes(of_event)}
-            for time, event, of_event in events
-        ],
-        "links": [
-            {"traceId": to.hex(), "spanId": of.hex(), "attributes": _otlp_attributes(of_link)}
-            for to, of, of_link in links
-        ],
-    }
-    if parent is not None:
-        out["parentSpanId"] = parent.hex()
-    return out
-
-
 # --- Texts ---
 
 
@@ -673,6 +724,15 @@ def _span_form(selector: str, start_ms: int, end_ms: int) -> Dict[str, str]:
         out["start"] = _seconds(start_ms)
     if end_ms < 2**63 - 1:
         out["end"] = _seconds(end_ms)
+    return out
+
+
+def _span_ns_form(start_ns: int, end_ns: int) -> Dict[str, str]:
+    out = {}
+    if start_ns > -(2**63):
+        out["start"] = _rfc3339(start_ns)
+    if end_ns < 2**63 - 1:
+        out["end"] = _rfc3339(end_ns)
     return out
 
 

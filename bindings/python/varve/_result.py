@@ -88,6 +88,12 @@ class ArrowStream:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
 
+    @classmethod
+    def begun(cls, make: Callable[[], Any]) -> "ArrowStream":
+        """Make the first stream at once, so that mistakes show here and not at the first read."""
+        pending = [make()]
+        return cls(lambda: pending.pop() if pending else make())
+
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         return self._make()
 

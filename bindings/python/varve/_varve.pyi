@@ -1,6 +1,6 @@
 """The engine's own surface; private to the package."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 __version__: str
 TIME_MS_MIN: int
@@ -67,6 +67,11 @@ class ArrowTable:
 def explain(language: str, text: str, start_ms: int, end_ms: int, step_ms: int) -> str: ...
 def is_log_query(text: str) -> bool: ...
 def is_trace_metrics_query(text: str) -> bool: ...
+def sample_pages(next: Callable[[], Optional[List[Tuple[Any, ...]]]]) -> Any: ...
+def log_pages(next: Callable[[], Optional[List[Tuple[Any, ...]]]]) -> Any: ...
+def span_pages(
+    next: Callable[[], Optional[Tuple[List[Dict[str, Any]], List[Tuple[Any, ...]]]]],
+) -> Any: ...
 
 class LogResult:
     @staticmethod

@@ -8,7 +8,6 @@ from typing import (
     Any,
     Dict,
     Iterable,
-    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -18,14 +17,12 @@ from typing import (
     Union,
 )
 
-from . import _varve
-from ._backend import Appended, Backend, LocalBackend, store_of
-from ._remote import SPAN_KINDS, SPAN_STATUSES
+from ._backend import Appended, Backend, LocalBackend
+from ._otlp import SPAN_KINDS, SPAN_STATUSES
 from ._result import ArrowStream
 from ._time import (
     Duration,
     Time,
-    Times,
     datetime_of,
     duration_ns,
     is_sequence,
@@ -35,6 +32,7 @@ from ._time import (
     times,
     unit_ns_of,
 )
+from ._tables import arrow_table, check_columns, columns_of, plain, row_labels
 from .errors import InvalidArgumentError
 
 KINDS = SPAN_KINDS
@@ -114,10 +112,10 @@ class Logs:
         times need ``unit``. What :meth:`entries` streams goes back in with
         ``labels_column="labels", metadata_column="metadata"``.
         """
-        _check_columns(labels, "labels")
-        _check_columns(metadata, "metadata")
+        check_columns(labels, "labels")
+        check_columns(metadata, "metadata")
         backend = self._backend
-        arrow = _arrow_table(table)
+        arrow = arrow_table(table)
         if arrow is not None and isinstance(backend, LocalBackend):
             return Appended(
                 *backend.store.append_log_table(
@@ -126,10 +124,10 @@ class Logs:
                 )
             )
         wanted = [time, line, *labels, *metadata, labels_column, metadata_column]
-        data = _columns(arrow if arrow is not None else table, [name for name in wanted if name])
+        data = columns_of(arrow if arrow is not None else table, [name for name in wanted if name])
         ticks = times(data[time], unit, time)
         lines = list(data[line])
-        stream_of = _row_labels(data, labels, labels_column, len(lines))
+        stream_of = row_labels(data, labels, labels_column, len(lines))
         streams: List[Dict[str, str]] = []
         known: Dict[Tuple[Tuple[str, str], ...], int] = {}
         numbers = array("I")
@@ -141,7 +139,7 @@ class Logs:
             numbers.append(number)
         own: Optional[List[Optional[Dict[str, str]]]] = None
         if metadata or metadata_column:
-            own = list(_row_labels(data, metadata, metadata_column, len(lines)))
+            own = list(row_labels(data, metadata, metadata_column, len(lines)))
         rows, rejected = backend.append_logs(
             streams, numbers, ticks.ticks, ticks.unit_ns, lines, own, durable, partial
         )
@@ -161,12 +159,8 @@ class Logs:
         """
         if rows < 1:
             raise InvalidArgumentError("rows must be positive")
-        store = store_of(self._backend, "logs.entries")
         span = _span_ns(start, end)
-        pending = [store.log_entries(selector, *span, rows)]
-        return ArrowStream(
-            lambda: pending.pop() if pending else store.log_entries(selector, *span, rows)
-        )
+        return ArrowStream.begun(lambda: self._backend.log_entries(selector, *span, rows))
 
 
 class Span(NamedTuple):
@@ -211,7 +205,7 @@ class Traces:
         durable: Optional[bool] = None,
         partial: bool = False,
     ) -> Appended:
-        """Append spans, each a dict.
+        """Append spans, each a dict: all or, if one cannot be stored, none.
 
         Needed: ``trace_id`` and ``span_id`` (hex, or bytes), ``name``, ``start`` (a time; an int
         with ``unit``), and ``end`` or ``duration``. Optional: ``parent_id``, ``service``, ``kind``
@@ -263,9 +257,9 @@ class Traces:
         ``resource`` (maps) may. ``attributes`` names columns of text or numbers that become
         attributes too. Integer times need ``unit``.
         """
-        _check_columns(attributes, "attributes")
+        check_columns(attributes, "attributes")
         backend = self._backend
-        arrow = _arrow_table(table)
+        arrow = arrow_table(table)
         if arrow is not None and isinstance(backend, LocalBackend):
             return Appended(
                 *backend.store.append_span_table(
@@ -274,7 +268,7 @@ class Traces:
             )
         there = arrow.names if arrow is not None else list(table)
         wanted = [name for name in _SPAN_COLUMNS if name in there]
-        data = _columns(arrow if arrow is not None else table, [*wanted, *attributes])
+        data = columns_of(arrow if arrow is not None else table, [*wanted, *attributes])
         for name in ("start", "end"):
             if name in data:
                 data[name] = times(data[name], unit, name).in_ns(name)
@@ -288,7 +282,7 @@ class Traces:
         for name in attributes:
             for span, value in zip(spans, data[name]):
                 if value is not None:
-                    span["attributes"] = {**(span.get("attributes") or {}), name: _plain(value)}
+                    span["attributes"] = {**(span.get("attributes") or {}), name: plain(value)}
         return self.append(spans, unit="ns", durable=durable, partial=partial)
 
     def get(self, trace_id: Union[str, bytes]) -> List[Span]:
@@ -310,10 +304,8 @@ class Traces:
         ``kind``, ``status``, ``start`` (ns), ``duration_ns``, ``attributes`` and ``resource``.
 
         With ``service``, of the traces that it took part in."""
-        store = store_of(self._backend, "traces.spans")
         span = _span_ns(start, end)
-        pending = [store.spans(service, *span)]
-        return ArrowStream(lambda: pending.pop() if pending else store.spans(service, *span))
+        return ArrowStream.begun(lambda: self._backend.spans(service, *span))
 
     def services(self) -> List[str]:
         """List the services that made spans, sorted."""
@@ -402,75 +394,3 @@ _SPAN_COLUMNS = (
     "trace_id", "span_id", "parent_id", "service", "name", "kind", "status", "status_message",
     "start", "end", "duration_ns", "attributes", "resource",
 )
-
-
-def _check_columns(names: object, what: str) -> None:
-    if isinstance(names, str):
-        raise TypeError(f"{what} must be a list of column names, not str")
-
-
-def _arrow_table(table: Any) -> "Optional[_varve.ArrowTable]":
-    """Read a frame or an Arrow table; None for columns in a dict, and for frames without Arrow."""
-    if isinstance(table, Mapping):
-        return None
-    if not hasattr(table, "__arrow_c_stream__"):
-        raise TypeError(
-            "table must be a frame, an Arrow table or a dict of columns, "
-            f"not {type(table).__name__}"
-        )
-    try:
-        return _varve.ArrowTable.read(table.__arrow_c_stream__())
-    except ImportError:  # pandas without pyarrow
-        return None
-
-
-def _columns(table: Any, names: Sequence[str]) -> Dict[str, Any]:
-    """Take columns out of an Arrow table, a frame or a dict, texts as lists."""
-    if not isinstance(table, _varve.ArrowTable):
-        for name in names:
-            if name not in table:
-                raise InvalidArgumentError(
-                    f'no column "{name}"; there are {", ".join(map(repr, table))}'
-                )
-        out = {name: table[name] for name in names}
-        sizes = {name: len(column) for name, column in out.items()}
-        for name, size in sizes.items():
-            if size != sizes[names[0]]:
-                raise InvalidArgumentError(
-                    f'column "{name}" has {size} rows, "{names[0]}" has {sizes[names[0]]}'
-                )
-        return out
-    data: Dict[str, Any] = {}
-    for name in names:
-        kind = table.kind(name)
-        if kind in ("time", "integer"):
-            ticks, unit_ns = table.integers(name)
-            data[name] = Times(ticks, unit_ns) if unit_ns else list(ticks)
-        elif kind == "float":
-            data[name] = list(table.floats(name))
-        elif kind == "map":
-            data[name] = table.maps(name)
-        else:
-            data[name] = table.texts(name)
-    return data
-
-
-def _row_labels(
-    data: Mapping[str, Any], names: Sequence[str], map_column: Optional[str], rows: int
-) -> Iterator[Dict[str, str]]:
-    """Give the labels of each row: of columns of text, and of a column of maps; nulls are absent."""
-    maps = data[map_column] if map_column else [None] * rows
-    columns = [data[name] for name in names]
-    for row in range(rows):
-        out: Dict[str, str] = dict(maps[row] or {})
-        for name, column in zip(names, columns):
-            text = column[row]
-            if text is None or text != text:  # pandas shows a missing text as NaN
-                continue
-            out[name] = text
-        yield out
-
-
-def _plain(value: Any) -> Any:
-    """Turn a NumPy scalar into a number of Python."""
-    return value.item() if hasattr(value, "item") else value

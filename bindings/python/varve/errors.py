@@ -57,6 +57,9 @@ __all__ = [
 class VarveError(Exception):
     """The root of the tree; ``message`` is the bare text."""
 
+    #: Of an append that a server stored in part: how many rows it stored.
+    rows_stored: Optional[int] = None
+
     def __init__(self, message: str = "") -> None:
         super().__init__(message)
         self.message = message
@@ -140,6 +143,7 @@ class UnsupportedError(VarveError, NotImplementedError):
 class RemoteError(VarveError):
     """The server could not be reached, or what it said makes no sense."""
 
+    #: The HTTP status, if there was an answer.
     status: Optional[int] = None
 
 
