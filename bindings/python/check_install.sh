@@ -13,7 +13,6 @@ trap 'rm -rf "$work"' EXIT
 python=$(command -v /usr/bin/python3 || command -v python3)
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 unset PYTHONPATH PYTHONHOME
-ran="in a clean environment"
 
 mkdir -p "$work/package"
 if [ $# -eq 0 ]; then
@@ -26,6 +25,7 @@ if [ $# -eq 0 ]; then
   echo "pip install took $((SECONDS - begun)) s"
   (cd "$work" && "$work/venv/bin/python" "$source/tests/example.py")
   cp -r "$work"/venv/lib/python3*/site-packages/varve "$work/package/"
+  ran="in a clean environment, "
 else
   "$python" -m zipfile -e "$1" "$work/package"
 fi
@@ -47,8 +47,8 @@ if [ "$(id -u)" -eq 0 ] && command -v debootstrap >/dev/null; then
   cp -r "$work/package/varve" "$source/tests/example.py" "$bare/opt/varve/"
   chroot "$bare" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp PYTHONDONTWRITEBYTECODE=1 \
     sh -c 'cd /tmp && PYTHONPATH=/opt/varve python3 /opt/varve/example.py'
-  ran="$ran and on a bare system"
+  ran="${ran:-}on a bare system"
 else
   echo "skipped: the wheel on a bare system (needs root and debootstrap)"
 fi
-echo "installed and ran $ran"
+echo "installed and ran ${ran:-nowhere}"

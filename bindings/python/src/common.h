@@ -68,7 +68,7 @@ auto Interruptible(query::Cancellation* cancellation, const Work& work) {
     });
     {
       std::unique_lock<std::mutex> lock(mutex);
-      while (!changed.wait_for(lock, std::chrono::milliseconds(40), [&] { return done; })) {
+      while (!changed.wait_for(lock, std::chrono::milliseconds(20), [&] { return done; })) {
         if (signalled) continue;
         lock.unlock();
         {

@@ -198,7 +198,7 @@ def test_streams_of_what_is_stored(server, tmp_path):
         assert [batch.num_rows for batch in long] == [7000, 7000, 6000]
         assert polars.concat(map(polars.from_arrow, long))["value"].to_list() == list(range(20_000))
         # A server adds labels of its own to what is pushed.
-        entries = [[(one["time"], one["line"], one["metadata"], own(dict(one["labels"])))
+        entries = [[(one["time"], one["line"], own(dict(one["metadata"])), own(dict(one["labels"])))
                     for one in db.logs.entries('{app="shop"}').to_arrow().to_pylist()]
                    for db in (remote, local)]
         assert entries[0] == entries[1] and len(entries[0]) == 300
