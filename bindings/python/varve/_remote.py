@@ -751,7 +751,7 @@ def _quote(text: str) -> str:
 
 def _place(message: str) -> Tuple[Optional[int], Optional[int]]:
     """Read the place from Prometheus's ``1:7: parse error: ...``."""
-    for prefix in ('invalid parameter "query": ', ""):
+    for prefix in ('invalid parameter "query": ', 'invalid parameter "match[]": ', ""):
         if message.startswith(prefix):
             parts = message[len(prefix):].split(":", 2)
             if len(parts) == 3 and parts[0].isdigit() and parts[1].isdigit():
