@@ -154,7 +154,7 @@ def test_kinds(filled):
     assert not filled.promql("nothing", **at)
     assert "requests_total" in filled.promql("requests_total", **at).explain()
     analysis = filled.promql("sum(requests_total)", **at).explain(analyze=True)
-    assert "series 2" in analysis and "sum  [" in analysis
+    assert "series 2" in analysis and "sum, folded in the scan  [" in analysis
 
 
 def test_frames(filled):

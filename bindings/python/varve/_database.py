@@ -389,8 +389,8 @@ class Database:
         Plans are made in this process, also for a server.
 
         >>> print(db.explain("sum(requests_total)"))
-        sum
-          ...select {__name__="requests_total"}
+        sum, folded in the scan
+          select {__name__="requests_total"}
         """
         check_text(text, "query")
         _check_language(lang)

@@ -401,6 +401,8 @@ class RemoteBackend:
         return _varve.sample_pages(self._puller(_pages(runs, rows)))
 
     def log_entries(self, selector: str, start_ns: int, end_ns: int, rows: int) -> Any:
+        if selector:
+            _varve.is_log_query(selector)  # mistakes show with their place
         form = {"query": selector, **_span_ns_form(start_ns, end_ns)}
         runs = (
             (one["stream"], one["values"])
