@@ -110,6 +110,9 @@ uint64_t Peak() {
 void Forget() { std::ofstream("/proc/self/clear_refs") << 5; }
 
 TEST(Memory, IsThatOfTilesAndGroups) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "skipped: a sanitizer keeps memory of its own";
+#endif
   const auto snapshot = std::make_shared<const MadeSnapshot>();
   EngineOptions options;
   options.threads = 2;
