@@ -44,7 +44,10 @@ class Server {
   }
 
   void Open() {
-    auto opened = Database::Open(StoreOptions(fs_));
+    Options store = StoreOptions(fs_);
+    store.clock = clock_;
+    store.trace_retention_time = retention_;
+    auto opened = Database::Open(store);
     ASSERT_TRUE(opened.ok()) << opened.status();
     database_ = *std::move(opened);
     ingest_ = std::make_unique<ingest::IngestContext>(*database_, ingest::IngestOptions());
@@ -52,7 +55,14 @@ class Server {
     context_->engine = engine_.get();
     context_->clock = clock_;
     router_ = std::make_unique<http::Router>();
-    traces_ = std::make_unique<TraceServer>(options_, context_.get(), router_.get());
+    TraceOptions options = options_;
+    options.open_archive = [this](bool create) {
+      Options archive = StoreOptions(fs_);
+      archive.dir = "db/archive";
+      archive.create_if_missing = create;
+      return Database::Open(archive);
+    };
+    traces_ = std::make_unique<TraceServer>(options, context_.get(), router_.get());
     context_->ingest = ingest_.get();
     context_->database = database_.get();
     traces_->Open(*database_);
@@ -109,6 +119,8 @@ class Server {
 
   Database& database() { return *database_; }
   TraceContext& context() { return traces_->context(); }
+  /// Holds from the next restart on.
+  void SetRetention(std::chrono::milliseconds retention) { retention_ = retention; }
   /// Stands still unless it is set.
   ManualClock& clock() { return *clock_; }
 
@@ -116,6 +128,7 @@ class Server {
   const TraceOptions options_;
   const std::shared_ptr<ManualClock> clock_ = std::make_shared<ManualClock>(Clock::Real()->NowMs());
   const std::unique_ptr<query::Engine> engine_ = query::Engine::Make({});
+  std::chrono::milliseconds retention_{0};
   std::shared_ptr<io::FileSystem> fs_ = std::make_shared<io::MemoryFileSystem>();
   std::unique_ptr<Database> database_;
   std::unique_ptr<ingest::IngestContext> ingest_;

@@ -166,7 +166,12 @@ class AppImpl final : public App {
     api::AddExportRoutes(&context_, &router_);
     loki_ =
         std::make_unique<loki::LokiServer>(options.loki, context_.clock, options.version, &router_);
-    traces_ = std::make_unique<api::TraceServer>(options.traces, &context_, &router_);
+    api::TraceOptions traces = options.traces;
+    traces.open_archive = [this](bool create) { return OpenArchive(create); };
+    traces_ = std::make_unique<api::TraceServer>(traces, &context_, &router_);
+    context_.backup_beside = [this](const std::string& dir) {
+      return traces_->archive().Backup(ArchiveIn(dir));
+    };
   }
   ~AppImpl() override { Stop().IgnoreError(); }
 
@@ -243,6 +248,22 @@ class AppImpl final : public App {
     if (time_ms > 0) text = promql::FormatDurationMs(time_ms);
     if (bytes > 0) text += Concat(text.empty() ? "" : " or ", bytes, "B");
     return text.empty() ? "unlimited" : text;
+  }
+
+  static std::string ArchiveIn(const std::string& dir) { return Concat(dir, "/archive"); }
+
+  // The archive is a database in the database's directory that forgets nothing. Its logs are short,
+  // since they are replayed when a trace is first looked for.
+  Result<std::unique_ptr<Database>> OpenArchive(bool create) {
+    Options archive;
+    archive.dir = ArchiveIn(options_.database.dir);
+    archive.create_if_missing = create;
+    archive.limits = options_.database.limits;
+    archive.head_bytes_max = archive.wal_bytes_max = 64u << 20;
+    archive.background_threads = 0;
+    archive.file_system = options_.database.file_system;
+    archive.clock = options_.database.clock;
+    return open_(archive);
   }
 
   void Open() {

@@ -34,7 +34,10 @@ http::Response Snapshot(Context& context, Database& database, http::Request& req
   if (mkdir(parent.c_str(), 0700) != 0 && errno != EEXIST) {
     return Error(500, "internal", Concat("create snapshots directory: ", std::strerror(errno)));
   }
-  if (const Status status = database.Backup(parent + "/" + name); !status.ok()) {
+  const std::string dir = parent + "/" + name;
+  Status status = database.Backup(dir);
+  if (status.ok() && context.backup_beside != nullptr) status = context.backup_beside(dir);
+  if (!status.ok()) {
     return Error(500, "internal", Concat("create snapshot: ", ToStd(status.message())));
   }
   std::string data;

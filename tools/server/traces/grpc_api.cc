@@ -1,7 +1,6 @@
 #include "tools/server/traces/grpc_api.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
@@ -96,21 +95,55 @@ bool ReadNanos(WireReader* outer, WireFault* fault, int64_t* ns) {
   return fault->ok();
 }
 
-struct FindRequest {
-  query::TraceFilter filter;
-  query::TraceSearch search;
-  bool unsupported = false;
+// How the TraceQueryParameters of the three packages differ.
+struct QueryForm {
+  bool typed_attributes = false;  // KeyValue, else a map of strings
+  uint32_t filter_field = 0;      // 0: the package has none
+  uint32_t pagination_field = 0;
 };
+constexpr QueryForm kApiV2;
+constexpr QueryForm kApiV3{.filter_field = 10, .pagination_field = 11};
+constexpr QueryForm kStorageV2{.typed_attributes = true, .filter_field = 9, .pagination_field = 10};
 
-// TraceQueryParameters of all three packages: they differ in the form of the attributes only.
-bool ReadQuery(std::string_view wire, WireFault* fault, bool typed_attributes, FindRequest* out) {
+// Pagination: {uint32 page_size = 1; string page_token = 2}.
+Status ReadPagination(std::string_view wire, WireFault* fault, JaegerSearch* out) {
+  uint64_t size = 0;
+  std::string_view token;
+  WireReader reader(wire, fault, "Pagination");
+  while (reader.Next()) {
+    const bool good = reader.field() == 1   ? reader.Varint(&size)
+                      : reader.field() == 2 ? reader.Bytes(&token)
+                                            : reader.Skip();
+    if (!good) return fault->ToStatus();
+  }
+  if (!fault->ok()) return fault->ToStatus();
+  if (size == 0) return MakeStatus(StatusCode::kInvalidArgument, "page_size is required");
+  out->paginated = true;
+  out->search.limit = static_cast<uint32_t>(std::min<uint64_t>(size, kLimitMax));
+  out->search.cursor = token;
+  return absl::OkStatus();
+}
+
+Status ReadQuery(std::string_view wire, WireFault* fault, const QueryForm& form,
+                 JaegerSearch* out) {
   WireReader reader(wire, fault, "TraceQueryParameters");
+  bool has_depth = false;
   out->search.limit = 100;
   out->search.spans_per_spanset = 1;
   while (reader.Next()) {
     std::string_view text;
     int64_t number = 0;
     bool good = true;
+    if (reader.field() == form.filter_field && form.filter_field != 0) {
+      if (!reader.Bytes(&text)) break;
+      VARVE_ASSIGN_OR_RETURN(out->structured, tracing::SpanFilter::FromProtobuf(text));
+      continue;
+    }
+    if (reader.field() == form.pagination_field && form.pagination_field != 0) {
+      if (!reader.Bytes(&text)) break;
+      VARVE_RETURN_IF_ERROR(ReadPagination(text, fault, out));
+      continue;
+    }
     switch (reader.field()) {
       case 1:
         good = reader.Bytes(&text);
@@ -123,7 +156,7 @@ bool ReadQuery(std::string_view wire, WireFault* fault, bool typed_attributes, F
       case 3: {
         good = reader.Bytes(&text);
         if (!good) break;
-        if (typed_attributes) {
+        if (form.typed_attributes) {
           AttributeView attribute;
           good = otlp::ReadAttribute(text, fault, &attribute);
           out->filter.tags.emplace_back(attribute.key, ToString(attribute.value));
@@ -136,7 +169,7 @@ bool ReadQuery(std::string_view wire, WireFault* fault, bool typed_attributes, F
           good = entry.field() == 1   ? entry.Bytes(&key)
                  : entry.field() == 2 ? entry.Bytes(&value)
                                       : entry.Skip();
-          if (!good) return false;
+          if (!good) break;
         }
         good = fault->ok();
         out->filter.tags.emplace_back(key, value);
@@ -160,49 +193,37 @@ bool ReadQuery(std::string_view wire, WireFault* fault, bool typed_attributes, F
         break;
       case 8:
         good = reader.Int64(&number);
+        has_depth = number > 0;
         if (number > 0)
           out->search.limit = static_cast<uint32_t>(std::min<int64_t>(number, kLimitMax));
-        break;
-      case 10:
-        // A structured filter must never be ignored.
-        out->unsupported = true;
-        good = reader.Skip();
         break;
       default:
         good = reader.Skip();
     }
-    if (!good) return false;
+    if (!good) break;
   }
-  return fault->ok();
+  if (!fault->ok()) return fault->ToStatus();
+  return has_depth && out->paginated ? MakeStatus(StatusCode::kInvalidArgument,
+                                                  "pagination and search_depth exclude one another")
+                                     : absl::OkStatus();
 }
 
-Result<FindRequest> ParseFind(std::string_view request, bool typed_attributes) {
+Result<JaegerSearch> ParseFind(std::string_view request, const QueryForm& form) {
   WireFault fault;
   fault.body = request.data();
-  FindRequest out;
+  JaegerSearch out;
   WireReader reader(request, &fault, "FindTracesRequest");
   while (reader.Next()) {
     std::string_view query;
-    const bool good = reader.field() == 1
-                          ? reader.Bytes(&query) && ReadQuery(query, &fault, typed_attributes, &out)
-                          : reader.Skip();
-    if (!good) break;
+    if (reader.field() != 1) {
+      if (!reader.Skip()) break;
+      continue;
+    }
+    if (!reader.Bytes(&query)) break;
+    VARVE_RETURN_IF_ERROR(ReadQuery(query, &fault, form, &out));
   }
   if (!fault.ok()) return fault.ToStatus();
-  if (out.unsupported) {
-    return MakeStatus(StatusCode::kUnimplemented, "structured filters are not supported");
-  }
   return out;
-}
-
-Result<std::vector<query::TraceSummary>> Find(TraceContext& context, const TraceSnapshot& snapshot,
-                                              const FindRequest& request) {
-  if (context.engine == nullptr) {
-    return MakeStatus(StatusCode::kUnimplemented, "trace search is not available");
-  }
-  VARVE_ASSIGN_OR_RETURN(query::SearchResult result,
-                         context.engine->FindTraces(snapshot, request.filter, request.search, {}));
-  return std::move(result.traces);
 }
 
 // Reads the strings of fields 1 and 2 of a small request.
@@ -226,9 +247,7 @@ Result<std::pair<std::string, std::string>> ParseTwo(std::string_view request) {
 // --- Answers ---
 
 // Sends a trace as TracesData, cut by bytes.
-bool SendOtlp(const SpanBatch& batch, const rpc::Write& write) {
-  std::vector<uint32_t> spans(batch.spans().size());
-  std::iota(spans.begin(), spans.end(), 0);
+bool SendOtlp(const SpanBatch& batch, std::vector<uint32_t> spans, const rpc::Write& write) {
   otlp::TraceWriter writer(otlp::TraceWriter::Format::kProtobuf, batch, std::move(spans));
   bool more = true;
   while (more) {
@@ -240,12 +259,12 @@ bool SendOtlp(const SpanBatch& batch, const rpc::Write& write) {
 }
 
 // The same as SpansResponseChunk of api_v2.
-bool SendJaeger(const SpanBatch& batch, const rpc::Write& write) {
+bool SendJaeger(const SpanBatch& batch, std::vector<uint32_t> spans, const rpc::Write& write) {
   std::string message;
-  for (const SpanBatch::Span& span : batch.spans()) {
+  for (const uint32_t span : spans) {
     {
       const Submessage inner(1, &message);
-      tracing::AppendJaegerSpan(batch, span, &message);
+      tracing::AppendJaegerSpan(batch, batch.spans()[span], &message);
     }
     if (message.size() >= kMessageBytes) {
       if (!write(std::move(message))) return false;
@@ -255,19 +274,18 @@ bool SendJaeger(const SpanBatch& batch, const rpc::Write& write) {
   return message.empty() || write(std::move(message));
 }
 
-using Send = bool (*)(const SpanBatch&, const rpc::Write&);
+using Send = bool (*)(const SpanBatch&, std::vector<uint32_t>, const rpc::Write&);
 
-CallStatus SendTraces(const TraceSnapshot& snapshot, const std::vector<TraceId>& ids, Send send,
+CallStatus SendTraces(const TraceLookup& lookup, const std::vector<TraceId>& ids, Send send,
                       const rpc::Write& write, size_t* found) {
   SpanBatch batch;
   for (const TraceId& id : ids) {
     batch.Clear();
-    if (const Status status = snapshot.GetTrace(id, &batch); !status.ok()) {
-      return CallStatus::From(status);
-    }
-    if (batch.empty()) continue;
+    auto spans = lookup.Get(id, &batch);
+    if (!spans.ok()) return CallStatus::From(spans.status());
+    if (spans->empty()) continue;
     ++*found;
-    if (!send(batch, write)) break;
+    if (!send(batch, *std::move(spans), write)) break;
   }
   return {};
 }
@@ -292,15 +310,16 @@ class Methods {
       return CallStatus::From(handler(*context, **snapshot, request, response));
     };
   }
+  /// The handler gets a lookup.
   template <typename Handler>
   void Stream(std::string_view path, Handler handler) {
     methods_[std::string(path)].stream = [context = context_, handler](std::string_view request,
                                                                        const rpc::Write& write) {
       Database* const database = context->base->database.load(std::memory_order_acquire);
       if (database == nullptr) return Unavailable("the store is not open yet");
-      const auto snapshot = database->TakeTraceSnapshot();
-      if (!snapshot.ok()) return CallStatus::From(snapshot.status());
-      return handler(*context, **snapshot, request, write);
+      const auto lookup = TraceLookup::Make(*database, context->archive);
+      if (!lookup.ok()) return CallStatus::From(lookup.status());
+      return handler(*context, *lookup, request, write);
     };
   }
   rpc::Methods Take() { return std::move(methods_); }
@@ -319,41 +338,133 @@ Status Services(TraceContext&, const TraceSnapshot& snapshot, std::string_view,
 }
 
 // Sends what a search finds.
-auto FindAnd(Send send, bool typed_attributes) {
-  return [send, typed_attributes](TraceContext& context, const TraceSnapshot& snapshot,
-                                  std::string_view request, const rpc::Write& write) -> CallStatus {
-    const Result<FindRequest> find = ParseFind(request, typed_attributes);
-    if (!find.ok()) return CallStatus::From(find.status());
-    const auto traces = Find(context, snapshot, *find);
-    if (!traces.ok()) return CallStatus::From(traces.status());
+auto FindAnd(Send send, const QueryForm& form) {
+  return [send, form](TraceContext& context, const TraceLookup& lookup, std::string_view request,
+                      const rpc::Write& write) -> CallStatus {
+    const Result<JaegerSearch> search = ParseFind(request, form);
+    if (!search.ok()) return CallStatus::From(search.status());
+    if (search->paginated) return {Code::kInvalidArgument, "FindTraces has no pages", {}};
+    const auto result = FindTraces(context, lookup.store(), *search, {});
+    if (!result.ok()) return CallStatus::From(result.status());
     std::vector<TraceId> ids;
-    for (const query::TraceSummary& trace : *traces) ids.push_back(trace.id);
+    for (const query::TraceSummary& trace : result->traces) ids.push_back(trace.id);
     size_t found = 0;
-    return SendTraces(snapshot, ids, send, write, &found);
+    return SendTraces(lookup, ids, send, write, &found);
   };
 }
 
+bool ReadTraceIdBytes(std::string_view bytes, TraceId* id) {
+  if (bytes.size() != 16 && bytes.size() != 8) return false;
+  std::copy(bytes.begin(), bytes.end(), id->bytes.end() - static_cast<ptrdiff_t>(bytes.size()));
+  return true;
+}
+
 auto GetTrace(Send send, bool hex) {
-  return [send, hex](TraceContext&, const TraceSnapshot& snapshot, std::string_view request,
+  return [send, hex](TraceContext&, const TraceLookup& lookup, std::string_view request,
                      const rpc::Write& write) -> CallStatus {
     const auto fields = ParseTwo(request);
     if (!fields.ok()) return CallStatus::From(fields.status());
     TraceId id;
-    const std::string& bytes = fields->first;
-    if (hex) {
-      if (!tracing::ParseJaegerTraceId(bytes, &id)) {
-        return {Code::kInvalidArgument, "malformed trace id", {}};
-      }
-    } else if (bytes.size() == 16 || bytes.size() == 8) {
-      std::copy(bytes.begin(), bytes.end(), id.bytes.end() - static_cast<ptrdiff_t>(bytes.size()));
-    } else {
+    if (hex && !tracing::ParseJaegerTraceId(fields->first, &id)) {
+      return {Code::kInvalidArgument, "malformed trace id", {}};
+    }
+    if (!hex && !ReadTraceIdBytes(fields->first, &id)) {
       return {Code::kInvalidArgument, "a trace id has 16 bytes", {}};
     }
     size_t found = 0;
-    CallStatus status = SendTraces(snapshot, {id}, send, write, &found);
+    CallStatus status = SendTraces(lookup, {id}, send, write, &found);
     if (status.code == Code::kOk && found == 0) return {Code::kNotFound, "trace not found", {}};
     return status;
   };
+}
+
+std::string_view BytesOf(const TraceId& id) {
+  return {reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size()};
+}
+
+// Timestamp: {int64 seconds = 1; int32 nanos = 2}.
+void AppendTimestamp(uint32_t field, int64_t ns, std::string* out) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  const int64_t nanos = (ns % kSecond + kSecond) % kSecond;
+  const Submessage message(field, out);
+  AppendVarintUnlessZero(1, static_cast<uint64_t>((ns - nanos) / kSecond), out);
+  AppendVarintUnlessZero(2, static_cast<uint64_t>(nanos), out);
+}
+
+// TraceSummary of api_v3, whose ids are hex, and of storage.v2, whose ids are bytes.
+void AppendSummary(const query::TraceSummary& trace, bool hex, std::string* out) {
+  const Submessage summary(1, out);
+  if (hex) {
+    AppendBytesField(1, ToString(trace.id), out);
+  } else {
+    AppendBytesField(1, BytesOf(trace.id), out);
+  }
+  AppendTextUnlessEmpty(2, trace.root_service, out);
+  AppendTextUnlessEmpty(3, trace.root_name, out);
+  otlp::AppendFixed64Field(4, static_cast<uint64_t>(trace.start_ns), out);
+  otlp::AppendFixed64Field(5, static_cast<uint64_t>(trace.end_ns), out);
+  AppendVarintUnlessZero(6, trace.spans, out);
+  AppendVarintUnlessZero(7, trace.errors, out);
+  AppendVarintUnlessZero(8, trace.orphans, out);
+  for (const query::ServiceSummary& service : trace.services) {
+    const Submessage inner(9, out);
+    AppendTextUnlessEmpty(1, service.service, out);
+    AppendVarintUnlessZero(2, service.spans, out);
+    AppendVarintUnlessZero(3, service.errors, out);
+  }
+}
+
+auto FindSummaries(bool hex, const QueryForm& form) {
+  return [hex, form](TraceContext& context, const TraceLookup& lookup, std::string_view request,
+                     const rpc::Write& write) -> CallStatus {
+    const Result<JaegerSearch> search = ParseFind(request, form);
+    if (!search.ok()) return CallStatus::From(search.status());
+    const auto result = FindTraces(context, lookup.store(), *search, {});
+    if (!result.ok()) return CallStatus::From(result.status());
+    std::string message;
+    for (const query::TraceSummary& trace : result->traces) {
+      AppendSummary(trace, hex, &message);
+      if (message.size() < kMessageBytes) continue;
+      if (!write(std::move(message))) return {};
+      message.clear();
+    }
+    // The last message says where the next page begins.
+    if (search->paginated) AppendTextUnlessEmpty(2, result->next, &message);
+    if (!message.empty()) write(std::move(message));
+    return {};
+  };
+}
+
+// GetCapabilitiesResponse of storage.v2 and api_v3: {SearchCapabilities search = 1}.
+CallStatus Capabilities(std::string_view, std::string* response) {
+  const Submessage search(1, response);
+  AppendVarintUnlessZero(1, 1, response);  // without_service_name
+  AppendVarintUnlessZero(2, 1, response);  // same_span_conjunction
+  {
+    const Submessage filter(3, response);
+    for (const std::string_view level : tracing::SpanFilter::levels()) {
+      AppendBytesField(1, level, response);
+    }
+    for (const std::string_view op : tracing::SpanFilter::operators()) {
+      AppendBytesField(2, op, response);
+    }
+  }
+  AppendVarintUnlessZero(4, 1, response);  // paginated
+  return {};
+}
+
+// Operations as api_v3 and storage.v2 list them.
+Status Operations(TraceContext&, const TraceSnapshot& snapshot, std::string_view request,
+                  std::string* response) {
+  VARVE_ASSIGN_OR_RETURN(const auto fields, ParseTwo(request));
+  VARVE_ASSIGN_OR_RETURN(const auto operations,
+                         OperationsOf(snapshot, fields.first, fields.second));
+  for (const auto& [name, kind] : operations) {
+    const Submessage message(1, response);
+    AppendTextUnlessEmpty(1, name, response);
+    AppendTextUnlessEmpty(2, kind, response);
+  }
+  return absl::OkStatus();
 }
 
 Status Dependencies(TraceContext& context, std::string_view request, std::string* response) {
@@ -390,7 +501,6 @@ rpc::Methods TraceMethods(TraceContext* context) {
       {"/opentelemetry.proto.collector.trace.v1.TraceService/Export", otlp::Signal::kTraces},
       {"/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", otlp::Signal::kMetrics},
       {"/opentelemetry.proto.collector.logs.v1.LogsService/Export", otlp::Signal::kLogs},
-      {"/jaeger.storage.v2.TraceWriter/Export", otlp::Signal::kTraces},
   };
   for (const auto& [path, signal] : kSignals) {
     methods.Unary(path,
@@ -434,53 +544,16 @@ rpc::Methods TraceMethods(TraceContext* context) {
                  }
                  return absl::OkStatus();
                });
-  methods.Read("/jaeger.api_v3.QueryService/GetOperations",
-               [](TraceContext&, const TraceSnapshot& snapshot, std::string_view request,
-                  std::string* response) -> Status {
-                 VARVE_ASSIGN_OR_RETURN(const auto fields, ParseTwo(request));
-                 VARVE_ASSIGN_OR_RETURN(const auto operations,
-                                        OperationsOf(snapshot, fields.first, fields.second));
-                 for (const auto& [name, kind] : operations) {
-                   const Submessage message(1, response);
-                   AppendTextUnlessEmpty(1, name, response);
-                   AppendTextUnlessEmpty(2, kind, response);
-                 }
-                 return absl::OkStatus();
-               });
-  methods.Read("/jaeger.storage.v2.TraceReader/GetOperations",
-               [](TraceContext&, const TraceSnapshot& snapshot, std::string_view request,
-                  std::string* response) -> Status {
-                 // Kinds are numbers here.
-                 WireFault fault;
-                 fault.body = request.data();
-                 std::string_view service;
-                 uint64_t kind = 0;
-                 WireReader reader(request, &fault, "GetOperationsRequest");
-                 while (reader.Next()) {
-                   const bool good = reader.field() == 1   ? reader.Bytes(&service)
-                                     : reader.field() == 2 ? reader.Varint(&kind)
-                                                           : reader.Skip();
-                   if (!good) break;
-                 }
-                 if (!fault.ok()) return fault.ToStatus();
-                 VARVE_ASSIGN_OR_RETURN(const std::vector<Operation> operations,
-                                        snapshot.Operations(service, {}));
-                 for (const Operation& operation : operations) {
-                   if (kind != 0 && static_cast<uint64_t>(operation.kind) != kind) continue;
-                   const Submessage message(1, response);
-                   AppendTextUnlessEmpty(1, operation.name, response);
-                   AppendVarintUnlessZero(2, static_cast<uint64_t>(operation.kind), response);
-                 }
-                 return absl::OkStatus();
-               });
+  methods.Read("/jaeger.api_v3.QueryService/GetOperations", Operations);
+  methods.Read("/jaeger.storage.v2.TraceReader/GetOperations", Operations);
 
   methods.Stream("/jaeger.api_v2.QueryService/GetTrace", GetTrace(SendJaeger, false));
-  methods.Stream("/jaeger.api_v2.QueryService/FindTraces", FindAnd(SendJaeger, false));
+  methods.Stream("/jaeger.api_v2.QueryService/FindTraces", FindAnd(SendJaeger, kApiV2));
   methods.Stream("/jaeger.api_v3.QueryService/GetTrace", GetTrace(SendOtlp, true));
-  methods.Stream("/jaeger.api_v3.QueryService/FindTraces", FindAnd(SendOtlp, false));
-  methods.Stream("/jaeger.storage.v2.TraceReader/FindTraces", FindAnd(SendOtlp, true));
+  methods.Stream("/jaeger.api_v3.QueryService/FindTraces", FindAnd(SendOtlp, kApiV3));
+  methods.Stream("/jaeger.storage.v2.TraceReader/FindTraces", FindAnd(SendOtlp, kStorageV2));
   methods.Stream("/jaeger.storage.v2.TraceReader/GetTraces",
-                 [](TraceContext&, const TraceSnapshot& snapshot, std::string_view request,
+                 [](TraceContext&, const TraceLookup& lookup, std::string_view request,
                     const rpc::Write& write) -> CallStatus {
                    WireFault fault;
                    fault.body = request.data();
@@ -503,55 +576,30 @@ rpc::Methods TraceMethods(TraceContext* context) {
                    }
                    if (!fault.ok()) return CallStatus::From(fault.ToStatus());
                    size_t found = 0;
-                   return SendTraces(snapshot, ids, SendOtlp, write, &found);
+                   return SendTraces(lookup, ids, SendOtlp, write, &found);
                  });
-  methods.Read(
-      "/jaeger.storage.v2.TraceReader/FindTraceIDs",
-      [](TraceContext& context, const TraceSnapshot& snapshot, std::string_view request,
-         std::string* response) -> Status {
-        VARVE_ASSIGN_OR_RETURN(const FindRequest find, ParseFind(request, true));
-        VARVE_ASSIGN_OR_RETURN(const auto traces, Find(context, snapshot, find));
-        for (const query::TraceSummary& trace : traces) {
-          AppendBytesField(
-              1, {reinterpret_cast<const char*>(trace.id.bytes.data()), trace.id.bytes.size()},
-              response);
-        }
-        return absl::OkStatus();
-      });
-  methods.Stream("/jaeger.api_v3.QueryService/FindTraceSummaries",
-                 [](TraceContext& context, const TraceSnapshot& snapshot, std::string_view request,
-                    const rpc::Write& write) -> CallStatus {
-                   const Result<FindRequest> find = ParseFind(request, false);
-                   if (!find.ok()) return CallStatus::From(find.status());
-                   const auto traces = Find(context, snapshot, *find);
-                   if (!traces.ok()) return CallStatus::From(traces.status());
-                   std::string message;
-                   for (const query::TraceSummary& trace : *traces) {
-                     {
-                       const Submessage summary(1, &message);
-                       AppendBytesField(1, ToString(trace.id), &message);
-                       AppendTextUnlessEmpty(2, trace.root_service, &message);
-                       AppendTextUnlessEmpty(3, trace.root_name, &message);
-                       otlp::AppendFixed64Field(4, static_cast<uint64_t>(trace.start_ns), &message);
-                       otlp::AppendFixed64Field(5, static_cast<uint64_t>(trace.end_ns), &message);
-                       AppendVarintUnlessZero(6, trace.spans, &message);
-                       AppendVarintUnlessZero(7, trace.errors, &message);
-                       AppendVarintUnlessZero(8, trace.orphans, &message);
-                       for (const query::ServiceSummary& service : trace.services) {
-                         const Submessage inner(9, &message);
-                         AppendTextUnlessEmpty(1, service.service, &message);
-                         AppendVarintUnlessZero(2, service.spans, &message);
-                         AppendVarintUnlessZero(3, service.errors, &message);
-                       }
-                     }
-                     if (message.size() >= kMessageBytes) {
-                       if (!write(std::move(message))) return {};
-                       message.clear();
-                     }
-                   }
-                   if (!message.empty()) write(std::move(message));
-                   return {};
-                 });
+  // {repeated FoundTraceID {bytes trace_id = 1; Timestamp start = 2, end = 3} trace_ids = 1;
+  // string next_page_token = 2}.
+  methods.Read("/jaeger.storage.v2.TraceReader/FindTraceIDs",
+               [](TraceContext& context, const TraceSnapshot& snapshot, std::string_view request,
+                  std::string* response) -> Status {
+                 VARVE_ASSIGN_OR_RETURN(const JaegerSearch search, ParseFind(request, kStorageV2));
+                 VARVE_ASSIGN_OR_RETURN(const auto result,
+                                        FindTraces(context, snapshot, search, {}));
+                 for (const query::TraceSummary& trace : result.traces) {
+                   const Submessage message(1, response);
+                   AppendBytesField(1, BytesOf(trace.id), response);
+                   AppendTimestamp(2, trace.start_ns, response);
+                   AppendTimestamp(3, trace.end_ns, response);
+                 }
+                 if (search.paginated) AppendTextUnlessEmpty(2, result.next, response);
+                 return absl::OkStatus();
+               });
+  methods.Stream("/jaeger.api_v3.QueryService/FindTraceSummaries", FindSummaries(true, kApiV3));
+  methods.Stream("/jaeger.storage.v2.TraceReader/FindTraceSummaries",
+                 FindSummaries(false, kStorageV2));
+  methods.Unary("/jaeger.storage.v2.Capabilities/GetCapabilities", Capabilities);
+  methods.Unary("/jaeger.api_v3.Capabilities/GetCapabilities", Capabilities);
   for (const std::string_view path : {"/jaeger.api_v2.QueryService/GetDependencies",
                                       "/jaeger.api_v3.QueryService/GetDependencies",
                                       "/jaeger.storage.v2.DependencyReader/GetDependencies"}) {
@@ -559,10 +607,16 @@ rpc::Methods TraceMethods(TraceContext* context) {
         path, [](TraceContext& trace_context, const TraceSnapshot&, std::string_view request,
                  std::string* response) { return Dependencies(trace_context, request, response); });
   }
-  methods.Unary("/jaeger.api_v2.QueryService/ArchiveTrace",
-                [](std::string_view, std::string*) -> CallStatus {
-                  return {Code::kUnimplemented, "archive span storage was not configured", {}};
-                });
+  methods.Read("/jaeger.api_v2.QueryService/ArchiveTrace",
+               [](TraceContext& trace_context, const TraceSnapshot& snapshot,
+                  std::string_view request, std::string*) -> Status {
+                 VARVE_ASSIGN_OR_RETURN(const auto fields, ParseTwo(request));
+                 TraceId id;
+                 if (!ReadTraceIdBytes(fields.first, &id)) {
+                   return MakeStatus(StatusCode::kInvalidArgument, "a trace id has 16 bytes");
+                 }
+                 return trace_context.archive->Add(snapshot, id);
+               });
   return methods.Take();
 }
 

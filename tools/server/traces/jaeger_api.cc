@@ -79,12 +79,11 @@ http::Response Operations(Database& database, std::string_view service, std::str
 }
 
 /// Answers with traces, in Jaeger's JSON, of which those that do not exist are listed as errors.
-http::Response Traces(std::shared_ptr<const TraceSnapshot> snapshot, std::vector<TraceId> ids,
-                      bool raw) {
+http::Response Traces(TraceLookup lookup, std::vector<TraceId> ids, bool raw) {
   http::Response response;
   response.headers.Set("Content-Type", "application/json");
   response.source = std::make_unique<TraceListBody>(
-      std::move(snapshot), std::move(ids), R"({"data":[)",
+      std::move(lookup), std::move(ids), R"({"data":[)",
       [raw](const SpanBatch& batch, std::vector<uint32_t> spans) {
         return JaegerPieces(batch, std::move(spans), raw);
       },
@@ -104,15 +103,15 @@ http::Response Traces(std::shared_ptr<const TraceSnapshot> snapshot, std::vector
 http::Response Search(TraceContext& context, Database& database, http::Request& request) {
   const http::Params& params = request.params;
   const bool raw = IsTrue(params.Get("raw"));
-  auto snapshot = database.TakeTraceSnapshot();
-  if (!snapshot.ok()) return Failure(snapshot.status());
+  auto lookup = TraceLookup::Make(database, context.archive);
+  if (!lookup.ok()) return Failure(lookup.status());
   std::vector<TraceId> ids;
   for (const std::string_view text : params.All("traceID")) {
     if (!tracing::ParseJaegerTraceId(text, &ids.emplace_back())) {
       return Failure(400, Concat("cannot parse traceID param: ", GoQuote(text)));
     }
   }
-  if (!ids.empty()) return Traces(*std::move(snapshot), std::move(ids), raw);
+  if (!ids.empty()) return Traces(*std::move(lookup), std::move(ids), raw);
 
   query::TraceFilter filter;
   query::TraceSearch search;
@@ -172,27 +171,53 @@ http::Response Search(TraceContext& context, Database& database, http::Request& 
   }
   if (context.engine == nullptr) return Failure(501, "trace search is not available");
   const Result<query::SearchResult> found =
-      context.engine->FindTraces(**snapshot, filter, search, TraceOptionsOf(request));
+      context.engine->FindTraces(lookup->store(), filter, search, TraceOptionsOf(request));
   if (!found.ok()) return Failure(found.status());
   for (const query::TraceSummary& trace : found->traces) ids.push_back(trace.id);
-  return Traces(*std::move(snapshot), std::move(ids), raw);
+  return Traces(*std::move(lookup), std::move(ids), raw);
 }
 
-http::Response Trace(TraceContext&, Database& database, http::Request& request) {
+http::Response Trace(TraceContext& context, Database& database, http::Request& request) {
   TraceId id;
   const std::string_view text = request.path_params.Get("id");
   if (!tracing::ParseJaegerTraceId(text, &id)) {
     return Failure(400, Concat("cannot parse trace id ", GoQuote(text)));
   }
-  auto snapshot = database.TakeTraceSnapshot();
-  if (!snapshot.ok()) return Failure(snapshot.status());
-  SpanBatch probe;
-  const TraceId ids[] = {id};
-  if (const Status status = (*snapshot)->GetTraces(ids, 1, &probe); !status.ok()) {
-    return Failure(status);
+  auto lookup = TraceLookup::Make(database, context.archive);
+  if (!lookup.ok()) return Failure(lookup.status());
+  const Result<bool> found = lookup->Has(id);
+  if (!found.ok()) return Failure(found.status());
+  if (!*found) return Failure(404, "trace not found");
+  return Traces(*std::move(lookup), {id}, IsTrue(request.params.Get("raw")));
+}
+
+http::Response ArchivedTrace(TraceContext& context, Database&, http::Request& request) {
+  TraceId id;
+  const std::string_view text = request.path_params.Get("id");
+  if (!tracing::ParseJaegerTraceId(text, &id)) {
+    return Failure(400, Concat("cannot parse trace id ", GoQuote(text)));
   }
-  if (probe.empty()) return Failure(404, "trace not found");
-  return Traces(*std::move(snapshot), {id}, IsTrue(request.params.Get("raw")));
+  auto archived = context.archive->TakeSnapshot();
+  if (!archived.ok()) return Failure(archived.status());
+  if (*archived == nullptr) return Failure(404, "trace not found");
+  TraceLookup lookup(*std::move(archived));
+  const Result<bool> found = lookup.Has(id);
+  if (!found.ok()) return Failure(found.status());
+  if (!*found) return Failure(404, "trace not found");
+  return Traces(std::move(lookup), {id}, IsTrue(request.params.Get("raw")));
+}
+
+http::Response Archive(TraceContext& context, Database& database, http::Request& request) {
+  TraceId id;
+  const std::string_view text = request.path_params.Get("id");
+  if (!tracing::ParseJaegerTraceId(text, &id)) {
+    return Failure(400, Concat("cannot parse trace id ", GoQuote(text)));
+  }
+  const auto snapshot = database.TakeTraceSnapshot();
+  if (!snapshot.ok()) return Failure(snapshot.status());
+  const Status status = context.archive->Add(**snapshot, id);
+  if (!status.ok()) return Failure(status);
+  return http::Response::Json(200, R"({"data":[],"total":0,"limit":0,"offset":0,"errors":[]})");
 }
 
 http::Response Transform(http::Request& request) {
@@ -255,15 +280,15 @@ http::Response Metrics(TraceContext& context, Database& database, http::Request&
 
 void AddJaegerRoutes(TraceContext* context, http::Router* router) {
   const http::RouteOptions query{.lane = http::Lane::kQuery};
+  const auto with_store = [context](auto handler) {
+    return [context, handler](http::Request& request) {
+      Database* const database = context->base->database.load(std::memory_order_acquire);
+      if (database == nullptr) return Failure(503, "the store is not open yet");
+      return handler(*context, *database, request);
+    };
+  };
   const auto add = [&](std::string_view path, auto handler) {
-    router->Add(
-        http::kGetOnly, path,
-        [context, handler](http::Request& request) {
-          Database* const database = context->base->database.load(std::memory_order_acquire);
-          if (database == nullptr) return Failure(503, "the store is not open yet");
-          return handler(*context, *database, request);
-        },
-        query);
+    router->Add(http::kGetOnly, path, with_store(handler), query);
   };
   add("/api/services", Services);
   add("/api/services/:service/operations",
@@ -279,10 +304,9 @@ void AddJaegerRoutes(TraceContext* context, http::Router* router) {
   add("/api/traces/:id", Trace);
   add("/api/dependencies", Dependencies);
   add("/api/metrics/:metric", Metrics);
-  router->Add(http::kPostOnly, "/api/archive/:id", [](http::Request&) {
-    // Nothing expires earlier for not being archived, and there is no second store.
-    return Failure(500, "archive span storage was not configured");
-  });
+  add("/api/archive/:id", ArchivedTrace);
+  router->Add(http::kPostOnly, "/api/archive/:id", with_store(Archive),
+              {.lane = http::Lane::kWrite, .ignore_disconnect = true});
   router->Add(http::kPostOnly, "/api/transform", Transform, query);
 }
 

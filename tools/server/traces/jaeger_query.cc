@@ -1,6 +1,7 @@
 #include "tools/server/traces/jaeger_query.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <map>
 
@@ -65,6 +66,90 @@ Result<std::vector<std::pair<std::string, std::string>>> OperationsOf(const Trac
 
 Status ReadTagMap(std::string_view json, std::vector<std::pair<std::string, std::string>>* tags) {
   return tracing::ParseTagMap(json, tags);
+}
+
+namespace {
+
+// Candidates that are looked at in one go: few at first, since most searches end soon.
+constexpr uint32_t kFirstCandidates = 128;
+constexpr uint32_t kCandidatesMax = 8192;
+
+/// Tests whether a span of the trace that starts in the range matches.
+Result<bool> HasMatch(const TraceSnapshot& snapshot, const TraceId& id, const JaegerSearch& search,
+                      SpanBatch* spans) {
+  spans->Clear();
+  VARVE_RETURN_IF_ERROR(snapshot.GetTrace(id, spans));
+  const NsRange& range = search.search.range;
+  return std::ranges::any_of(spans->spans(), [&](const SpanBatch::Span& span) {
+    return span.start_ns >= range.min_ns && span.start_ns <= range.max_ns &&
+           search.structured->Matches(*spans, span);
+  });
+}
+
+// The engine finds candidates by what it understands of the filter, page after page; the filter
+// itself decides.
+Result<query::SearchResult> FindStructured(query::TraceEngine& engine,
+                                           const TraceSnapshot& snapshot,
+                                           const JaegerSearch& search,
+                                           query::TraceQueryOptions options) {
+  const auto deadline = std::chrono::steady_clock::now() + engine.options().timeout;
+  query::TraceFilter filter;
+  filter.expression = search.structured->Superset();
+  query::TraceSearch page = search.search;
+  const uint32_t limit = page.limit;
+  page.limit = std::max(limit, kFirstCandidates);
+  query::SearchResult out;
+  SpanBatch spans;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(query::SearchResult candidates,
+                           engine.FindTraces(snapshot, filter, page, options));
+    for (size_t i = 0; i < candidates.traces.size(); ++i) {
+      query::TraceSummary& trace = candidates.traces[i];
+      VARVE_ASSIGN_OR_RETURN(const bool matches, HasMatch(snapshot, trace.id, search, &spans));
+      if (!matches) continue;
+      out.traces.push_back(std::move(trace));
+      if (out.traces.size() < limit) continue;
+      out.next = std::move(candidates.next);
+      if (search.paginated && i + 1 < candidates.traces.size()) {
+        // Only the engine knows the cursor of a place within its page.
+        page.limit = static_cast<uint32_t>(i + 1);
+        VARVE_ASSIGN_OR_RETURN(candidates, engine.FindTraces(snapshot, filter, page, options));
+        out.next = std::move(candidates.next);
+      }
+      return out;
+    }
+    if (candidates.next.empty()) return out;
+    page.cursor = std::move(candidates.next);
+    page.limit = std::min(2 * page.limit, kCandidatesMax);
+    if (engine.options().timeout.count() > 0) {
+      options.timeout =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      if (options.timeout->count() <= 0) {
+        return MakeStatus(StatusCode::kDeadlineExceeded, "the search took too long");
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Result<query::SearchResult> FindTraces(TraceContext& context, const TraceSnapshot& snapshot,
+                                       const JaegerSearch& search,
+                                       const query::TraceQueryOptions& options) {
+  if (context.engine == nullptr) {
+    return MakeStatus(StatusCode::kUnimplemented, "trace search is not available");
+  }
+  const query::TraceFilter& filter = search.filter;
+  if (!search.structured.has_value()) {
+    return context.engine->FindTraces(snapshot, filter, search.search, options);
+  }
+  if (!filter.service.empty() || !filter.operation.empty() || !filter.tags.empty() ||
+      filter.min_duration_ns.has_value() || filter.max_duration_ns.has_value()) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      "a filter stands alone: service, operation, attributes and durations belong "
+                      "into it");
+  }
+  return FindStructured(*context.engine, snapshot, search, options);
 }
 
 Result<std::vector<DependencyLink>> DependenciesBetween(TraceContext& context, Database& database,

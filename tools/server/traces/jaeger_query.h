@@ -1,13 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tools/server/traces/trace_server.h"
+#include "tools/tracing/span_filter.h"
 #include "varve/span_scan.h"
+#include "varve/traceql.h"
 
 /// What Jaeger's APIs, JSON of both generations and gRPC, ask the store.
 namespace varve::api {
@@ -20,6 +23,21 @@ Result<std::vector<std::pair<std::string, std::string>>> OperationsOf(const Trac
 
 /// Reads a JSON object of strings; other scalars are taken as they print.
 Status ReadTagMap(std::string_view json, std::vector<std::pair<std::string, std::string>>* tags);
+
+/// A search of Jaeger's newer APIs.
+struct JaegerSearch {
+  query::TraceFilter filter;
+  query::TraceSearch search;
+  /// Instead of `filter`: one span in the range must match.
+  std::optional<tracing::SpanFilter> structured;
+  /// Asks for SearchResult::next; else it may be missing.
+  bool paginated = false;
+};
+/// Runs it. Errors: kUnimplemented without an engine, kInvalidArgument for both a structured filter
+/// and other conditions, those of TraceEngine::FindTraces.
+Result<query::SearchResult> FindTraces(TraceContext& context, const TraceSnapshot& snapshot,
+                                       const JaegerSearch& search,
+                                       const query::TraceQueryOptions& options);
 
 struct DependencyLink {
   std::string parent;

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/server/json/writer.h"
 #include "tools/server/traces/jaeger_query.h"
@@ -61,16 +62,16 @@ http::Response Operations(TraceContext&, Database& database, http::Request& requ
   return http::Response::Json(200, std::move(body));
 }
 
-http::Response Traces(std::shared_ptr<const TraceSnapshot> snapshot, std::vector<TraceId> ids) {
+http::Response Traces(TraceLookup lookup, std::vector<TraceId> ids) {
   http::Response response;
   response.headers.Set("Content-Type", "application/json");
   response.source = std::make_unique<TraceListBody>(
-      std::move(snapshot), std::move(ids), R"({"result":{"resourceSpans":[)", OtlpJsonPieces,
+      std::move(lookup), std::move(ids), R"({"result":{"resourceSpans":[)", OtlpJsonPieces,
       [](const std::vector<TraceId>&) { return std::string("]}}"); });
   return response;
 }
 
-http::Response Trace(TraceContext&, Database& database, http::Request& request) {
+http::Response Trace(TraceContext& context, Database& database, http::Request& request) {
   TraceId id;
   if (!tracing::ParseJaegerTraceId(request.path_params.Get("id"), &id)) {
     return Failure(
@@ -83,20 +84,41 @@ http::Response Trace(TraceContext&, Database& database, http::Request& request) 
       return Failure(400, Concat("malformed parameter ", snake, ": ", GoQuote(text)));
     }
   }
-  auto snapshot = database.TakeTraceSnapshot();
-  if (!snapshot.ok()) return Failure(snapshot.status());
-  SpanBatch probe;
-  const TraceId ids[] = {id};
-  if (const Status status = (*snapshot)->GetTraces(ids, 1, &probe); !status.ok()) {
-    return Failure(status);
+  auto lookup = TraceLookup::Make(database, context.archive);
+  if (!lookup.ok()) return Failure(lookup.status());
+  const Result<bool> found = lookup->Has(id);
+  if (!found.ok()) return Failure(found.status());
+  if (!*found) return Failure(404, "No traces found");
+  return Traces(*std::move(lookup), {id});
+}
+
+// Reads query.pagination.*, which stands instead of a search depth.
+Status ReadPagination(const http::Params& params, std::string_view depth, JaegerSearch* out) {
+  const std::string_view size =
+      Either(params, "query.pagination.pageSize", "query.pagination.page_size");
+  const std::string_view token =
+      Either(params, "query.pagination.pageToken", "query.pagination.page_token");
+  if (size.empty() && token.empty()) return absl::OkStatus();
+  const std::optional<int64_t> limit = ParseInt(size);
+  if (!limit.has_value() || *limit < 1) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      Concat("malformed parameter query.pagination.page_size: ", GoQuote(size)));
   }
-  if (probe.empty()) return Failure(404, "No traces found");
-  return Traces(*std::move(snapshot), {id});
+  if (!depth.empty()) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      "query.pagination and query.search_depth exclude one another");
+  }
+  out->paginated = true;
+  out->search.limit = static_cast<uint32_t>(std::min(*limit, kDepthMax));
+  out->search.cursor = token;
+  return absl::OkStatus();
 }
 
 // Reads query.* into a filter. Errors name the parameter as the gateway does.
-Status ReadQuery(const http::Params& params, query::TraceFilter* filter,
-                 query::TraceSearch* search) {
+Result<JaegerSearch> ReadQuery(const http::Params& params) {
+  JaegerSearch out;
+  query::TraceFilter* const filter = &out.filter;
+  query::TraceSearch* const search = &out.search;
   const auto get = [&](std::string_view camel, std::string_view snake) {
     return Either(params, Concat("query.", camel), Concat("query.", snake));
   };
@@ -141,40 +163,35 @@ Status ReadQuery(const http::Params& params, query::TraceFilter* filter,
   if (const std::string_view text = get("attributes", "attributes"); !text.empty()) {
     if (!ReadTagMap(text, &filter->tags).ok()) return malformed("attributes", text);
   }
-  // The structured filter of newer clients: what is not understood must fail, never be ignored.
-  if (!get("filter", "filter").empty()) {
-    return MakeStatus(StatusCode::kUnimplemented, "query.filter is not supported");
+  if (const std::string_view text = get("filter", "filter"); !text.empty()) {
+    VARVE_ASSIGN_OR_RETURN(out.structured, tracing::SpanFilter::FromJson(text));
   }
-  return absl::OkStatus();
-}
-
-Result<query::SearchResult> Find(TraceContext& context, const TraceSnapshot& snapshot,
-                                 http::Request& request) {
-  query::TraceFilter filter;
-  query::TraceSearch search;
-  if (const Status status = ReadQuery(request.params, &filter, &search); !status.ok())
-    return status;
-  if (context.engine == nullptr) {
-    return MakeStatus(StatusCode::kUnimplemented, "trace search is not available");
-  }
-  return context.engine->FindTraces(snapshot, filter, search, TraceOptionsOf(request));
+  VARVE_RETURN_IF_ERROR(ReadPagination(params, depth, &out));
+  return out;
 }
 
 http::Response Search(TraceContext& context, Database& database, http::Request& request) {
-  auto snapshot = database.TakeTraceSnapshot();
-  if (!snapshot.ok()) return Failure(snapshot.status());
-  const Result<query::SearchResult> found = Find(context, **snapshot, request);
+  auto lookup = TraceLookup::Make(database, context.archive);
+  if (!lookup.ok()) return Failure(lookup.status());
+  const Result<JaegerSearch> search = ReadQuery(request.params);
+  if (!search.ok()) return Failure(search.status());
+  if (search->paginated) {
+    return Failure(400, "traces have no pages: use query.search_depth, or trace summaries");
+  }
+  const auto found = FindTraces(context, lookup->store(), *search, TraceOptionsOf(request));
   if (!found.ok()) return Failure(found.status());
   if (found->traces.empty()) return Failure(404, "No traces found");
   std::vector<TraceId> ids;
   for (const query::TraceSummary& trace : found->traces) ids.push_back(trace.id);
-  return Traces(*std::move(snapshot), std::move(ids));
+  return Traces(*std::move(lookup), std::move(ids));
 }
 
 http::Response Summaries(TraceContext& context, Database& database, http::Request& request) {
   auto snapshot = database.TakeTraceSnapshot();
   if (!snapshot.ok()) return Failure(snapshot.status());
-  const Result<query::SearchResult> found = Find(context, **snapshot, request);
+  const Result<JaegerSearch> search = ReadQuery(request.params);
+  if (!search.ok()) return Failure(search.status());
+  const auto found = FindTraces(context, **snapshot, *search, TraceOptionsOf(request));
   if (!found.ok()) return Failure(found.status());
   std::string body;
   json::Writer json(&body);
@@ -193,7 +210,25 @@ http::Response Summaries(TraceContext& context, Database& database, http::Reques
     }
     json.EndArray().EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  if (search->paginated && !found->next.empty()) json.Field("nextPageToken", found->next);
+  json.EndObject();
+  return http::Response::Json(200, std::move(body));
+}
+
+http::Response Capabilities(TraceContext&, Database&, http::Request&) {
+  std::string body;
+  json::Writer json(&body);
+  json.BeginObject().Key("search").BeginObject();
+  json.Key("withoutServiceName").Bool(true).Key("sameSpanConjunction").Bool(true);
+  json.Key("filter").BeginObject();
+  for (const auto& [name, words] : {std::pair{"levels", tracing::SpanFilter::levels()},
+                                    std::pair{"operators", tracing::SpanFilter::operators()}}) {
+    json.Key(name).BeginArray();
+    for (const std::string_view word : words) json.String(word);
+    json.EndArray();
+  }
+  json.EndObject().Key("paginated").Bool(true).EndObject().EndObject();
   return http::Response::Json(200, std::move(body));
 }
 
@@ -215,6 +250,7 @@ void AddJaegerV3Routes(TraceContext* context, http::Router* router) {
   add("/api/v3/traces", Search);
   add("/api/v3/traces/:id", Trace);
   add("/api/v3/trace-summaries", Summaries);
+  add("/api/v3/capabilities", Capabilities);
 }
 
 }  // namespace varve::api

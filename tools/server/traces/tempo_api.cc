@@ -67,38 +67,35 @@ bool WantsProtobuf(const http::Request& request) {
   return false;
 }
 
-http::Response Trace(Database& database, http::Request& request, bool v2) {
+http::Response Trace(TraceContext& context, Database& database, http::Request& request, bool v2) {
   const std::string_view text = request.path_params.Get("id");
   const std::optional<TraceId> id = ParseTraceId(text);
   if (!id.has_value()) return Failure(400, Concat("trace ids are hex: ", GoQuote(text)));
-  auto snapshot = database.TakeTraceSnapshot();
-  if (!snapshot.ok()) return Failure(snapshot.status());
+  auto lookup = TraceLookup::Make(database, context.archive);
+  if (!lookup.ok()) return Failure(lookup.status());
   if (WantsProtobuf(request)) {
     SpanBatch batch;
-    if (const Status status = (*snapshot)->GetTrace(*id, &batch); !status.ok()) {
-      return Failure(status);
-    }
-    if (batch.empty()) return Failure(404, "trace not found");
+    auto spans = lookup->Get(*id, &batch);
+    if (!spans.ok()) return Failure(spans.status());
+    if (spans->empty()) return Failure(404, "trace not found");
+    otlp::TraceWriter writer(otlp::TraceWriter::Format::kProtobuf, batch, *std::move(spans));
     http::Response response;
     response.headers.Set("Content-Type", "application/protobuf");
     if (v2) {
       const otlp::Submessage trace(1, &response.body);  // TraceByIDResponse.trace
-      otlp::TraceWriter(otlp::TraceWriter::Format::kProtobuf, batch).All(&response.body);
+      writer.All(&response.body);
     } else {
-      otlp::TraceWriter(otlp::TraceWriter::Format::kProtobuf, batch).All(&response.body);
+      writer.All(&response.body);
     }
     return response;
   }
-  SpanBatch probe;
-  const TraceId ids[] = {*id};
-  if (const Status status = (*snapshot)->GetTraces(ids, 1, &probe); !status.ok()) {
-    return Failure(status);
-  }
-  if (probe.empty()) return Failure(404, "trace not found");
+  const Result<bool> found = lookup->Has(*id);
+  if (!found.ok()) return Failure(found.status());
+  if (!*found) return Failure(404, "trace not found");
   http::Response response;
   response.headers.Set("Content-Type", "application/json");
   response.source = std::make_unique<TraceListBody>(
-      *std::move(snapshot), std::vector<TraceId>{*id},
+      *std::move(lookup), std::vector<TraceId>{*id},
       v2 ? R"({"trace":{"resourceSpans":[)" : R"({"batches":[)", TempoJsonPieces,
       [v2](const std::vector<TraceId>&) {
         return std::string(v2 ? R"(]},"metrics":{},"status":"COMPLETE"})" : "]}");
@@ -447,12 +444,8 @@ void AddTempoRoutes(TraceContext* context, http::Router* router) {
       return handler(context, database, request, flag);
     };
   };
-  add("/api/traces/:id", false, [](TraceContext&, Database& database, http::Request& request) {
-    return Trace(database, request, false);
-  });
-  add("/api/v2/traces/:id", false, [](TraceContext&, Database& database, http::Request& request) {
-    return Trace(database, request, true);
-  });
+  add("/api/traces/:id", false, version(Trace, false));
+  add("/api/v2/traces/:id", false, version(Trace, true));
   add("/api/search", true, Search);
   add("/api/search/tags", true, version(Tags, false));
   add("/api/v2/search/tags", true, version(Tags, true));

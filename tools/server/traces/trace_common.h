@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "tools/server/http/message.h"
+#include "tools/server/traces/trace_archive.h"
 #include "tools/server/traces/trace_server.h"
+#include "tools/tracing/go_text.h"
 #include "tools/tracing/jaeger_json.h"
 #include "varve/span_scan.h"
 #include "varve/traceql.h"
@@ -17,15 +19,10 @@
 /// What the query APIs of traces share.
 namespace varve::api {
 
-/// Reads a duration as Go prints it: "1h2m3.5s", "250ms", "10us", "-1s", "0". Nanoseconds; nothing
-/// for other text or what does not fit.
-std::optional<int64_t> ParseGoDuration(std::string_view text);
-/// Reads RFC 3339 with nanoseconds: "2017-01-26T16:46:31.639875123Z", offsets too.
-std::optional<int64_t> ParseRfc3339Ns(std::string_view text);
-/// Prints it, without trailing zeros of the fraction.
-std::string FormatRfc3339Ns(int64_t time_ns);
-/// Reads a decimal integer, whole text.
-std::optional<int64_t> ParseInt(std::string_view text);
+using tracing::FormatRfc3339Ns;
+using tracing::ParseGoDuration;
+using tracing::ParseInt;
+using tracing::ParseRfc3339Ns;
 
 /// The HTTP status of an error of the trace engine or store.
 int HttpStatusOf(const Status& status);
@@ -48,9 +45,9 @@ class TraceListBody final : public http::BodySource {
   /// Called once after the last trace, with the ids that were not found.
   using MakeTail = std::function<std::string(const std::vector<TraceId>& missing)>;
 
-  TraceListBody(std::shared_ptr<const TraceSnapshot> snapshot, std::vector<TraceId> ids,
-                std::string head, MakePieces pieces, MakeTail tail)
-      : snapshot_(std::move(snapshot)),
+  TraceListBody(TraceLookup lookup, std::vector<TraceId> ids, std::string head, MakePieces pieces,
+                MakeTail tail)
+      : lookup_(std::move(lookup)),
         ids_(std::move(ids)),
         head_(std::move(head)),
         make_pieces_(std::move(pieces)),
@@ -59,7 +56,7 @@ class TraceListBody final : public http::BodySource {
   Result<bool> Next(size_t bytes_hint, std::string* out) override;
 
  private:
-  const std::shared_ptr<const TraceSnapshot> snapshot_;
+  const TraceLookup lookup_;
   const std::vector<TraceId> ids_;
   std::string head_;
   const MakePieces make_pieces_;

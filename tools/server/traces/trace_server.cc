@@ -22,7 +22,7 @@ std::string_view DetectLevel(LabelsView stream, LabelsView metadata, std::string
 
 TraceServer::TraceServer(const TraceOptions& options, Context* context, http::Router* router,
                          std::unique_ptr<query::TraceEngine> engine)
-    : options_(options), engine_(std::move(engine)) {
+    : options_(options), engine_(std::move(engine)), archive_(options.open_archive) {
   if (engine_ == nullptr) engine_ = query::TraceEngine::Make(options.engine);
   context_.base = context;
   context_.engine = engine_.get();
@@ -31,6 +31,7 @@ TraceServer::TraceServer(const TraceOptions& options, Context* context, http::Ro
   if (!sampling.ok()) sampling = tracing::SamplingFile::Open({});
   sampling_ = *std::move(sampling);
   context_.sampling = sampling_.get();
+  context_.archive = &archive_;
   AddOtlpRoutes(&context_, router);
   AddZipkinRoutes(&context_, router);
   AddSamplingRoutes(&context_, router, false);
@@ -137,6 +138,7 @@ void TraceServer::Close() {
   if (dumper_.joinable()) dumper_.join();
   context_.receiver = nullptr;
   context_.ingest = nullptr;
+  archive_.Close().IgnoreError();  // what was acknowledged is durable
 }
 
 void TraceServer::DumpSpanMetrics() {

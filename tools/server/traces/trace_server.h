@@ -15,6 +15,7 @@
 #include "tools/server/grpc/grpc_server.h"
 #include "tools/server/http/router.h"
 #include "tools/server/http/server.h"
+#include "tools/server/traces/trace_archive.h"
 #include "tools/server/udp/udp_listener.h"
 #include "tools/tracing/sampling.h"
 #include "tools/tracing/trace_ingest.h"
@@ -31,6 +32,8 @@ struct TraceOptions {
   /// A file of Jaeger's sampling strategies, read again when it changes. Empty: the default for
   /// all.
   std::string sampling_file;
+  /// Where archived traces are kept; null: nowhere.
+  TraceArchive::Open open_archive;
 
   // --- Ports that do not serve the main router; none by default ---
 
@@ -52,6 +55,7 @@ struct TraceContext {
   Context* base = nullptr;
   query::TraceEngine* engine = nullptr;
   tracing::SamplingFile* sampling = nullptr;
+  TraceArchive* archive = nullptr;
   /// Appear when the database is open.
   std::atomic<otlp::Receiver*> receiver{nullptr};
   std::atomic<tracing::TraceIngest*> ingest{nullptr};
@@ -75,11 +79,13 @@ class TraceServer {
 
   /// Starts work once the database is open.
   void Open(Database& database);
-  /// Stops it, before the database closes; call it when no request runs any more.
+  /// Stops it and closes the archive, before the database closes; call it when no request runs any
+  /// more.
   void Close();
   void WriteMetrics(telemetry::Exposition* out) const;
 
   TraceContext& context() { return context_; }
+  TraceArchive& archive() { return archive_; }
 
  private:
   void DumpSpanMetrics();
@@ -89,6 +95,7 @@ class TraceServer {
   std::unique_ptr<query::TraceEngine> engine_;
   std::unique_ptr<tracing::SamplingFile> sampling_;
   Status sampling_status_;
+  TraceArchive archive_;
   TraceContext context_;
   http::Router sampling_router_;
   std::vector<std::unique_ptr<http::Server>> sampling_servers_;
