@@ -397,6 +397,8 @@ Status DatabaseImpl::ExpireLogsByRules() {
 }
 
 Status DatabaseImpl::ExpireTracesByRules() {
+  std::vector<traces::SourcePtr> heads;
+  for (const auto& head : traces_->heads()) heads.push_back(db::TracesWing::MakeHeadSource(head));
   std::vector<std::shared_ptr<const traces::TraceBlock>> blocks;
   const auto current = traces_->blocks();
   for (const auto& entry : current->entries()) blocks.push_back(entry.block);
@@ -406,7 +408,7 @@ Status DatabaseImpl::ExpireTracesByRules() {
     now_ns = kMaxTime;
   }
   now_ns = std::min(now_ns, traces_->newest_time());
-  VARVE_ASSIGN_OR_RETURN(const auto decisions, trace_rules_->Plan(blocks, now_ns));
+  VARVE_ASSIGN_OR_RETURN(const auto decisions, trace_rules_->Plan(heads, blocks, now_ns));
   for (const traces::TraceRetention::Decision& decision : decisions) {
     if (decision.whole) {
       uint64_t dropped = 0;

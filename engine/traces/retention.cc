@@ -54,29 +54,31 @@ Result<std::unique_ptr<TraceRetention>> TraceRetention::Make(
   return out;
 }
 
-Status TraceRetention::LookInto(const TraceBlock& block, BlockFacts* facts) const {
-  facts->matches.assign(rules_.size(), {});
-  VARVE_ASSIGN_OR_RETURN(const std::vector<TracePiece> pieces, block.ListTraces(NsRange{}));
+Status TraceRetention::LookInto(const Source& source, MatchSets* matches) const {
+  matches->assign(rules_.size(), {});
+  VARVE_ASSIGN_OR_RETURN(const std::vector<TracePiece> pieces, source.ListTraces(NsRange{}));
   SpanBatch spans;
   for (const TracePiece& piece : pieces) {
     spans.Clear();
-    VARVE_RETURN_IF_ERROR(block.ReadPiece(piece.token, NsRange{}, &spans));
+    VARVE_RETURN_IF_ERROR(source.ReadPiece(piece.token, NsRange{}, &spans));
     for (size_t r = 0; r < rules_.size(); ++r) {
-      const bool matches =
+      const bool found =
           std::any_of(spans.spans().begin(), spans.spans().end(), [&](const SpanBatch::Span& span) {
-            return std::all_of(rules_[r].matchers.begin(), rules_[r].matchers.end(),
-                               [&](const index::CompiledMatcher& matcher) {
-                                 return matcher.Matches(TextOf(block, spans, span, matcher.name()));
-                               });
+            return std::all_of(
+                rules_[r].matchers.begin(), rules_[r].matchers.end(),
+                [&](const index::CompiledMatcher& matcher) {
+                  return matcher.Matches(TextOf(source, spans, span, matcher.name()));
+                });
           });
-      if (matches) facts->matches[r].insert(std::string(BytesOf(piece.id)));
+      if (found) (*matches)[r].insert(std::string(BytesOf(piece.id)));
     }
   }
   return absl::OkStatus();
 }
 
 Result<std::vector<TraceRetention::Decision>> TraceRetention::Plan(
-    std::span<const std::shared_ptr<const TraceBlock>> blocks, int64_t now_ns) {
+    std::span<const SourcePtr> heads, std::span<const std::shared_ptr<const TraceBlock>> blocks,
+    int64_t now_ns) {
   std::vector<Decision> out;
   int64_t shortest = AgeOf(keep_ms_);
   for (const Rule& rule : rules_) shortest = std::min(shortest, AgeOf(rule.keep_ms));
@@ -92,6 +94,7 @@ Result<std::vector<TraceRetention::Decision>> TraceRetention::Plan(
     if (known != facts_.end()) kept.insert(facts_.extract(known));
   }
   facts_ = std::move(kept);
+  std::vector<MatchSets> of_heads;  // looked into once something is to be weighed
   for (const auto& block : blocks) {
     if (!of_age(*block, shortest)) continue;
     const auto own = facts_.find(block->meta().id);
@@ -100,8 +103,13 @@ Result<std::vector<TraceRetention::Decision>> TraceRetention::Plan(
     for (const auto& other : blocks) {
       BlockFacts& facts = facts_[other->meta().id];
       if (facts.matches.empty() && !rules_.empty()) {
-        VARVE_RETURN_IF_ERROR(LookInto(*other, &facts));
+        VARVE_RETURN_IF_ERROR(LookInto(*other, &facts.matches));
       }
+    }
+    while (of_heads.size() < heads.size()) {
+      MatchSets sets;
+      VARVE_RETURN_IF_ERROR(LookInto(*heads[of_heads.size()], &sets));
+      of_heads.push_back(std::move(sets));
     }
     VARVE_ASSIGN_OR_RETURN(const std::vector<TracePiece> pieces, block->ListTraces(NsRange{}));
     Decision decision;
@@ -112,9 +120,13 @@ Result<std::vector<TraceRetention::Decision>> TraceRetention::Plan(
       const std::string id(BytesOf(piece.id));
       int64_t age = AgeOf(keep_ms_);
       for (size_t r = 0; r < rules_.size(); ++r) {
-        const bool matches = std::any_of(facts_.begin(), facts_.end(), [&](const auto& entry) {
-          return r < entry.second.matches.size() && entry.second.matches[r].contains(id);
-        });
+        const auto has = [&](const MatchSets& sets) {
+          return r < sets.size() && sets[r].contains(id);
+        };
+        const bool matches = std::any_of(of_heads.begin(), of_heads.end(), has) ||
+                             std::any_of(facts_.begin(), facts_.end(), [&](const auto& entry) {
+                               return has(entry.second.matches);
+                             });
         if (!matches) continue;
         age = AgeOf(rules_[r].keep_ms);
         break;

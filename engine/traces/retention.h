@@ -17,7 +17,7 @@
 namespace varve::traces {
 
 /// Decides how long traces are kept when rules say so. A trace matches a rule if one of its spans,
-/// in whatever block, does; a rule's matchers look at the span's own attributes, then its
+/// in whatever block or head, does; a rule's matchers look at the span's own attributes, then its
 /// resource's, values printed, at `name`, and at `status` (unset, ok, error). Thread-safe.
 ///
 /// The age of a trace in a block is the age of the block's newest span: traces live up to one
@@ -35,8 +35,11 @@ class TraceRetention {
     bool whole = false;                        // nothing of it stays
     absl::flat_hash_set<std::string> expired;  // ids of traces to leave out, if not whole
   };
-  /// Weighs all blocks of the wing. Errors: kDataLoss, kUnavailable.
-  Result<std::vector<Decision>> Plan(std::span<const std::shared_ptr<const TraceBlock>> blocks,
+  /// Weighs all blocks of the wing. Spans in `heads` have a say about their traces, but only blocks
+  /// lose any. Take the heads first: what is sealed meanwhile is then in both, never in neither.
+  /// Errors: kDataLoss, kUnavailable.
+  Result<std::vector<Decision>> Plan(std::span<const SourcePtr> heads,
+                                     std::span<const std::shared_ptr<const TraceBlock>> blocks,
                                      int64_t now_ns);
 
  private:
@@ -44,13 +47,14 @@ class TraceRetention {
     std::vector<index::CompiledMatcher> matchers;
     int64_t keep_ms = 0;
   };
+  /// By rule: the ids of traces that match.
+  using MatchSets = std::vector<absl::flat_hash_set<std::string>>;
   struct BlockFacts {
-    /// By rule: the ids of traces that match.
-    std::vector<absl::flat_hash_set<std::string>> matches;
+    MatchSets matches;
     int64_t next_ns = INT64_MIN;  // nothing comes of age before
   };
   TraceRetention() = default;
-  Status LookInto(const TraceBlock& block, BlockFacts* facts) const;
+  Status LookInto(const Source& source, MatchSets* matches) const;
   /// Ages in ns; INT64_MAX is for ever.
   static int64_t AgeOf(int64_t keep_ms);
 
