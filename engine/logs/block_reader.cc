@@ -245,17 +245,6 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
   }
 
  private:
-  static LogScanStats::Skipped& SkippedBy(LogScan::KeyKind kind, LogScanStats* stats) {
-    switch (kind) {
-      case LogScan::KeyKind::kId:
-        return stats->skipped_ids;
-      case LogScan::KeyKind::kMetadata:
-        return stats->skipped_metadata;
-      default:
-        return stats->skipped_words;
-    }
-  }
-
   /// Tells which keys in the filter of a group stop a scan, if any do; filters are parsed once.
   Result<std::optional<LogScan::KeyKind>> FilterRulesOut(uint32_t index,
                                                          const LogScan& scan) const {

@@ -7,7 +7,9 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/index/value_scan.h"
+#include "engine/logs/line_filter.h"
 #include "engine/logs/page.h"
+#include "engine/logs/page_keys.h"
 #include "engine/wal/wal.h"
 
 namespace varve::logs {
@@ -182,6 +184,38 @@ struct Head::Page {
   NsRange range{kMaxTime, kMinTime};
   uint32_t entries = 0;
   uint64_t line_bytes = 0;
+  std::shared_ptr<HeadWords> words;
+
+  struct Filter {
+    explicit Filter(size_t keys) : bloom(keys) {}
+    index::BlockedBloom bloom;
+    uint64_t words_version = 0;  // from which on the words of the page are among those of the head
+  };
+
+  /// Returns the filter, or null if the page has none yet.
+  const Filter* filter() const { return filter_.load(std::memory_order_acquire); }
+  /// Makes it from the decoded page.
+  void MakeFilter(const Rows& rows) const {
+    static thread_local PageKeyCollector collector;
+    static thread_local PageKeys keys;
+    collector.Collect(bytes, rows, &keys);
+    auto made = std::make_unique<Filter>(keys.keys.size());
+    for (const uint64_t key : keys.keys) made->bloom.Add(key);
+    made->words_version = words->Add(keys.words);
+    const Filter* none = nullptr;
+    // Another reader may have been faster.
+    if (filter_.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) {
+      words->AddFilterBytes(made.release()->bloom.bytes());
+    }
+  }
+
+  explicit Page(std::shared_ptr<HeadWords> head_words) : words(std::move(head_words)) {}
+  ~Page() { delete filter_.load(); }
+  Page(const Page&) = delete;
+  Page& operator=(const Page&) = delete;
+
+ private:
+  mutable std::atomic<const Filter*> filter_{nullptr};
 };
 
 struct Head::OpenPage {
@@ -224,6 +258,17 @@ struct Head::PageChunk final : LogChunk::Impl {
       EmitRows(scan, Rows(), {}, out);
       return absl::OkStatus();
     }
+    const bool asks = !scan.needed().empty();
+    const Page::Filter* const filter = asks ? page->filter() : nullptr;
+    if (filter != nullptr) {
+      const auto needed = page->words->Needed(scan, filter->words_version);
+      const auto ruled_out = RuledOutBy(filter->bloom, *needed);
+      if (ruled_out.has_value()) {
+        SkippedBy(*ruled_out, stats).Add({1, page->line_bytes});
+        EmitRows(scan, Rows(), {}, out);
+        return absl::OkStatus();
+      }
+    }
     RowStorage* storage = StorageOf(out);
     if (storage->owner != page) {
       storage->owner = nullptr;
@@ -234,6 +279,7 @@ struct Head::PageChunk final : LogChunk::Impl {
       stats->bytes_compressed += page->bytes.size();
       ++stats->groups_read;
     }
+    if (asks && filter == nullptr) page->MakeFilter(storage->rows);
     return Filter(scan, storage->rows, count, storage, out, stats);
   }
   static Status Filter(const LogScan& scan, const Rows& rows, uint32_t count, RowStorage* storage,
@@ -474,7 +520,7 @@ void Head::Apply(std::span<const uint32_t> ordinals, std::span<const EntryView> 
 void Head::AddPage(Stream* stream, std::span<const EntryView> entries, std::string bytes) {
   if (stream->open != nullptr) CloseOpenPage(stream);
   if (stream->first_sequence == 0) stream->first_sequence = sequence_;
-  auto page = std::make_shared<Page>();
+  auto page = std::make_shared<Page>(words_);
   page->bytes = std::move(bytes);
   page->entries = static_cast<uint32_t>(entries.size());
   for (const EntryView& entry : entries) {
@@ -506,7 +552,7 @@ void Head::CloseOpenPage(Stream* stream) {
                        text.substr(open.line_begin[i], open.line_begin[i + 1] - open.line_begin[i]),
                        LabelsView(metadata).subspan(begins[i], begins[i + 1] - begins[i]), 0});
   }
-  auto page = std::make_shared<Page>();
+  auto page = std::make_shared<Page>(words_);
   EncodePage(entries, true, &page->bytes);
   page->marks = std::move(open.marks);
   page->range = open.range;

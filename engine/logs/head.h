@@ -17,6 +17,7 @@
 #include "engine/index/label_order.h"
 #include "engine/index/matchers.h"
 #include "engine/index/memory_index.h"
+#include "engine/logs/head_words.h"
 #include "engine/logs/rows.h"
 #include "engine/logs/wal_batch.h"
 #include "varve/log_batch.h"
@@ -57,6 +58,10 @@ class PreparedBatch {
 /// Holds the entries that are in no block yet: for each stream a list of closed pages and an open
 /// one, all in arrival order. Sealing freezes a head whole; a frozen head never changes.
 ///
+/// A closed page gets a filter of its words, ids and metadata from the first scan that asks for any
+/// of those and has to inflate it: writing pays nothing for it, and no later scan for what the page
+/// has not inflates it again.
+///
 /// Threads: Append and Replay come from one thread at a time (the append lock); everything const
 /// may run beside them.
 ///
@@ -84,7 +89,9 @@ class Head {
   uint64_t stream_count() const { return stream_count_.load(std::memory_order_relaxed); }
   uint64_t replayed_entries() const { return replayed_entries_; }
   /// Memory in use, estimated from what was allocated.
-  uint64_t approximate_bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  uint64_t approximate_bytes() const {
+    return bytes_.load(std::memory_order_relaxed) + words_->bytes();
+  }
 
   // --- Reading at a sequence; streams are named by their ordinal ---
 
@@ -125,6 +132,7 @@ class Head {
 
   const uint32_t id_;
   const Limits limits_;
+  const std::shared_ptr<HeadWords> words_ = std::make_shared<HeadWords>();
   std::atomic<int64_t> newest_time_ns_;
   std::atomic<int64_t> min_time_ns_{kMaxTime}, max_time_ns_{kMinTime};
   std::atomic<uint64_t> entries_{0}, line_bytes_{0}, stream_count_{0}, bytes_{0};

@@ -68,21 +68,47 @@ NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary) {
   return out;
 }
 
-std::optional<LogScan::KeyKind> RuledOutBy(const index::BinaryFuse& filter,
-                                           const NeededKeys& needed) {
+namespace {
+
+template <typename MayContain>
+std::optional<LogScan::KeyKind> RuledOut(const NeededKeys& needed, MayContain&& may_contain) {
   for (const auto& alternatives : needed) {
     // Without an alternative the vocabulary says that no word has the text.
     LogScan::KeyKind kind = LogScan::KeyKind::kWord;
     const bool may = std::any_of(alternatives.begin(), alternatives.end(), [&](const auto& keys) {
-      const auto missing = std::find_if(keys.begin(), keys.end(), [&](const LogScan::Key& key) {
-        return !filter.MayContain(key.hash);
-      });
+      const auto missing = std::find_if(keys.begin(), keys.end(),
+                                        [&](const LogScan::Key& key) { return !may_contain(key); });
       if (missing != keys.end()) kind = missing->kind;
       return missing == keys.end();
     });
     if (!may) return kind;
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<LogScan::KeyKind> RuledOutBy(const index::BinaryFuse& filter,
+                                           const NeededKeys& needed) {
+  return RuledOut(needed, [&](const LogScan::Key& key) { return filter.MayContain(key.hash); });
+}
+
+std::optional<LogScan::KeyKind> RuledOutBy(const index::BlockedBloom& filter,
+                                           const NeededKeys& needed) {
+  return RuledOut(needed, [&](const LogScan::Key& key) {
+    return key.kind == LogScan::KeyKind::kPair || filter.MayContain(key.hash);
+  });
+}
+
+LogScanStats::Skipped& SkippedBy(LogScan::KeyKind kind, LogScanStats* stats) {
+  switch (kind) {
+    case LogScan::KeyKind::kId:
+      return stats->skipped_ids;
+    case LogScan::KeyKind::kMetadata:
+      return stats->skipped_metadata;
+    default:
+      return stats->skipped_words;
+  }
 }
 
 }  // namespace varve::logs

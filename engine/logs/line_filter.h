@@ -32,5 +32,11 @@ NeededKeys ResolveNeeded(const LogScan& scan, const std::string* vocabulary);
 /// Tells that no row can match, and which kind of key says so; nothing if some row may.
 std::optional<LogScan::KeyKind> RuledOutBy(const index::BinaryFuse& filter,
                                            const NeededKeys& needed);
+/// The same for the filter of a page of a head, which knows no pairs of words.
+std::optional<LogScan::KeyKind> RuledOutBy(const index::BlockedBloom& filter,
+                                           const NeededKeys& needed);
+
+/// Returns the counter of what a kind of key spares.
+LogScanStats::Skipped& SkippedBy(LogScan::KeyKind kind, LogScanStats* stats);
 
 }  // namespace varve::logs

@@ -51,7 +51,7 @@ LogScan::Alternative AlternativeOf(std::string_view needle) {
   }
   std::vector<uint64_t> pairs;
   logs::AddPairKeys(needle, &pairs);
-  for (const uint64_t pair : pairs) out.keys.push_back({pair, LogScan::KeyKind::kWord});
+  for (const uint64_t pair : pairs) out.keys.push_back({pair, LogScan::KeyKind::kPair});
   constexpr size_t kPieceBytesMin = 3;
   if (out.keys.empty() && longest.size() >= kPieceBytesMin) out.piece = std::string(longest);
   return out;

@@ -33,7 +33,7 @@ class LogScan {
   bool tests_metadata() const { return !metadata_.empty(); }
   const std::vector<index::CompiledMatcher>& metadata() const { return metadata_; }
 
-  enum class KeyKind : uint8_t { kWord, kId, kMetadata };
+  enum class KeyKind : uint8_t { kWord, kPair, kId, kMetadata };
   /// A key of a group's filter; see line_codec.h, columns.h.
   struct Key {
     uint64_t hash = 0;

@@ -78,6 +78,13 @@ void EncodePage(std::span<const EntryView> entries, bool one_stream, std::string
   out->append(raw);
 }
 
+std::string_view BlockOfPage(std::string_view page, uint64_t* raw_bytes) {
+  ByteReader head(page);
+  const auto codec = head.Fixed<uint8_t>();
+  *raw_bytes = head.Varint();
+  return codec == kLz4 ? head.Bytes(head.left()) : std::string_view();
+}
+
 Status DecodePage(std::string_view page, Rows* rows, std::vector<uint32_t>* streams) {
   rows->Clear();
   streams->clear();

@@ -21,11 +21,9 @@ inline constexpr uint64_t kPageRawBytesMax = uint64_t{1} << 30;
 /// Appends a page of `entries`; `one_stream` leaves out which stream each is of.
 void EncodePage(std::span<const EntryView> entries, bool one_stream, std::string* out);
 
-/// Facts that the head of a page tells without inflating it.
-struct PageInfo {
-  uint64_t raw_bytes = 0;
-  bool compressed = false;
-};
+/// Returns the LZ4 block in a page that DecodePage takes, empty if there is none; `raw_bytes` is
+/// what it inflates to. Lines are at the end of that.
+std::string_view BlockOfPage(std::string_view page, uint64_t* raw_bytes);
 
 /// Replaces `rows` by the entries of a page, and `streams` by their streams (empty for a page of
 /// one). Safe on any bytes: memory is bounded by kPageRawBytesMax and by 255 times the page's

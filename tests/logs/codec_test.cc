@@ -9,11 +9,14 @@
 #include "engine/base/strings.h"
 #include "engine/index/filters.h"
 #include "engine/logs/columns.h"
+#include "engine/logs/head_words.h"
 #include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
 #include "engine/logs/line_table.h"
 #include "engine/logs/log_scan.h"
+#include "engine/logs/page.h"
+#include "engine/logs/page_keys.h"
 #include "tests/support/shared_data.h"
 
 namespace varve::logs {
@@ -125,6 +128,53 @@ TEST(Lines, RandomLinesComeBackAndAreFound) {
       ASSERT_TRUE(Allowed(encoded, lines.size(), needle)) << round << " " << GoQuote(needle);
     }
   }
+}
+
+// The filter of a head's page must know all that a scan for any piece of a line may ask for, though
+// the collector leaves out what LZ4 repeats.
+TEST(PageKeys, NothingInThePageIsRuledOut) {
+  std::mt19937_64 random(5);
+  PageKeyCollector collector;
+  int allowed_wrongly = 0;
+  for (int round = 0; round < 200; ++round) {
+    const std::vector<std::string> owned = RandomLines(random, 1 + random() % 200);
+    std::vector<EntryView> entries;
+    const LabelView trace{"trace_id", "7c9e6679"};
+    for (const std::string& line : owned) {
+      entries.push_back({0, line, round % 2 == 0 ? LabelsView() : LabelsView(&trace, 1), 0});
+    }
+    std::string page;
+    EncodePage(entries, true, &page);
+    Rows rows;
+    std::vector<uint32_t> streams;
+    ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
+    PageKeys keys;
+    collector.Collect(page, rows, &keys);
+    index::BlockedBloom bloom(keys.keys.size());
+    for (const uint64_t key : keys.keys) bloom.Add(key);
+    HeadWords words;
+    const uint64_t version = words.Add(keys.words);
+    const auto allowed = [&](const LogScanSpec& spec) {
+      return !RuledOutBy(bloom, *words.Needed(**CompileLogScan(spec), version)).has_value();
+    };
+    LogScanSpec spec;
+    for (int k = 0; k < 40; ++k) {
+      const std::string_view line = owned[random() % owned.size()];
+      const size_t begin = random() % (line.size() + 1);
+      spec.line_filters = {
+          {LineFilter::Op::kContains, {std::string(line.substr(begin, 1 + random() % 60))}}};
+      ASSERT_TRUE(allowed(spec)) << round << " " << GoQuote(spec.line_filters[0].texts[0]);
+    }
+    if (round % 2 != 0) {
+      ASSERT_TRUE(bloom.MayContain(MetadataKey(trace.name, trace.value)));
+    }
+    // The vocabulary is exact, the filter nearly.
+    spec.line_filters = {{LineFilter::Op::kContains, {"quizzacious"}}};
+    EXPECT_FALSE(allowed(spec)) << round;
+    spec.line_filters = {{LineFilter::Op::kContains, {" quizzacious "}}};
+    allowed_wrongly += allowed(spec) ? 1 : 0;
+  }
+  EXPECT_LT(allowed_wrongly, 20);
 }
 
 TEST(Lines, PairsOfWordsRuleOutPhrases) {

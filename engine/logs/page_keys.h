@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/logs/rows.h"
+
+namespace varve::logs {
+
+/// What the filter of a closed page of a head should know. Keys may repeat.
+struct PageKeys {
+  std::vector<uint64_t> keys;  // WordKey, AddIdKeys, MetadataKey
+  std::string words;           // those for a vocabulary (InVocabulary), a line feed behind each
+
+  void Clear() {
+    keys.clear();
+    words.clear();
+  }
+};
+
+/// Collects the keys of pages. Keeps its memory; not thread-safe.
+class PageKeyCollector {
+ public:
+  /// Replaces `out` by the keys of `rows`, which DecodePage took from `page`. What the LZ4 block of
+  /// that repeats is not read again: a word that lies in a match with the bytes around it was met
+  /// before.
+  void Collect(std::string_view page, const Rows& rows, PageKeys* out);
+
+ private:
+  class Matches;
+  bool Recent(uint64_t hash);
+  void AddLines(const Rows& rows, uint64_t text_begin, Matches* matches, PageKeys* out);
+
+  std::vector<uint64_t> borders_;  // a bit for each byte of text: 1 where a line begins
+  std::vector<uint64_t> recent_;
+};
+
+}  // namespace varve::logs
