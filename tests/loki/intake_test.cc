@@ -112,8 +112,9 @@ TEST_F(IntakeTest, KeepsLokisLimits) {
           "3 label names; limit 2; stream '{abcde=\"1\", service_name=\"unknown_service\"}' has "
           "label name too long: 'abcde'; stream '{a=\"1234\", "
           "service_name=\"unknown_service\"}' has label value too long: '1234'; stream '{a=\"1\","
-          " a=\"2\"}' has duplicate label name: 'a'; Error parsing labels '{\"a-b\"=\"1\"}' with "
-          "error: invalid label name \"a-b\"; 2 errors like: Max entry size '10' bytes exceeded "
+          " a=\"2\", service_name=\"unknown_service\"}' has duplicate label name: 'a'; Error "
+          "parsing labels '{a-b=\"1\"}' with error: 1:3: parse error: unexpected character inside "
+          "braces: '-'; 2 errors like: Max entry size '10' bytes exceeded "
           "for stream '",
           stream, "' while adding an entry with length '11' bytes; stream '", stream,
           "' has structured metadata too large: '9' bytes, limit: '8' bytes. Please see "

@@ -165,7 +165,8 @@ TEST(PushProtobuf, Decodes) {
   EXPECT_TRUE(got.status.ok()) << got.status;
   EXPECT_EQ(got.entries, "{a=\"1\"} 5000000007 line \xff {k=\"v\"}\n");
   EXPECT_EQ(got.errors,
-            "Error parsing labels '{oops' with error: 1:6: parse error: unexpected end of input");
+            "Error parsing labels '{oops' with error: 1:6: parse error: unexpected end of input "
+            "inside braces");
   EXPECT_EQ(got.streams, 2u);
   EXPECT_EQ(decode(body.substr(0, body.size() - 1)).status.code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(

@@ -14,6 +14,7 @@
 #include "engine/base/clock.h"
 #include "tools/loki/limits.h"
 #include "tools/loki/log_intake.h"
+#include "tools/loki/stream_rates.h"
 #include "tools/server/http/router.h"
 #include "varve/database.h"
 
@@ -57,15 +58,21 @@ struct Context {
   query::LogEngine* engine = nullptr;  // null: no queries
   TailHub* tails = nullptr;            // null: no tails
   bool enable_delete = false;
-  std::shared_ptr<DeleteLog> delete_log;  // shared by all routers; made with the first
+  std::shared_ptr<DeleteLog> delete_log;      // shared by all routers; made with the first
+  std::unique_ptr<StreamRates> stream_rates;  // null: unbounded
   /// Hears of what was acknowledged, on the thread that appended it.
   std::function<void(const LogBatch&, const LogAppendResult&)> on_append;
+  /// Tells whether that has use for each rejection just now. Null: it has not.
+  std::function<bool()> watched;
 
   // --- Appears when the database is open ---
 
   std::atomic<Database*> database{nullptr};
 
   PushCounters counters;
+
+  /// Makes a scratch ready for another batch.
+  void Reset(PushScratch* scratch) const;
 
   int64_t NowNs() const { return clock->NowMs() * 1'000'000; }
 
@@ -96,14 +103,19 @@ struct Context {
 /// What became of a batch.
 struct AppendOutcome {
   int status = 204;
-  std::string error;   // of status >= 400, without a newline
-  bool retry = false;  // the same batch may be taken later
+  std::string error;      // of status >= 400, without a newline
+  bool retry = false;     // the same batch may be taken later
+  uint64_t accepted = 0;  // entries
+  uint64_t rejected = 0;
 };
 
 /// Appends what `scratch` holds and says so in Loki's words: 204; 400 if some entries were not
 /// acceptable (the others are stored); 429 over a rate or stream limit; 5xx if nothing could be
 /// stored. Tails hear of it. Every protocol for logs ends here.
 AppendOutcome AppendIntake(Context& context, Database& database, PushScratch& scratch);
+
+/// Does the same with a batch that another protocol has decoded: its entries pass the same rules.
+AppendOutcome AppendDecoded(Context& context, Database& database, const LogBatch& decoded);
 
 /// Makes the answer of an outcome: plain text with a newline.
 http::Response ToResponse(const AppendOutcome& outcome);

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace varve::loki {
 
@@ -26,6 +28,18 @@ struct Limits {
   /// Loki's 4 MB/s protects one tenant of a cluster from another; a store of one's own has none.
   double ingestion_rate_mb = 0;
   double ingestion_burst_size_mb = 6;
+  /// Bytes of lines and metadata a second for one stream; Loki's 3 MB, likewise, is not the
+  /// default.
+  uint64_t per_stream_rate_limit = 0;
+  uint64_t per_stream_rate_limit_burst = 15ull << 20;
+  /// Streams that are written to: in one body, and in the head, where each takes about 1 KiB of
+  /// memory. Loki's 5000 assumes that streams are dear.
+  uint64_t max_global_streams_per_user = 500'000;
+  /// Label names that every stream must have.
+  std::vector<std::string> enforced_labels;
+  /// Pushes are refused until then (Unix ms) with this status. 0: none is.
+  int64_t block_ingestion_until_ms = 0;
+  int block_ingestion_status_code = 260;
   /// Largest body after decompression; Loki's limit for a message.
   uint64_t max_recv_msg_size = 100ull << 20;
 
@@ -46,6 +60,7 @@ struct Limits {
     out.max_label_value_length = 0;
     out.max_structured_metadata_size = 0;
     out.max_structured_metadata_entries_count = 0;
+    out.max_global_streams_per_user = 0;
     return out;
   }
 };

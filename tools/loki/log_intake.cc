@@ -4,9 +4,11 @@
 #include <array>
 #include <ctime>
 
+#include "engine/base/hash.h"
 #include "engine/base/strings.h"
-#include "engine/base/utf8.h"
 #include "tools/loki/level.h"
+#include "tools/loki/stream_rates.h"
+#include "tools/loki/stream_selector.h"
 
 namespace varve::loki {
 namespace {
@@ -25,6 +27,8 @@ constexpr std::array<std::string_view, 13> kServiceLabels = {"service",
                                                              "job",
                                                              "k8s_job_name"};
 
+constexpr int64_t kSecondNs = 1'000'000'000;
+
 // How much of a stream's labels an error shows: a hostile one may have millions of them.
 constexpr size_t kStreamTextMax = 2048;
 
@@ -36,79 +40,29 @@ std::string Shortened(std::string_view text) {
   return Concat(text.substr(0, kStreamTextMax), "...");
 }
 
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+// Go's text of a time in UTC: fractions of a second without zeros at the end.
+std::string GoTimeText(int64_t time_ns) {
+  std::string out = FormatSeconds(time_ns);
+  out[10] = ' ';
+  out.pop_back();
+  const int64_t nanos = (time_ns % kSecondNs + kSecondNs) % kSecondNs;
+  if (nanos != 0) {
+    std::string digits = std::to_string(kSecondNs + nanos).substr(1);
+    digits.erase(digits.find_last_not_of('0') + 1);
+    out += Concat(".", digits);
+  }
+  return out + " +0000 UTC";
 }
 
-// Undoes Go's escapes of a double-quoted literal; false if one is unknown or cut.
-bool Unquote(std::string_view text, std::string* out) {
-  out->clear();
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\') {
-      out->push_back(text[i]);
-      continue;
-    }
-    if (++i == text.size()) return false;
-    const char c = text[i];
-    const auto digits = [&](size_t count, uint32_t base, uint32_t* value) {
-      *value = 0;
-      for (size_t k = 0; k < count; ++k, ++i) {
-        const int digit = i < text.size() ? HexDigit(text[i]) : -1;
-        if (digit < 0 || static_cast<uint32_t>(digit) >= base) return false;
-        *value = *value * base + static_cast<uint32_t>(digit);
-      }
-      --i;
-      return true;
-    };
-    uint32_t value = 0;
-    switch (c) {
-      case 'a':
-        out->push_back('\a');
-        break;
-      case 'b':
-        out->push_back('\b');
-        break;
-      case 'f':
-        out->push_back('\f');
-        break;
-      case 'n':
-        out->push_back('\n');
-        break;
-      case 'r':
-        out->push_back('\r');
-        break;
-      case 't':
-        out->push_back('\t');
-        break;
-      case 'v':
-        out->push_back('\v');
-        break;
-      case '\\':
-      case '"':
-      case '\'':
-        out->push_back(c);
-        break;
-      case 'x':
-        ++i;
-        if (!digits(2, 16, &value)) return false;
-        out->push_back(static_cast<char>(value));
-        break;
-      case 'u':
-      case 'U':
-        ++i;
-        if (!digits(c == 'u' ? 4 : 8, 16, &value)) return false;
-        if (value > 0x10ffff || (value >= 0xd800 && value < 0xe000)) return false;
-        AppendUtf8(value, out);
-        break;
-      default:
-        if (c < '0' || c > '7' || !digits(3, 8, &value) || value > 255) return false;
-        out->push_back(static_cast<char>(value));
-    }
+// A size as Loki prints it: in the largest unit that leaves a whole number.
+std::string SizeText(uint64_t bytes) {
+  constexpr std::string_view kUnits[] = {"B", "KB", "MB", "GB", "TB", "PB", "EB"};
+  size_t unit = 0;
+  while (bytes != 0 && bytes % 1024 == 0 && unit + 1 < std::size(kUnits)) {
+    bytes /= 1024;
+    ++unit;
   }
-  return true;
+  return Concat(bytes, kUnits[unit]);
 }
 
 }  // namespace
@@ -152,9 +106,8 @@ std::string_view DiscoverServiceName(LabelsView labels) {
 }
 
 std::string FormatSeconds(int64_t time_ns) {
-  constexpr int64_t kSecond = 1'000'000'000;
-  auto seconds = static_cast<std::time_t>(time_ns / kSecond);
-  if (time_ns % kSecond < 0) --seconds;
+  auto seconds = static_cast<std::time_t>(time_ns / kSecondNs);
+  if (time_ns % kSecondNs < 0) --seconds;
   std::tm parts{};
   gmtime_r(&seconds, &parts);
   char text[64];
@@ -201,78 +154,16 @@ void GroupedErrors::Clear() {
   others_ = 0;
 }
 
-// --- Selector text ---
-
-std::string ParseStreamSelector(std::string_view text, LogBatch* batch,
-                                std::vector<LabelView>* labels) {
-  labels->clear();
-  size_t i = 0;
-  const auto blanks = [&] {
-    while (i < text.size() && (text[i] == ' ' || (text[i] >= '\t' && text[i] <= '\r'))) ++i;
-  };
-  const auto error = [&](std::string_view what) {
-    if (i >= text.size()) return Concat("1:", i + 1, ": parse error: unexpected end of input");
-    return Concat("1:", i + 1, ": parse error: ", what);
-  };
-  blanks();
-  if (i >= text.size() || text[i] != '{') return error("expected \"{\"");
-  ++i;
-  blanks();
-  std::string unquoted;
-  bool first = true;
-  while (i < text.size() && text[i] != '}') {
-    if (!first) {
-      if (text[i] != ',') return error("expected \",\" or \"}\" after a label");
-      ++i;
-      blanks();
-      if (i < text.size() && text[i] == '}') break;
-    }
-    first = false;
-    const size_t name_begin = i;
-    if (i >= text.size() || !IsNameStart(text[i])) return error("expected a label name");
-    while (i < text.size() && IsNameByte(text[i])) ++i;
-    const std::string_view name = text.substr(name_begin, i - name_begin);
-    blanks();
-    if (i >= text.size() || text[i] != '=' ||
-        (i + 1 < text.size() && (text[i + 1] == '~' || text[i + 1] == '='))) {
-      return error("expected \"=\" after a label name");
-    }
-    ++i;
-    blanks();
-    if (i >= text.size() || (text[i] != '"' && text[i] != '`')) {
-      return error("expected a quoted label value");
-    }
-    const char quote = text[i];
-    const size_t value_begin = ++i;
-    bool escaped = false;
-    while (i < text.size() && text[i] != quote) {
-      if (quote == '"' && text[i] == '\\') {
-        escaped = true;
-        ++i;
-      }
-      ++i;
-    }
-    if (i >= text.size()) return error("");
-    std::string_view value = text.substr(value_begin, i - value_begin);
-    if (escaped) {
-      if (!Unquote(value, &unquoted)) return error("invalid escape in a label value");
-      value = batch->Copy(unquoted);
-    }
-    ++i;
-    labels->push_back({name, value});
-    blanks();
-  }
-  if (i >= text.size()) return error("");
-  ++i;
-  blanks();
-  if (i < text.size()) return error("unexpected text after the labels");
-  return {};
-}
-
 // --- Intake ---
 
-void LogIntake::Reset(int64_t now_ns, LogBatch* batch) {
+void LogIntake::Reset(int64_t now_ns, LogBatch* batch, StreamRates* rates,
+                      std::chrono::nanoseconds monotonic) {
   batch_ = batch;
+  rates_ = rates;
+  monotonic_ = monotonic;
+  limited_ = false;
+  stream_entries_ = 0;
+  stream_refused_ = 0;
   now_ns_ = now_ns;
   constexpr int64_t kForEver = INT64_MAX;
   oldest_ns_ = INT64_MIN;
@@ -295,13 +186,58 @@ bool LogIntake::Refuse(std::string text) {
   return false;
 }
 
+std::string StreamLimitText(std::string_view stream) {
+  return Concat("Maximum active stream limit exceeded when trying to create stream ", stream,
+                ", reduce the number of active streams (reduce labels or reduce label values), or "
+                "contact your Loki administrator to see if the limit can be increased, user: '",
+                kTenant, "'");
+}
+
+std::string LogIntake::MissingLabelsText() const {
+  std::string missing;
+  for (const std::string& name : limits_->enforced_labels) {
+    if (!FindLabel(labels_, name).empty()) continue;
+    if (!missing.empty()) missing += ",";
+    missing += name;
+  }
+  return Concat("missing required labels ", missing, " for user ", kTenant, " for stream ",
+                StreamText());
+}
+
 std::string LogIntake::StreamText() const {
   LabelsView shown = labels_;
   if (shown.size() > 64) shown = shown.first(64);
   return Shortened(ToString(shown));
 }
 
+bool LogIntake::TakeRate(int64_t time_ns, uint64_t bytes) {
+  constexpr uint64_t kNamedMax = 10;  // Loki's max_ignored_stream_errors
+  ++stream_entries_;
+  if (rates_->Take(stream_hash_, bytes, monotonic_)) return true;
+  ++discarded_;
+  if (++stream_refused_ > kNamedMax) return false;
+  refused_text_ += Concat(
+      "entry with timestamp ", GoTimeText(time_ns),
+      " ignored, reason: 'Per stream rate limit exceeded (limit: ", SizeText(rates_->rate()),
+      "/sec) while attempting to ingest for stream '", StreamText(), "' totaling ", SizeText(bytes),
+      ", consider splitting a stream via additional labels or contact your Loki administrator to "
+      "see if the limit can be increased',\n");
+  return false;
+}
+
+void LogIntake::EndStream() {
+  if (stream_refused_ > 0) {
+    limited_ = true;
+    errors_.Add(Concat(refused_text_, "user '", kTenant, "', total ignored: ", stream_refused_,
+                       " out of ", stream_entries_, " for stream: ", StreamText()));
+  }
+  refused_text_.clear();
+  stream_entries_ = 0;
+  stream_refused_ = 0;
+}
+
 bool LogIntake::BeginStream(std::string_view selector) {
+  EndStream();
   const std::string wrong = ParseStreamSelector(selector, batch_, &parsed_);
   if (!wrong.empty()) {
     return Refuse(Concat("Error parsing labels '", Shortened(selector), "' with error: ", wrong));
@@ -310,6 +246,7 @@ bool LogIntake::BeginStream(std::string_view selector) {
 }
 
 bool LogIntake::BeginStream(LabelsView labels) {
+  EndStream();
   accepting_ = false;
   added_ = false;
   labels_.clear();
@@ -321,17 +258,12 @@ bool LogIntake::BeginStream(LabelsView labels) {
     std::stable_sort(labels_.begin(), labels_.end(), by_name);
   }
   for (const LabelView& label : labels_) {
-    if (!IsLabelName(label.name)) {
-      return Refuse(Concat("Error parsing labels '", StreamText(),
-                           "' with error: invalid label name ",
-                           GoQuote(label.name.substr(0, kStreamTextMax))));
-    }
-  }
-  const auto same = [](const LabelView& a, const LabelView& b) { return a.name == b.name; };
-  const auto twice = std::adjacent_find(labels_.begin(), labels_.end(), same);
-  if (twice != labels_.end()) {
-    return Refuse(Concat("stream '", StreamText(), "' has duplicate label name: '",
-                         Shortened(twice->name), "'"));
+    if (IsLabelName(label.name)) continue;
+    // A body's map of labels is the text of a selector to Loki, and fails as that does.
+    const std::string text = SelectorText(labels_, kStreamTextMax);
+    std::string wrong = ParseStreamSelector(text, batch_, &parsed_);
+    if (wrong.empty()) wrong = "invalid label name";
+    return Refuse(Concat("Error parsing labels '", Shortened(text), "' with error: ", wrong));
   }
   size_t count = labels_.size();
   const bool named = !FindLabel(labels_, kServiceName).empty();
@@ -345,6 +277,7 @@ bool LogIntake::BeginStream(LabelsView labels) {
     return Refuse(Concat("entry for stream '", StreamText(), "' has ", count,
                          " label names; limit ", limits_->max_label_names_per_series));
   }
+  std::string_view last_name;
   for (const LabelView& label : labels_) {
     if (limits_->max_label_name_length > 0 && label.name.size() > limits_->max_label_name_length) {
       return Refuse(Concat("stream '", StreamText(), "' has label name too long: '",
@@ -354,6 +287,30 @@ bool LogIntake::BeginStream(LabelsView labels) {
         label.value.size() > limits_->max_label_value_length) {
       return Refuse(Concat("stream '", StreamText(), "' has label value too long: '",
                            Shortened(label.value), "'"));
+    }
+    if (label.name == last_name) {
+      return Refuse(Concat("stream '", StreamText(), "' has duplicate label name: '",
+                           Shortened(label.name), "'"));
+    }
+    last_name = label.name;
+  }
+  for (const std::string& name : limits_->enforced_labels) {
+    if (FindLabel(labels_, name).empty()) return Refuse(MissingLabelsText());
+  }
+  if (limits_->max_global_streams_per_user > 0 &&
+      batch_->streams().size() >= limits_->max_global_streams_per_user) {
+    limited_ = true;
+    accepting_ = false;
+    if (errors_.full()) {
+      errors_.Count();
+      return false;
+    }
+    return Refuse(StreamLimitText(StreamText()));
+  }
+  if (rates_ != nullptr) {
+    stream_hash_ = 0;
+    for (const LabelView& label : labels_) {
+      stream_hash_ = Hash64(label.value, Hash64(label.name, stream_hash_));
     }
   }
   stream_level_ = limits_->discover_log_levels ? LevelOfLabels(labels_) : std::string_view();
@@ -475,6 +432,11 @@ bool LogIntake::AddEntry(int64_t time_ns, std::string_view line, LabelsView meta
       if (level.empty()) level = DetectLevel(line);
       metadata_.insert(at, {kDetectedLevel, level});
     }
+  }
+  if (rates_ != nullptr) {
+    uint64_t bytes = line.size();
+    for (const LabelView& label : metadata) bytes += label.name.size() + label.value.size();
+    if (!TakeRate(time_ns, bytes)) return false;
   }
   if (!added_) {
     stream_ = batch_->AddStream(LabelsView(labels_));

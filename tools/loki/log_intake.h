@@ -1,7 +1,7 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,9 +15,12 @@
 /// automatic labels, errors in Loki's words.
 namespace varve::loki {
 
+class StreamRates;
+
 inline constexpr std::string_view kServiceName = "service_name";
 inline constexpr std::string_view kDetectedLevel = "detected_level";
 inline constexpr std::string_view kUnknownService = "unknown_service";
+inline constexpr std::string_view kTenant = "fake";  // Loki's name for the one there is
 
 /// Tests for [a-zA-Z_][a-zA-Z0-9_]*.
 bool IsLabelName(std::string_view name);
@@ -32,6 +35,9 @@ std::string NormalizeName(std::string_view name);
 /// service, app, application, app_name, name, app_kubernetes_io_name, container, container_name,
 /// k8s_container_name, component, workload, job, k8s_job_name, else "unknown_service".
 std::string_view DiscoverServiceName(LabelsView labels);
+
+/// Says in Loki's words that a stream, named by its labels, is one too many.
+std::string StreamLimitText(std::string_view stream);
 
 /// Collects errors and prints them as Loki does: "3 errors like: TEXT; TEXT". Memory is bounded:
 /// after 32 different texts the rest is only counted.
@@ -63,14 +69,17 @@ class GroupedErrors {
 /// Puts entries that keep the rules into a LogBatch, and says what is wrong with the others. Reuse
 /// it with Reset: it keeps its memory. Allocates nothing per entry once warm.
 ///
-/// Protocol: Reset; BeginStream and its AddEntry calls, any number of times; then append the batch.
+/// Protocol: Reset; BeginStream and its AddEntry calls, any number of times; Finish; then append
+/// the batch.
 class LogIntake {
  public:
   /// `limits` must outlive it.
   explicit LogIntake(const Limits* limits) : limits_(limits) {}
 
-  /// Begins a batch. `batch` is not cleared.
-  void Reset(int64_t now_ns, LogBatch* batch);
+  /// Begins a batch. `batch` is not cleared. `rates`, if any, bounds what a stream may bring; it
+  /// must live until Finish, and `monotonic` is its time.
+  void Reset(int64_t now_ns, LogBatch* batch, StreamRates* rates = nullptr,
+             std::chrono::nanoseconds monotonic = {});
 
   /// Begins a stream: labels in any order, empty values dropped. The label service_name is added
   /// where it is missing. Returns false, and has AddEntry drop all entries up to the next stream,
@@ -84,7 +93,12 @@ class LogIntake {
   /// of equal names the last counts, and detected_level is added where it is missing.
   bool AddEntry(int64_t time_ns, std::string_view line, LabelsView metadata);
 
+  /// Ends the last stream: errors are complete after it.
+  void Finish() { EndStream(); }
+
   const GroupedErrors& errors() const { return errors_; }
+  /// Tells that an error was a rate or the number of streams: it passes, in time.
+  bool limited() const { return limited_; }
   GroupedErrors* mutable_errors() { return &errors_; }
   uint64_t entries() const { return entries_; }      // accepted
   uint64_t discarded() const { return discarded_; }  // not accepted
@@ -92,7 +106,11 @@ class LogIntake {
 
  private:
   bool Refuse(std::string text);
+  void EndStream();
+  /// Takes an entry from the stream's budget; false: over it, and noted for EndStream.
+  bool TakeRate(int64_t time_ns, uint64_t bytes);
   std::string StreamText() const;
+  std::string MissingLabelsText() const;
   void Fail(std::string text);
   /// Fills metadata_; false: an error was added.
   bool TakeMetadata(LabelsView metadata);
@@ -104,6 +122,13 @@ class LogIntake {
   int64_t newest_ns_ = 0;
   bool accepting_ = false;
   bool added_ = false;  // the stream is in the batch
+  bool limited_ = false;
+  StreamRates* rates_ = nullptr;
+  std::chrono::nanoseconds monotonic_{0};
+  uint64_t stream_hash_ = 0;     // of its labels, with rates_ only
+  uint64_t stream_entries_ = 0;  // of the stream, that were judged by its rate
+  uint64_t stream_refused_ = 0;  // of these
+  std::string refused_text_;     // the first of them, an entry a line
   uint32_t stream_ = 0;
   std::string_view stream_level_;
   std::vector<LabelView> labels_;
@@ -113,11 +138,6 @@ class LogIntake {
   uint64_t entries_ = 0;
   uint64_t discarded_ = 0;
 };
-
-/// Parses the text of a label set, `{a="x", b="y"}`, with Go's string literals. Values with escapes
-/// are copied into `batch`; the rest points into `text`. Returns what is wrong, or an empty string.
-std::string ParseStreamSelector(std::string_view text, LogBatch* batch,
-                                std::vector<LabelView>* labels);
 
 /// Prints Unix nanoseconds as RFC 3339 in UTC with whole seconds.
 std::string FormatSeconds(int64_t time_ns);

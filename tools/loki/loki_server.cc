@@ -32,6 +32,11 @@ LokiServer::LokiServer(const LokiOptions& options, std::shared_ptr<Clock> clock,
   context_.on_append = [this](const LogBatch& batch, const LogAppendResult& result) {
     tails_->Publish(batch, result);
   };
+  context_.watched = [this] { return tails_->size() > 0; };
+  if (options.limits.per_stream_rate_limit > 0) {
+    context_.stream_rates = std::make_unique<StreamRates>(
+        options.limits.per_stream_rate_limit, options.limits.per_stream_rate_limit_burst);
+  }
   AddAllRoutes(&context_, router);
   AddPortRoutes(&context_, router, nullptr);
   AddBulkRoutes(&context_, router);

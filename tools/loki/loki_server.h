@@ -47,6 +47,8 @@ class LokiServer {
   void WriteMetrics(telemetry::Exposition* out) const;
 
   Context& context() { return context_; }
+  /// The routes of Loki's own port, for what others add there.
+  http::Router* own_router() { return &own_router_; }
 
  private:
   const LokiOptions options_;

@@ -12,12 +12,11 @@ namespace {
 
 using http::Response;
 
-constexpr std::string_view kUser = "fake";  // Loki's name for the one tenant
-
 // A batch that has held a large body is not worth keeping.
 constexpr size_t kKeptBytesMax = 16u << 20;
 constexpr size_t kKeptEntriesMax = 1u << 18;
 constexpr size_t kPoolMax = 32;
+constexpr uint32_t kRejectionsMax = 100;  // more than the errors of one answer
 
 Response Failure(int status, std::string_view text) {
   return Response::Text(status, Concat(text, "\n"));
@@ -29,6 +28,10 @@ void AddRejection(const LogRejection& rejection, const LogBatch& batch, GroupedE
   if (rejection.stream < batch.streams().size()) {
     stream = ToString(batch.labels(batch.streams()[rejection.stream]));
     if (stream.size() > 2048) stream = Concat(stream.substr(0, 2048), "...");
+  }
+  if (rejection.reason == LogRejectReason::kStreamLimit) {
+    errors->Add(StreamLimitText(stream));
+    return;
   }
   std::string text =
       Concat("entry for stream '", stream, "' was not stored: ", ToString(rejection.reason));
@@ -59,8 +62,7 @@ Context::Loan::Loan(Context& context) : context_(context) {
     }
   }
   if (scratch_ == nullptr) scratch_ = std::make_unique<PushScratch>(&context.limits);
-  scratch_->batch.Clear();
-  scratch_->intake.Reset(context.NowNs(), &scratch_->batch);
+  context.Reset(scratch_.get());
 }
 
 Context::Loan::~Loan() {
@@ -68,6 +70,11 @@ Context::Loan::~Loan() {
   if (scratch_->batch.entries().capacity() > kKeptEntriesMax) scratch_->batch = LogBatch();
   const absl::MutexLock lock(&context_.mutex);
   if (context_.pool.size() < kPoolMax) context_.pool.push_back(std::move(scratch_));
+}
+
+void Context::Reset(PushScratch* scratch) const {
+  scratch->batch.Clear();
+  scratch->intake.Reset(NowNs(), &scratch->batch, stream_rates.get(), clock->Monotonic());
 }
 
 bool Context::TakeRate(uint64_t bytes) {
@@ -91,12 +98,13 @@ AppendOutcome AppendIntake(Context& context, Database& database, PushScratch& sc
   PushCounters& counters = context.counters;
   LogIntake& intake = scratch.intake;
   AppendOutcome out;
+  intake.Finish();
   const uint64_t bytes = scratch.batch.line_bytes();
   if (!scratch.batch.empty() && !context.TakeRate(bytes)) {
     out.status = 429;
     out.retry = true;
     out.error = Concat(
-        "Ingestion rate limit exceeded for user ", kUser,
+        "Ingestion rate limit exceeded for user ", kTenant,
         " (limit: ", static_cast<uint64_t>(context.limits.ingestion_rate_mb * (1 << 20)),
         " bytes/sec) while attempting to ingest '", scratch.batch.entries().size(),
         "' lines totaling '", bytes,
@@ -104,35 +112,64 @@ AppendOutcome AppendIntake(Context& context, Database& database, PushScratch& sc
         "increased");
     return out;
   }
-  bool stream_limit = false;
+  bool limited = intake.limited();
   if (!scratch.batch.empty()) {
     WriteOptions options;
     options.durability = context.durability;
     options.partial = true;
-    options.rejections_max = 100;
+    // Whoever watches must not see what was refused.
+    const bool watched = context.watched && context.watched();
+    options.rejections_max =
+        watched ? static_cast<uint32_t>(scratch.batch.entries().size()) : kRejectionsMax;
     const Result<LogAppendResult> result = database.AppendLogs(scratch.batch, options);
     if (!result.ok()) {
       const ingest::HttpOutcome failure = ingest::OutcomeOfStoreError(result.status());
       out.status = failure.status;
       out.retry = failure.status >= 500;
+      out.rejected = scratch.batch.entries().size() + intake.discarded();
       out.error = ToStd(result.status().message());
       return out;
     }
     counters.entries += result->entries;
     counters.line_bytes += bytes;
     counters.entries_discarded += result->rejected;
-    for (const LogRejection& rejection : result->rejections) {
-      if (rejection.reason == LogRejectReason::kStreamLimit) stream_limit = true;
-      AddRejection(rejection, scratch.batch, intake.mutable_errors());
+    out.accepted = result->entries;
+    out.rejected = result->rejected;
+    GroupedErrors* const errors = intake.mutable_errors();
+    for (uint64_t i = 0; i < result->rejected; ++i) {
+      const LogRejection* const rejection =
+          i < result->rejections.size() ? &result->rejections[i] : nullptr;
+      limited =
+          limited || (rejection != nullptr && rejection->reason == LogRejectReason::kStreamLimit);
+      if (rejection == nullptr || errors->full()) {
+        errors->Count();
+      } else {
+        AddRejection(*rejection, scratch.batch, errors);
+      }
     }
     if (context.on_append) context.on_append(scratch.batch, *result);
   }
   counters.entries_discarded += intake.discarded();
+  out.rejected += intake.discarded();
   if (!intake.errors().empty()) {
-    out.status = stream_limit ? 429 : 400;
+    out.status = limited ? 429 : 400;
+    out.retry = limited;
     out.error = intake.errors().Text();
   }
   return out;
+}
+
+AppendOutcome AppendDecoded(Context& context, Database& database, const LogBatch& decoded) {
+  Context::Loan scratch(context);
+  uint32_t stream = UINT32_MAX;
+  for (const LogBatch::Entry& entry : decoded.entries()) {
+    if (entry.stream != stream) {
+      stream = entry.stream;
+      scratch->intake.BeginStream(decoded.labels(decoded.streams()[stream]));
+    }
+    scratch->intake.AddEntry(entry.time_ns, entry.line, decoded.metadata(entry));
+  }
+  return AppendIntake(context, database, *scratch);
 }
 
 Response ToResponse(const AppendOutcome& outcome) {
@@ -149,6 +186,13 @@ Response ToResponse(const AppendOutcome& outcome) {
 namespace {
 
 Response Push(Context& context, Database& database, http::Request& request) {
+  const Limits& limits = context.limits;
+  if (context.NowNs() / 1'000'000 < limits.block_ingestion_until_ms) {
+    return Failure(limits.block_ingestion_status_code,
+                   Concat("ingestion blocked for user ", kTenant, " until '",
+                          FormatSeconds(limits.block_ingestion_until_ms * 1'000'000),
+                          "' with status code '", limits.block_ingestion_status_code, "'"));
+  }
   const ContentType type = ParseContentType(request.headers.Get("Content-Type"));
   if (!type.good) return Failure(400, "mime: expected slash in the media type");
   const std::string encoding = request.headers.Joined("Content-Encoding");

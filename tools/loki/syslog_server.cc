@@ -213,10 +213,7 @@ class SyslogServerImpl final : public SyslogServer {
     if (peer->framer.broken()) peer->gone = true;
   }
 
-  void ResetBatch() {
-    scratch_->batch.Clear();
-    scratch_->intake.Reset(context_.NowNs(), &scratch_->batch);
-  }
+  void ResetBatch() { context_.Reset(scratch_.get()); }
   void Add(Database& database, std::string_view message) {
     ++messages_;
     // The buffer is read into again before the batch is appended.

@@ -1,6 +1,7 @@
 #include "tools/otlp/receiver.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/otlp/json_wire.h"
 #include "tools/otlp/traces.h"
@@ -135,13 +136,19 @@ ExportResult Receiver::ExportLogs(std::string_view wire) {
     return Failed(status, false);
   }
   if (batch.empty()) return result;
+  const Result<LogOutcome> outcome =
+      options_.append_logs ? options_.append_logs(batch) : AppendLogs(batch);
+  if (!outcome.ok()) return Failed(outcome.status(), true);
+  counters_[2].accepted.fetch_add(outcome->accepted, std::memory_order_relaxed);
+  Merge(outcome->rejected, outcome->message, &result);
+  return result;
+}
+
+Result<LogOutcome> Receiver::AppendLogs(const LogBatch& batch) {
   WriteOptions write;
   write.partial = true;
-  const Result<LogAppendResult> appended = database_.AppendLogs(batch, write);
-  if (!appended.ok()) return Failed(appended.status(), true);
-  counters_[2].accepted.fetch_add(appended->entries, std::memory_order_relaxed);
-  Merge(appended->rejected, FirstOf(appended->rejections), &result);
-  return result;
+  VARVE_ASSIGN_OR_RETURN(const LogAppendResult appended, database_.AppendLogs(batch, write));
+  return LogOutcome{appended.entries, appended.rejected, FirstOf(appended.rejections)};
 }
 
 std::string ResponseBody(Signal signal, BodyFormat format, uint64_t rejected,

@@ -36,6 +36,13 @@ struct SignalCounters {
   std::atomic<uint64_t> bytes{0};  // decoded
 };
 
+/// What became of a batch of log entries.
+struct LogOutcome {
+  uint64_t accepted = 0;
+  uint64_t rejected = 0;
+  std::string message;  // why some were
+};
+
 struct ReceiverOptions {
   MetricOptions metrics;
   /// How far ahead of the clock a data point may be.
@@ -44,6 +51,8 @@ struct ReceiverOptions {
   std::function<std::string_view(LabelsView, LabelsView, std::string_view)> detect_level;
   /// Stores spans; null: Database::AppendSpans.
   std::function<Result<SpanAppendResult>(const SpanBatch&)> append_spans;
+  /// Stores log entries, or refuses some by rules of its own; null: Database::AppendLogs.
+  std::function<Result<LogOutcome>(const LogBatch&)> append_logs;
 };
 
 /// Takes OTLP exports of all three signals, whatever transport brought them. Thread-safe.
@@ -65,6 +74,7 @@ class Receiver {
   ExportResult ExportTraces(std::string_view wire);
   ExportResult ExportMetrics(std::string_view wire);
   ExportResult ExportLogs(std::string_view wire);
+  Result<LogOutcome> AppendLogs(const LogBatch& batch);
 
   Database& database_;
   const ReceiverOptions options_;

@@ -168,7 +168,9 @@ class AppImpl final : public App {
         std::make_unique<loki::LokiServer>(options.loki, context_.clock, options.version, &router_);
     api::TraceOptions traces = options.traces;
     traces.open_archive = [this](bool create) { return OpenArchive(create); };
+    traces.append_logs = [this](const LogBatch& batch) { return AppendLogs(batch); };
     traces_ = std::make_unique<api::TraceServer>(traces, &context_, &router_);
+    api::AddLokiOtlpRoute(&traces_->context(), loki_->own_router());
     context_.backup_beside = [this](const std::string& dir) {
       return traces_->archive().Backup(ArchiveIn(dir));
     };
@@ -206,6 +208,7 @@ class AppImpl final : public App {
   std::string address() const override { return context_.address; }
   std::vector<std::pair<std::string, std::string>> other_addresses() const override {
     auto addresses = traces_->addresses();
+    for (auto& address : loki_->addresses()) addresses.push_back(std::move(address));
     for (size_t i = 0; i < aliases_.size(); ++i) {
       addresses.emplace_back(options_.aliases[i].name, aliases_[i]->address());
     }
@@ -241,6 +244,16 @@ class AppImpl final : public App {
   }
 
  private:
+  /// Stores log entries that came by OTLP, under the rules of those that come by Loki's protocol.
+  Result<otlp::LogOutcome> AppendLogs(const LogBatch& batch) {
+    const loki::AppendOutcome outcome = loki::AppendDecoded(loki_->context(), *database_, batch);
+    if (outcome.status == 429 && outcome.accepted == 0) {
+      return MakeStatus(StatusCode::kResourceExhausted, outcome.error);
+    }
+    if (outcome.status >= 500) return MakeStatus(StatusCode::kUnavailable, outcome.error);
+    return otlp::LogOutcome{outcome.accepted, outcome.rejected, outcome.error};
+  }
+
   std::string RetentionText() const {
     const int64_t time_ms = options_.database.retention_time.count();
     const uint64_t bytes = options_.database.retention_bytes;

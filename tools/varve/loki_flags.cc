@@ -20,6 +20,10 @@ std::string CheckSize(std::string& text) {
   const auto value = ParseSize(text);
   return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
 }
+std::string CheckTime(std::string& text) {
+  const auto value = api::ParseTime(text);
+  return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
+}
 std::string CheckAddress(std::string& text) {
   const auto value = ParseListenAddress(text);
   return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
@@ -34,6 +38,7 @@ LokiFlags::LokiFlags() = default;
 void LokiFlags::AddTo(CLI::App* serve) {
   const CLI::Validator duration(CheckDuration, "DURATION");
   const CLI::Validator size(CheckSize, "SIZE");
+  const CLI::Validator time(CheckTime, "TIME");
   const CLI::Validator address(CheckAddress, "HOST:PORT");
   const auto text = [&](const char* name, std::string* value, const char* help,
                         const CLI::Validator& check) {
@@ -80,6 +85,19 @@ void LokiFlags::AddTo(CLI::App* serve) {
   number("--loki.ingestion_rate_mb", &limits.ingestion_rate_mb, "MB of lines a second; 0: any");
   number("--loki.ingestion_burst_size_mb", &limits.ingestion_burst_size_mb,
          "MB that may come at once");
+  text("--loki.per_stream_rate_limit", &stream_rate_, "Bytes a second of one stream; 0: any", size);
+  text("--loki.per_stream_rate_limit_burst", &stream_burst_, "Bytes of one that may come at once",
+       size);
+  number("--loki.max_global_streams_per_user", &limits.max_global_streams_per_user,
+         "Streams written to at once, in the head and in one body; 0: what the store takes");
+  serve
+      ->add_option("--loki.enforced_labels", limits.enforced_labels,
+                   "Label that every stream must have; may be repeated")
+      ->group(kGroup);
+  text("--loki.block_ingestion_until", &block_until_,
+       "Refuse pushes until this time (RFC 3339 or Unix seconds)", time);
+  number("--loki.block_ingestion_status_code", &limits.block_ingestion_status_code,
+         "With this status");
   text("--loki.max_recv_msg_size", &recv_size_, "Largest body of a push, decompressed", size);
   number("--loki.max_entries_limit_per_query", &options_.engine.max_entries_limit_per_query,
          "Lines in an answer; 0: unbounded");
@@ -101,6 +119,12 @@ void LokiFlags::Apply(server::AppOptions* options) const {
   out.limits.creation_grace_period = DurationOf(grace_);
   out.limits.max_line_size = *ParseSize(line_size_);
   out.limits.max_structured_metadata_size = *ParseSize(metadata_size_);
+  out.limits.per_stream_rate_limit = *ParseSize(stream_rate_);
+  out.limits.per_stream_rate_limit_burst = *ParseSize(stream_burst_);
+  if (!block_until_.empty()) out.limits.block_ingestion_until_ms = *api::ParseTime(block_until_);
+  if (out.limits.max_global_streams_per_user > 0) {
+    options->database.limits.head_streams_max = out.limits.max_global_streams_per_user;
+  }
   out.limits.max_recv_msg_size = *ParseSize(recv_size_);
   out.engine.max_query_length = DurationOf(query_length_);
   out.engine.timeout = DurationOf(query_timeout_);

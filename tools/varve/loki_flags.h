@@ -29,6 +29,9 @@ class LokiFlags {
   std::string grace_ = "10m";
   std::string line_size_ = "256KB";
   std::string metadata_size_ = "64KB";
+  std::string stream_rate_ = "0";
+  std::string stream_burst_ = "15MB";
+  std::string block_until_;
   std::string recv_size_ = "100MB";
   std::string query_length_ = "721h";
   std::string query_timeout_ = "1m";

@@ -57,7 +57,13 @@ http::Response Failure(int status, BodyFormat format, std::string_view message) 
   return response;
 }
 
-http::Response Export(TraceContext& context, Signal signal, http::Request& request) {
+/// How an answer tells of items that were taken and items that were not.
+enum class Manner : uint8_t {
+  kOtlp,  // 200, with a partial success
+  kLoki,  // 204 without a body; 400 if something was refused, though the rest is stored
+};
+
+http::Response Export(TraceContext& context, Signal signal, Manner manner, http::Request& request) {
   const std::optional<BodyFormat> format = FormatOf(request.headers.Get("Content-Type"));
   if (!format.has_value()) {
     return http::Response::Text(
@@ -81,36 +87,52 @@ http::Response Export(TraceContext& context, Signal signal, http::Request& reque
                    message);
   }
   const otlp::ExportResult result = receiver->Export(signal, *format, *body);
+  if (result.status.ok() && manner == Manner::kLoki) {
+    if (result.rejected != 0) return Failure(400, *format, result.message);
+    http::Response response;
+    response.status = 204;
+    return response;
+  }
   if (result.status.ok()) {
     return Answer(200, *format,
                   otlp::ResponseBody(signal, *format, result.rejected, result.message));
   }
   const std::string_view message = ToStd(result.status.message());
+  if (signal == Signal::kLogs && result.status.code() == StatusCode::kResourceExhausted) {
+    return Failure(429, *format, message);
+  }
   if (result.retryable) return Failure(503, *format, message);
   return Failure(result.status.code() == StatusCode::kUnimplemented ? 501 : 400, *format, message);
+}
+
+void AddRoute(TraceContext* context, http::Router* router, std::string_view path, Signal signal,
+              Manner manner) {
+  router->Add(http::kPostOnly, path,
+              [context, signal, manner](http::Request& request) {
+                return Export(*context, signal, manner, request);
+              },
+              {.lane = http::Lane::kWrite, .ignore_disconnect = true});
 }
 
 }  // namespace
 
 void AddOtlpRoutes(TraceContext* context, http::Router* router) {
-  constexpr http::RouteOptions kWrite{.lane = http::Lane::kWrite, .ignore_disconnect = true};
   constexpr std::pair<std::string_view, Signal> kRoutes[] = {
       {"/v1/traces", Signal::kTraces},
       {"/v1/metrics", Signal::kMetrics},
       {"/v1/logs", Signal::kLogs},
       {"/otlp/v1/traces", Signal::kTraces},
       {"/otlp/v1/metrics", Signal::kMetrics},
-      {"/otlp/v1/logs", Signal::kLogs},               // Loki's
       {"/api/v1/otlp/v1/metrics", Signal::kMetrics},  // Prometheus's
   };
   for (const auto& [path, signal] : kRoutes) {
-    router->Add(
-        http::kPostOnly, path,
-        [context, signal = signal](http::Request& request) {
-          return Export(*context, signal, request);
-        },
-        kWrite);
+    AddRoute(context, router, path, signal, Manner::kOtlp);
   }
+  AddLokiOtlpRoute(context, router);
+}
+
+void AddLokiOtlpRoute(TraceContext* context, http::Router* router) {
+  AddRoute(context, router, "/otlp/v1/logs", Signal::kLogs, Manner::kLoki);
 }
 
 }  // namespace varve::api

@@ -120,6 +120,7 @@ void TraceServer::Open(Database& database) {
   otlp::ReceiverOptions receiver;
   receiver.metrics = options_.otlp_metrics;
   receiver.detect_level = DetectLevel;
+  receiver.append_logs = options_.append_logs;
   receiver.append_spans = [this](const SpanBatch& batch) { return ingest_->Append(batch); };
   receiver_ = std::make_unique<otlp::Receiver>(database, std::move(receiver), clock);
   context_.ingest.store(ingest_.get(), std::memory_order_release);

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -26,6 +27,8 @@ namespace varve::api {
 struct TraceOptions {
   query::TraceEngineOptions engine;
   otlp::MetricOptions otlp_metrics;
+  /// See ReceiverOptions; null: the store alone judges log entries.
+  std::function<Result<otlp::LogOutcome>(const LogBatch&)> append_logs;
   tracing::SpanMetricsOptions span_metrics;
   /// How often the metrics of spans are appended. 0: never.
   std::chrono::milliseconds span_metrics_interval{15'000};
@@ -113,6 +116,8 @@ class TraceServer {
 
 /// Add the routes of each protocol.
 void AddOtlpRoutes(TraceContext* context, http::Router* router);
+/// Adds Loki's /otlp/v1/logs alone, for Loki's own port.
+void AddLokiOtlpRoute(TraceContext* context, http::Router* router);
 void AddZipkinRoutes(TraceContext* context, http::Router* router);  // and Jaeger's Thrift
 void AddJaegerRoutes(TraceContext* context, http::Router* router);
 void AddJaegerV3Routes(TraceContext* context, http::Router* router);
