@@ -280,8 +280,8 @@ TEST_F(PushAnswersTest, RefusesMalformedBodies) {
        "malformed push body: expected a string at byte 30"},
       {"protobuf that is none", Snappy("\x0a\x05"), 400,
        "malformed protobuf: PushRequest.1 at byte 0: length 5 runs past the end", "", kProtobuf},
-      {"JSON under another name", good, 400, "snappy: corrupt input", "", kProtobuf},
-      {"empty protobuf", "", 400, "snappy: corrupt input", "", kProtobuf},
+      {"JSON under another name", good, 400, "snappy: corrupt or truncated block", "", kProtobuf},
+      {"empty protobuf", "", 400, "snappy: the declared length is malformed", "", kProtobuf},
       {"gzip that is none", good, 400, "gzip: invalid header", "", kJson, "gzip"},
       {"unknown coding", good, 400, "Content-Encoding \"br\" not supported", "", kJson, "br"},
       {"no media type", good, 400, "mime: expected slash in the media type", "", "nonsense"},
@@ -337,7 +337,7 @@ TEST_F(PushAnswersTest, BoundsRatesAndStreams) {
   options_.limits = defaults;
   options_.limits.max_recv_msg_size = 200;
   Check({{"too large", Json(R"({"app":"a"})", Entry(std::string(200, 'x'))), 413,
-          "request body is larger than 200 bytes"},
+          "body exceeds 200 bytes"},
          {"too large when inflated", Protobuf("{app=\"a\"}", std::string(200, 'x')), 413, "", "",
           kProtobuf}});
 }

@@ -51,11 +51,16 @@ TEST(OtlpHttp, ContentTypesAreEchoedExactly) {
   EXPECT_EQ(response.headers.Get("Content-Type"), "application/x-protobuf");
   EXPECT_EQ(response.body, "");
   // An empty request succeeds, for every signal.
-  for (const std::string_view path : {"/v1/traces", "/v1/metrics", "/v1/logs", "/otlp/v1/logs",
-                                      "/api/v1/otlp/v1/metrics", "/otlp/v1/traces"}) {
+  for (const std::string_view path :
+       {"/v1/traces", "/v1/metrics", "/v1/logs", "/api/v1/otlp/v1/metrics", "/otlp/v1/traces"}) {
     EXPECT_EQ(server.Post(path, "", kProtobuf).status, 200) << path;
     EXPECT_EQ(server.Post(path, "{}", "Application/JSON; charset=utf-8").status, 200) << path;
   }
+  // Loki's own answers as Loki does.
+  response = server.Post("/otlp/v1/logs", "", kProtobuf);
+  EXPECT_EQ(response.status, 204);
+  EXPECT_FALSE(response.headers.Has("Content-Type"));
+  EXPECT_EQ(response.body, "");
 }
 
 TEST(OtlpHttp, ErrorsAreStatusMessagesInTheFormatOfTheRequest) {
