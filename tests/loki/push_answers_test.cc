@@ -262,27 +262,29 @@ TEST_F(PushAnswersTest, RefusesMalformedBodies) {
       {"no member", "{}", 422, none},
       {"null", R"({"streams":null})", 422, none},
       {"no streams in protobuf", Snappy(""), 422, none, "", kProtobuf},
-      {"empty", "", 400, "malformed push body: expected \"{\" at byte 0"},
+      {"empty", "", 400, "malformed push body: expected an object at byte 0"},
       {"cut", R"({"streams":[{)", 400, "malformed push body: expected a string at byte 13"},
-      {"array", "[]", 400, "malformed push body: expected \"{\" at byte 0"},
+      {"array", "[]", 400, "malformed push body: expected an object at byte 0"},
       {"more after it", good + "x", 400,
        Concat("malformed push body: unexpected text after the body at byte ", good.size())},
       // What came before the fault is not stored either.
       {"bad entry", Json(R"({"app":"a"})", Entry("x") + ",[\"1\"]"), 400,
-       "malformed push body: expected \",\" and a line at byte 75"},
+       "malformed push body: expected \",\" and a line at byte 76"},
       {"time that is none", Json(R"({"app":"a"})", R"(["now","x"])"), 400,
-       "malformed push body: expected Unix nanoseconds before this place at byte 53"},
+       "malformed push body: expected Unix nanoseconds before this place at byte 50"},
       {"number for a line", Json(R"({"app":"a"})", R"(["1",2])"), 400,
-       "malformed push body: expected a string at byte 51"},
+       "malformed push body: expected a string at byte 49"},
       {"number for metadata", Json(R"({"app":"a"})", R"(["1","x",{"a":1}])"), 400,
-       "malformed push body: expected a string at byte 60"},
+       "malformed push body: expected a string at byte 58"},
       {"number for a label", Json(R"({"app":1})", Entry("x")), 400,
-       "malformed push body: expected a string at byte 30"},
+       "malformed push body: expected a string at byte 29"},
       {"protobuf that is none", Snappy("\x0a\x05"), 400,
-       "malformed protobuf: PushRequest.1 at byte 0: length 5 runs past the end", "", kProtobuf},
+       "malformed protobuf at byte 0: PushRequest field 1: length 5 runs past the end, 0 bytes are "
+       "left",
+       "", kProtobuf},
       {"JSON under another name", good, 400, "snappy: corrupt or truncated block", "", kProtobuf},
       {"empty protobuf", "", 400, "snappy: the declared length is malformed", "", kProtobuf},
-      {"gzip that is none", good, 400, "gzip: invalid header", "", kJson, "gzip"},
+      {"gzip that is none", good, 400, "gzip: incorrect header check", "", kJson, "gzip"},
       {"unknown coding", good, 400, "Content-Encoding \"br\" not supported", "", kJson, "br"},
       {"no media type", good, 400, "mime: expected slash in the media type", "", "nonsense"},
   });
@@ -338,8 +340,8 @@ TEST_F(PushAnswersTest, BoundsRatesAndStreams) {
   options_.limits.max_recv_msg_size = 200;
   Check({{"too large", Json(R"({"app":"a"})", Entry(std::string(200, 'x'))), 413,
           "body exceeds 200 bytes"},
-         {"too large when inflated", Protobuf("{app=\"a\"}", std::string(200, 'x')), 413, "", "",
-          kProtobuf}});
+         {"too large when inflated", Protobuf("{app=\"a\"}", std::string(200, 'x')), 413,
+          "snappy: declared length of 228 bytes exceeds the limit of 200", "", kProtobuf}});
 }
 
 // A body of more streams than are allowed costs no more than its size, and a bounded answer.
