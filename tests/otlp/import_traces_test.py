@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Imports traces in every format the program reads, asks for them, and imports ugly files: each gets
-a message that names it, and the store stays whole. Usage: import_traces_test.py PATH_TO_VARVE"""
+"""Imports traces in every format the program reads, asks for them, and imports ugly files: each
+gets a message that names it, and the store stays whole. Usage: import_traces_test.py PATH_TO_VARVE"""
 
 import json
 import os
@@ -13,7 +13,7 @@ VARVE = sys.argv[1]
 START_NS = 1_700_000_000_000_000_000
 SHARED_FILES = {
     "OTLP JSON": "otlp/explicit-cumulative/v1_traces.jsonl.zst",
-    "Jaeger JSON": "jaeger-ui/TraceStatistics/tableValuesTestTrace/traceWithSingleChildLongerThanParentAndStartsAfterParent.json",
+    "Jaeger JSON": "jaeger-ui/TraceStatistics/tableValuesTestTrace/testTraceNormal.json",
     "Zipkin JSON": "zipkin/zipkin-lens/testdata/yelp.json",
 }
 
@@ -43,6 +43,7 @@ def field(number, payload):
     return bytes([number << 3 | 2]) + length + payload
 
 
+# With the names below, the first length is 0x5b, "[": the request starts like indented JSON.
 def otlp_protobuf(trace, name):
     def fixed(number, value):
         return bytes([number << 3 | 1]) + value.to_bytes(8, "little")
@@ -90,10 +91,10 @@ def check_drawn(store, number, name):
 
 def good_files(directory, store):
     files = [("otlp.json", json.dumps(otlp(trace_id(1), "otlp-json"))),
-             ("otlp.pb", otlp_protobuf(trace_id(2), "otlp-proto")),
+             ("otlp.pb", otlp_protobuf(trace_id(2), "otlp-protobuf")),
              ("jaeger.json", json.dumps(jaeger(trace_id(3), "jaeger-json"))),
              ("zipkin.json", json.dumps(zipkin(trace_id(4), "zipkin-json")))]
-    names = ["otlp-json", "otlp-proto", "jaeger-json", "zipkin-json"]
+    names = ["otlp-json", "otlp-protobuf", "jaeger-json", "zipkin-json"]
     for (file, content), name, number in zip(files, names, range(1, 5)):
         path = write(directory, file, content)
         for _ in range(2):  # the second time, the same spans collapse into the first ones

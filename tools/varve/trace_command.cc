@@ -274,6 +274,12 @@ FileKind KindOf(std::string_view text) {
     return FileKind::kOtlpProtobuf;
   }
   const std::string_view head = text.substr(begin, 64 << 10);
+  // A protobuf request starts with a line feed, too (the tag of its first field), and the length
+  // after it may be a bracket; but its inner tags are bytes that JSON has no place for.
+  const bool binary = std::any_of(head.begin(), head.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\r' && c != '\n';
+  });
+  if (binary) return FileKind::kOtlpProtobuf;
   const size_t otlp = head.find("\"resourceSpans\"");
   const size_t jaeger = head.find("\"traceID\"");
   const size_t zipkin = head.find("\"traceId\"");
