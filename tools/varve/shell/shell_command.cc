@@ -1,14 +1,19 @@
+#include <fcntl.h>
 #include <histedit.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <clocale>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <cwchar>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -59,8 +64,43 @@ constexpr std::string_view kHelp =
 // What Ctrl-C cancels; set while a query runs. A handler may only touch
 // lock-free atomics.
 std::atomic<query::Cancellation*> running_query{nullptr};
+// Else it puts a byte here, which ReadCharacter finds, however long before the signal came: reading
+// alone would miss one that comes between the prompt and the read. [0] is read from.
+int interrupts[2] = {-1, -1};
 void OnInterrupt(int) {
-  if (query::Cancellation* const query = running_query.load()) query->Cancel();
+  if (query::Cancellation* const query = running_query.load()) {
+    query->Cancel();
+    return;
+  }
+  const int error = errno;
+  if (write(interrupts[1], "", 1) < 0) errno = error;  // full: it is known already
+}
+
+// Reads a character of the terminal for libedit, as its own reader does; -1 with EINTR after a
+// Ctrl-C.
+int ReadCharacter(EditLine*, wchar_t* out) {
+  std::mbstate_t state{};
+  for (;;) {
+    pollfd ready[2] = {{STDIN_FILENO, POLLIN, 0}, {interrupts[0], POLLIN, 0}};
+    if (poll(ready, 2, -1) < 0) {
+      if (errno == EINTR) continue;  // also of a window that changes its size
+      return -1;
+    }
+    if (ready[1].revents != 0) {
+      char bytes[64];
+      while (read(interrupts[0], bytes, sizeof(bytes)) > 0) continue;
+      errno = EINTR;
+      return -1;
+    }
+    char byte;
+    const ssize_t got = read(STDIN_FILENO, &byte, 1);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return static_cast<int>(got);
+    const size_t used = std::mbrtowc(out, &byte, 1, &state);
+    if (used == static_cast<size_t>(-2)) continue;  // the character goes on
+    if (used != static_cast<size_t>(-1)) return 1;
+    state = {};  // no character of this locale: dropped
+  }
 }
 
 class Shell {
@@ -472,10 +512,12 @@ std::string HistoryFile() {
 
 int Shell::RunTerminal() {
   std::setlocale(LC_CTYPE, "");
+  if (pipe2(interrupts, O_CLOEXEC | O_NONBLOCK) != 0) {
+    return Fail(Concat("a pipe for Ctrl-C: ", std::strerror(errno)));
+  }
   struct sigaction action{};
   action.sa_handler = &OnInterrupt;
-  sigaction(SIGINT, &action,
-            nullptr);  // no SA_RESTART: reading a line is interrupted
+  sigaction(SIGINT, &action, nullptr);
   std::cout << source_->Describe() << "\n.help lists the commands, Tab completes.\n" << std::flush;
 
   History* const history = history_init();
@@ -498,6 +540,7 @@ int Shell::RunTerminal() {
   el_set(editor, EL_BIND, "^D", "em-delete-or-list", nullptr);
   el_set(editor, EL_BIND, "^R", "em-inc-search-prev", nullptr);
   el_set(editor, EL_SIGNAL, 0);
+  el_set(editor, EL_GETCFN, &ReadCharacter);
   el_source(editor, nullptr);
 
   for (;;) {
