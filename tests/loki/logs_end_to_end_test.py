@@ -355,7 +355,7 @@ def test_import(work):
     # A file that is not there: named, exit code 1, and nothing is imported.
     data = os.path.join(work, "missing")
     run = varve("import", "logs", "--data", data, "--label", "job=j",
-                "--", file("first.log", b"first\n"), os.path.join(work, "not there.log"))
+                file("first.log", b"first\n"), os.path.join(work, "not there.log"))
     check(run.returncode == 1 and b"not there.log" in run.stderr, f"missing file: {run}")
     check(raw(data, undated=True) == b"", "files before a missing one are not imported by halves")
     first = os.path.join(work, "first.log")

@@ -60,7 +60,8 @@ Result<ServerAddress> ParseUrl(const std::string& url) {
 void ImportLogsCommand::AddTo(CLI::App* import) {
   import->add_option("--data", database.dir, "Directory of the store")->required();
   import->add_option("files", paths, "Files of lines; plain, gzip or zstd")->required();
-  import->add_option("--label", labels, "Label of the streams, name=value; repeatable");
+  import->add_option("--label", labels, "Label of the streams, name=value; repeatable")
+      ->allow_extra_args(false);  // what follows one is a file
   import->add_option("--format", format, "How lines carry their time")
       ->check(CLI::IsMember({"auto", "plain", "json", "logfmt"}))
       ->capture_default_str();
