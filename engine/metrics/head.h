@@ -38,10 +38,6 @@ struct NewestSample {
   bool known = false;
 };
 
-/// Hashes what makes two histograms the same sample, by which a repeat is told from a conflict:
-/// everything but the reset hint, whatever empty buckets they spell out. All stale ones are equal.
-uint64_t Fingerprint(const Histogram& histogram);
-
 /// How a head learns what blocks hold, so that repeats, conflicts and late samples are recognised
 /// whenever and by whichever process a series was sealed. Both are called under the append lock.
 struct SealedSamples {
@@ -158,6 +154,7 @@ class Head : public std::enable_shared_from_this<Head> {
 
  private:
   friend class HeadChunkData;
+  class Appender;
   class ReplaySink;
   struct ClosedChunk;
   struct Late;
@@ -173,7 +170,7 @@ class Head : public std::enable_shared_from_this<Head> {
   static constexpr uint32_t kChunkSamples = 120;
   static constexpr uint32_t kNoSeries = UINT32_MAX;
 
-  Series& At(uint32_t ordinal) const;
+  inline Series& At(uint32_t ordinal) const;
   absl::Mutex& StripeOf(uint32_t ordinal) const { return stripes_[ordinal % kStripes]; }
   uint32_t Find(const SeriesKey& key) const;
   uint32_t Create(const SeriesKey& key, LabelsView labels);

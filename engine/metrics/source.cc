@@ -7,6 +7,7 @@
 
 #include "engine/base/macros.h"
 #include "engine/metrics/chunk_merge.h"
+#include "engine/metrics/fingerprint.h"
 
 namespace varve::metrics {
 namespace {
