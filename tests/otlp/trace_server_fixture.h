@@ -119,6 +119,9 @@ class Server {
 
   Database& database() { return *database_; }
   TraceContext& context() { return traces_->context(); }
+  /// For tests that put sockets in front.
+  TraceServer& traces() { return *traces_; }
+  const http::Router& router() const { return *router_; }
   /// Holds from the next restart on.
   void SetRetention(std::chrono::milliseconds retention) { retention_ = retention; }
   /// Stands still unless it is set.

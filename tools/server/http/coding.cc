@@ -367,7 +367,10 @@ std::optional<Coding> ParseCoding(std::string_view token) {
   token = Trim(token);
   if (token.empty() || EqualsIgnoreCase(token, "identity")) return Coding::kIdentity;
   if (EqualsIgnoreCase(token, "gzip") || EqualsIgnoreCase(token, "x-gzip")) return Coding::kGzip;
-  if (EqualsIgnoreCase(token, "deflate")) return Coding::kDeflate;
+  // The Collector's exporters call the zlib wrapper by its own name too.
+  if (EqualsIgnoreCase(token, "deflate") || EqualsIgnoreCase(token, "zlib")) {
+    return Coding::kDeflate;
+  }
   if (EqualsIgnoreCase(token, "zstd")) return Coding::kZstd;
   if (EqualsIgnoreCase(token, "snappy")) return Coding::kSnappyBlock;
   if (EqualsIgnoreCase(token, "x-snappy-framed")) return Coding::kSnappyFramed;

@@ -23,6 +23,9 @@ struct RouteOptions {
   bool form = false;
   /// Keeps running when the client goes: what was sent is worth storing.
   bool ignore_disconnect = false;
+  /// Rewrites what the server answers in place of the handler (body too large, no room, no thread),
+  /// so that a protocol can say it in its own words. Null: plain text.
+  void (*refuse)(const Request& request, Response* response) = nullptr;
 };
 
 /// A registered path. `name` is the pattern and labels metrics, so that hostile paths cannot make

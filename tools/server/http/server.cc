@@ -1068,6 +1068,9 @@ asio::awaitable<bool> Connection::ServeOne() {
     if (observer != nullptr) observer->OnInFlight(-1);
   }
   server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
+  if (exchange->route != nullptr && exchange->route->options.refuse != nullptr) {
+    exchange->route->options.refuse(request, &*refusal);
+  }
   const int status = refusal->status;
   const size_t bytes_out = refusal->body.size();
   const bool unread = has_body && !parser.is_done();

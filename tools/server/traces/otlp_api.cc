@@ -20,6 +20,8 @@ int RpcCodeOf(int status) {
   switch (status) {
     case 400:
       return 3;  // INVALID_ARGUMENT
+    case 408:
+      return 4;  // DEADLINE_EXCEEDED
     case 413:
     case 429:
       return 8;  // RESOURCE_EXHAUSTED
@@ -55,6 +57,13 @@ http::Response Failure(int status, BodyFormat format, std::string_view message) 
     response.headers.Set("Retry-After", std::to_string(kRetryAfterSeconds));
   }
   return response;
+}
+
+// What the server says before a handler runs, as a handler would have said it.
+void Refuse(const http::Request& request, http::Response* response) {
+  const std::optional<BodyFormat> format = FormatOf(request.headers.Get("Content-Type"));
+  if (!format.has_value()) return;
+  *response = Failure(response->status, *format, http::Trim(response->body));
 }
 
 /// How an answer tells of items that were taken and items that were not.
@@ -111,7 +120,7 @@ void AddRoute(TraceContext* context, http::Router* router, std::string_view path
               [context, signal, manner](http::Request& request) {
                 return Export(*context, signal, manner, request);
               },
-              {.lane = http::Lane::kWrite, .ignore_disconnect = true});
+              {.lane = http::Lane::kWrite, .ignore_disconnect = true, .refuse = Refuse});
 }
 
 }  // namespace
