@@ -11,9 +11,6 @@
 #include "query/functions/go_format.h"
 
 namespace varve::query {
-namespace {
-
-using Kind = AnnotationSink::Kind;
 
 std::string DescribeSelection(const Selection& s) {
   std::string out = "{";
@@ -28,6 +25,10 @@ std::string DescribeSelection(const Selection& s) {
   if (s.at_ms) out += Concat(" @ ", *s.at_ms, "ms");
   return out;
 }
+
+namespace {
+
+using Kind = AnnotationSink::Kind;
 
 bool EndsWith(std::string_view text, std::string_view suffix) {
   return text.size() >= suffix.size() && text.substr(text.size() - suffix.size()) == suffix;

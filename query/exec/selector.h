@@ -24,6 +24,9 @@ struct Selection {
   bool track_resets = false;
 };
 
+/// Prints the matchers and where the selection looks, for explain.
+std::string DescribeSelection(const Selection& selection);
+
 /// What an instant selector gives as its value.
 enum class SelectorValue : uint8_t {
   kSample,

@@ -35,6 +35,17 @@ void PrintTree(Operator& op, uint32_t depth, std::string* out) {
   for (Operator* child : op.children()) PrintTree(*child, depth + 1, out);
 }
 
+/// Names what no operator gives: the answers of instant queries that are strings, stored samples or
+/// the points of a subquery. Empty for all others.
+std::string DescribeAnswer(const plan::Node& plan) {
+  if (plan.type == promql::ValueType::kString) return Concat("text ", GoQuote(plan.text));
+  if (plan.type != promql::ValueType::kMatrix) return "";
+  if (plan.kind == plan::NodeKind::kMatrix) {
+    return Concat("samples over ", plan.range_ms, "ms of ", DescribeSelection(plan.selection));
+  }
+  return Concat("points over ", plan.range_ms, "ms of subquery");
+}
+
 class EngineImpl final : public Engine {
  public:
   explicit EngineImpl(const EngineOptions& options) : options_(options), pool_(Threads(options)) {
@@ -58,13 +69,16 @@ class EngineImpl final : public Engine {
   }
 
   Result<std::string> Explain(std::string_view text, const QueryRange& range) override {
-    VARVE_RETURN_IF_ERROR(CheckRange(range));
+    const bool instant = range.step_ms == 0 && range.start_ms == range.end_ms;
+    if (!instant) VARVE_RETURN_IF_ERROR(CheckRange(range));
     QueryOptions query_options;
     ExecContext context(options_, options_.max_samples, &pool_);
-    VARVE_ASSIGN_OR_RETURN(Prepared prepared, Prepare(text, range, false, query_options, context));
+    VARVE_ASSIGN_OR_RETURN(Prepared prepared,
+                           Prepare(text, range, instant, query_options, context));
     VARVE_RETURN_IF_ERROR(MakeOperators(context, &prepared));
-    std::string out;
-    PrintTree(*prepared.root, 0, &out);
+    const std::string above = DescribeAnswer(*prepared.plan);
+    std::string out = above.empty() ? "" : above + "\n";
+    if (prepared.root != nullptr) PrintTree(*prepared.root, above.empty() ? 0 : 1, &out);
     return out;
   }
 
@@ -358,8 +372,23 @@ class EngineImpl final : public Engine {
     stats.plan_time = planned - begin - prepared.parse_time;
     stats.exec_time = done - planned - stats.sort_time;
     stats.total_time = done - begin;
-    if (query_options.analyze && prepared.root != nullptr) {
-      CollectStats(*prepared.root, 0, &stats.operators);
+    if (query_options.analyze) {
+      const std::string above = DescribeAnswer(plan);
+      if (!above.empty()) {
+        OperatorStats answer;
+        answer.name = above;
+        if (const auto* matrix = std::get_if<Matrix>(&result.value)) {
+          answer.series = matrix->size();
+          for (const Series& series : *matrix) {
+            answer.points += series.values.size() + series.histograms.size();
+          }
+        }
+        answer.elapsed = stats.exec_time;
+        stats.operators.push_back(std::move(answer));
+      }
+      if (prepared.root != nullptr) {
+        CollectStats(*prepared.root, above.empty() ? 0 : 1, &stats.operators);
+      }
     }
     return result;
   }

@@ -113,6 +113,9 @@ static void test_queries(varve_database* db) {
   varve_result_free(result);
 
   char* plan = NULL;
+  OK(varve_promql_explain(db, "requests_total[5m]", START, START, 0, &plan, &error));
+  EXPECT(plan != NULL && strstr(plan, "samples over 300000ms") != NULL);
+  varve_string_free(plan);
   OK(varve_promql_explain(db, "sum(requests_total)", START, START + 1000, 1000, &plan, &error));
   EXPECT(plan != NULL && strstr(plan, "requests_total") != NULL);
   varve_string_free(plan);

@@ -217,6 +217,42 @@ TEST(Engine, ExplainsAndAnalyzes) {
   EXPECT_GT(result->statistics.total_samples, result->statistics.samples_read);
 }
 
+// Prints the plan of a query at one time.
+std::string PlanAt(const char* query, int64_t time_ms) {
+  const auto plan = MakeEngine(1)->Explain(query, {time_ms, time_ms, 0});
+  return plan.ok() ? *plan : std::string(plan.status().message());
+}
+
+TEST(Engine, ExplainsQueriesAtOneTime) {
+  EXPECT_EQ(PlanAt("up[5m] offset 1m", 0),
+            "samples over 300000ms of {__name__=\"up\"} offset 60000ms\n");
+  EXPECT_EQ(PlanAt("up[5m:1m]", 3'600'000),
+            "points over 300000ms of subquery\n  select {__name__=\"up\"}\n");
+  EXPECT_EQ(PlanAt("'a\"b'", 0), "text \"a\\\"b\"\n");
+  EXPECT_EQ(PlanAt("sum(rate(up[5m]))", 0),
+            "sum, folded in the scan\n  rate over 300000ms of {__name__=\"up\"}\n");
+  EXPECT_THAT(PlanAt("up[", 0), HasSubstr("1:4"));
+  // A range query still cannot give samples as stored.
+  const auto engine = MakeEngine(1);
+  const auto range = engine->Explain("up[5m]", {0, 60'000, 1'000});
+  ASSERT_FALSE(range.ok());
+  EXPECT_THAT(std::string(range.status().message()), HasSubstr("for range query"));
+  EXPECT_FALSE(engine->Explain("up", {0, 60'000, 0}).ok());  // several times need a step
+}
+
+TEST(Engine, AnalyzesAnswersThatNoOperatorGives) {
+  const auto data = MakeSyntheticSnapshot({});
+  QueryOptions options;
+  options.analyze = true;
+  const auto result = MakeEngine(1)->Instant(data, "requests_total[5m]", 3'600'000, options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->statistics.operators.size(), 1u);
+  const OperatorStats& answer = result->statistics.operators[0];
+  EXPECT_THAT(answer.name, HasSubstr("samples over 300000ms of {"));
+  EXPECT_EQ(answer.series, std::get<Matrix>(result->value).size());
+  EXPECT_GT(answer.points, answer.series);
+}
+
 TEST(Engine, AggregationsRunInTheScan) {
   SyntheticShape shape;
   shape.targets = 6;

@@ -83,7 +83,7 @@ Result<query::QueryRange> ReadSteps(const QueryCommand& command, int64_t now_ms)
   if (!IsRange(command)) {
     VARVE_ASSIGN_OR_RETURN(out.end_ms, ReadTimeMs(command.time.value_or("now"), now_ms));
     out.start_ms = out.end_ms;
-    out.step_ms = 1;
+    out.step_ms = 0;
     return out;
   }
   VARVE_ASSIGN_OR_RETURN(out.end_ms, ReadTimeMs(command.end.value_or("now"), now_ms));

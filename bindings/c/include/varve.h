@@ -376,7 +376,7 @@ VARVE_API varve_code varve_promql_range(varve_database* database, const char* qu
                                         const varve_query_options* options, varve_result** result,
                                         varve_error** error);
 /* Prints the plan of a range query, one operator a line; nothing runs. Free it with
- * varve_string_free. */
+ * varve_string_free. With a step of 0 and start = end it is the plan of a query at that time. */
 VARVE_API varve_code varve_promql_explain(varve_database* database, const char* query,
                                           int64_t start_ms, int64_t end_ms, int64_t step_ms,
                                           char** plan, varve_error** error);

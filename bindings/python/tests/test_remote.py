@@ -333,7 +333,7 @@ def test_program_and_shell_over_a_url(server, varve_binary, tmp_path):
         assert ".a" in run("query", *source, "--lang", "traceql", "--explain", "{ .a = 1 }")
         assert "before" in run("query", *source, "--lang", "traceql", "--start", "now", "--end=-1h",
                                "{ }", code=1)
-    script = ('.explain sum(up)\nup\n.lang logql\n{app="shop"}\n.explain {app="shop"} |= "late"\n'
+    script = ('.explain sum(up)\n.explain up[5m]\nup\n.lang logql\n{app="shop"}\n.explain {app="shop"} |= "late"\n'
               '.lang traceql\n{ status = error }\n.explain { status = error }\n.trace ab\n'
               '.mode csv\n{ }\n.lang logql\n{app="shop"}\n')
     a, b = (run("shell", source[1], text=script) for source in sources)

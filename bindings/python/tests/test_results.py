@@ -103,12 +103,24 @@ def test_for_people(filled, lang):
     ("promql", "select", "total"), ("logql", "app", "total"), ("traceql", "scan", "matched")])
 def test_plans(filled, lang, plan, analysis):
     result = ask(filled, lang)
-    assert plan in result.explain() == filled.explain(QUERIES[lang], lang=lang, step="1s")
+    times = {"start": START, "end": START + dt.timedelta(seconds=60), "step": "1s"}
+    assert plan in result.explain() == filled.explain(QUERIES[lang], lang=lang, **times)
     assert analysis in result.explain(analyze=True)
     with pytest.raises(varve.QuerySyntaxError):
         filled.explain("{(", lang=lang)
     with pytest.raises(ValueError, match="lang must be one of"):
         filled.explain("up", lang="sql")
+
+
+@pytest.mark.parametrize("text, plan", [
+    ("m[5m]", 'samples over 300000ms of {__name__="m"}\n'), ("'x'", 'text "x"\n'),
+    ("m", 'select {__name__="m"}\n')])
+def test_plans_of_one_time(filled, text, plan):
+    assert filled.promql(text, at=START).explain() == filled.explain(text) == plan
+    assert filled.explain(text, at=START) == plan
+    assert plan[:-1] in filled.promql(text, at=START).explain(analyze=True)
+    with pytest.raises(varve.InvalidArgumentError, match="at does not go with"):
+        filled.explain(text, at=START, step="1s")
 
 
 @pytest.mark.parametrize("lang", KINDS)

@@ -264,7 +264,6 @@ class Database:
         'matrix'
         """
         check_text(text, "query")
-        clock = now()
         timeout_ms = None if timeout is None else duration_ms(timeout, "timeout")
         lookback_ms = None if lookback is None else duration_ms(lookback, "lookback", zero=False)
         if max_samples is not None:
@@ -272,28 +271,13 @@ class Database:
                 raise TypeError(f"max_samples must be int, not {type(max_samples).__name__}")
             if not 0 < max_samples < 2**63:
                 raise InvalidArgumentError("max_samples must be positive and fit an int64")
-        if start is None and end is None and step is None:
-            at_ms = _bounded(time_ms("now" if at is None else at, unit, name="at", now_ns=clock))
-            native = self._backend.instant(text, at_ms, timeout_ms, lookback_ms, max_samples)
-            return Result(native, text, lambda: self._backend.explain(text, at_ms, at_ms, 1))
-        if at is not None:
-            raise InvalidArgumentError("at does not go with start, end and step")
-        if start is None:
-            raise InvalidArgumentError("a range query needs a start")
-        start_ms = _bounded(time_ms(start, unit, name="start", now_ns=clock))
-        end_ms = _bounded(
-            time_ms("now" if end is None else end, None if end is None else unit, name="end",
-                    now_ns=clock)
-        )
-        if end_ms < start_ms:
-            raise InvalidArgumentError("end is before start")
-        if step is None:
-            step_ms = max(1000, (end_ms - start_ms) // 250 // 1000 * 1000)
+        start_ms, end_ms, step_ms = _steps_ms(at, start, end, step, unit)
+        if step_ms == 0:
+            native = self._backend.instant(text, end_ms, timeout_ms, lookback_ms, max_samples)
         else:
-            step_ms = duration_ms(step, "step", zero=False)
-        native = self._backend.range(
-            text, start_ms, end_ms, step_ms, timeout_ms, lookback_ms, max_samples
-        )
+            native = self._backend.range(
+                text, start_ms, end_ms, step_ms, timeout_ms, lookback_ms, max_samples
+            )
         return Result(
             native, text, lambda: self._backend.explain(text, start_ms, end_ms, step_ms)
         )
@@ -380,13 +364,15 @@ class Database:
         text: str,
         *,
         lang: str = "promql",
-        start: Time = "-1h",
-        end: Time = "now",
-        step: Duration = "15s",
+        at: Optional[Time] = None,
+        start: Optional[Time] = None,
+        end: Optional[Time] = None,
+        step: Optional[Duration] = None,
         unit: Optional[str] = None,
     ) -> str:
-        """Return the plan of a query without running it; times matter to PromQL's range queries.
-        Plans are made in this process, also for a server.
+        """Return the plan of a query without running it. Times are those of :meth:`promql`; plans
+        of the other languages do not depend on them. Plans are made in this process, also for a
+        server.
 
         >>> print(db.explain("sum(requests_total)"))
         sum, folded in the scan
@@ -398,13 +384,7 @@ class Database:
             return self._backend.explain_logql(text)
         if lang == "traceql":
             return self._backend.explain_traceql(text)
-        clock = now()
-        return self._backend.explain(
-            text,
-            _bounded(time_ms(start, unit, name="start", now_ns=clock)),
-            _bounded(time_ms(end, unit, name="end", now_ns=clock)),
-            duration_ms(step, "step", zero=False),
-        )
+        return self._backend.explain(text, *_steps_ms(at, start, end, step, unit))
 
     # --- Out to other tools ---
 
@@ -595,6 +575,31 @@ def _range_ns(
     if end_ns < start_ns:
         raise InvalidArgumentError("end is before start")
     return start_ns, end_ns
+
+
+def _steps_ms(
+    at: Optional[Time], start: Optional[Time], end: Optional[Time], step: Optional[Duration],
+    unit: Optional[str],
+) -> Tuple[int, int, int]:
+    """Read when PromQL is asked for: the first and the last step, and their distance; 0 is once."""
+    clock = now()
+    if start is None and end is None and step is None:
+        at_ms = _bounded(time_ms("now" if at is None else at, unit, name="at", now_ns=clock))
+        return at_ms, at_ms, 0
+    if at is not None:
+        raise InvalidArgumentError("at does not go with start, end and step")
+    if start is None:
+        raise InvalidArgumentError("a range query needs a start")
+    start_ms = _bounded(time_ms(start, unit, name="start", now_ns=clock))
+    end_ms = _bounded(
+        time_ms("now" if end is None else end, None if end is None else unit, name="end",
+                now_ns=clock)
+    )
+    if end_ms < start_ms:
+        raise InvalidArgumentError("end is before start")
+    if step is None:
+        return start_ms, end_ms, max(1000, (end_ms - start_ms) // 250 // 1000 * 1000)
+    return start_ms, end_ms, duration_ms(step, "step", zero=False)
 
 
 def _read_values(values: Any) -> Any:

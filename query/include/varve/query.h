@@ -258,7 +258,7 @@ class Engine {
     return Range(std::move(snapshot), text, range, QueryOptions());
   }
 
-  /// Prints the plan of a range query, one operator a line, children indented; nothing runs.
+  /// Prints the plan, one operator a line; nothing runs. A step of 0 asks at one time, the start.
   virtual Result<std::string> Explain(std::string_view text, const QueryRange& range) = 0;
   /// Prints operators of a query that ran with `analyze`, with counts and times.
   static std::string FormatAnalysis(const Statistics& statistics);

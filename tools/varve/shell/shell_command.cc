@@ -175,7 +175,7 @@ Result<query::QueryRange> Shell::Range() const {
   out.start_ms = *now - length_.count();
   out.step_ms = step_.count() > 0 ? step_.count()
                                   : std::max<int64_t>(1000, length_.count() / 120 / 1000 * 1000);
-  if (length_.count() == 0) out.step_ms = 1;
+  if (length_.count() == 0) out.step_ms = 0;  // at one time
   return out;
 }
 
