@@ -31,9 +31,9 @@
 #include "absl/time/time.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
+#include "tools/server/http/admission.h"
 #include "tools/server/http/coding.h"
 #include "tools/server/http/thread_pool.h"
-#include "tools/server/http/url.h"
 #include "tools/server/http/websocket.h"
 #include "tools/server/http/websocket_session.h"
 
@@ -160,6 +160,24 @@ struct Exchange {
   asio::steady_timer timer;  // strand only
 };
 
+// One request as it is read from the connection.
+struct Incoming {
+  Parser parser;
+  std::shared_ptr<Exchange> exchange;  // once the head is there
+  std::optional<Response> refusal;     // set: the answer, instead of the handler's
+  SteadyClock::time_point begin;
+  size_t bytes = 0;  // head and body
+  size_t body_bytes_max = 0;
+  bool has_body = false;
+  bool keep_alive = false;
+};
+
+Response Busy(std::string_view what) {
+  Response response = Response::Text(503, std::string(what));
+  response.headers.Add("Retry-After", "1");
+  return response;
+}
+
 // Pulls from the source until a piece is worth sending or the end. Runs on a worker.
 void Pull(Exchange* exchange) {
   exchange->piece.clear();
@@ -279,8 +297,6 @@ class ServerImpl final : public Server {
   ServerObserver* observer() const { return observer_; }
   bool stopping() const { return stopping_.load(); }
   ThreadPool& lane(Lane lane) { return *lanes_[static_cast<size_t>(lane)]; }
-  bool HostAllowed(const std::string& host) const;
-  bool OriginAllowed(std::string_view origin) const;
 
   /// Counts body bytes against the budget of the whole server; false: over it, nothing counted.
   bool TakeBodyBytes(size_t bytes) {
@@ -403,9 +419,15 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<bool> ServeOne();
   /// Waits for the first bytes of a request. Returns false when the connection is lost.
   asio::awaitable<bool> ReadFirst();
-  /// Reads the rest of the body. Returns 0, or the status that refuses it, or -1 if the
-  /// connection is lost.
-  asio::awaitable<int> ReadBody(Parser* parser, size_t limit);
+  /// Returns false if no request came; what cannot be understood is answered.
+  asio::awaitable<bool> ReadHead(Incoming* in);
+  /// Makes the exchange, and refuses what the head alone tells to refuse.
+  void TakeHead(Incoming* in);
+  /// Reads the body, or refuses it. Returns false if the connection is lost.
+  asio::awaitable<bool> ReadBody(Incoming* in);
+  /// Handles a request and answers it. Returns whether the connection can carry another; nothing if
+  /// the lane is full and no answer was sent.
+  asio::awaitable<std::optional<bool>> Serve(Incoming* in);
   /// Has the request of the exchange handled on its lane, and answered there if the socket takes
   /// the whole answer: the strand then sleeps until the next request, and nobody has to wake it.
   /// Returns false if the lane is full, and else once the phase is kAnswered or kHandled.
@@ -430,8 +452,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
                                  std::string_view after = {});
   /// Sends the answer in the exchange. Returns false when the connection is lost.
   asio::awaitable<bool> Answer(std::shared_ptr<Exchange> exchange, bool keep_alive);
-  /// Sends a short answer made here.
-  asio::awaitable<bool> Refuse(Method method, Response response, bool keep_alive);
+  /// Answers with the refusal, and counts the request.
+  asio::awaitable<bool> Refuse(Incoming* in);
+  /// Sends a short answer made here. Returns whether the connection can carry another request.
+  asio::awaitable<bool> Send(Method method, Response response, bool keep_alive);
   /// Lets the peer read our answer before the reset that closing over unread bytes would cause.
   asio::awaitable<void> Linger();
   std::string Head(Method method, const Response& response, bool keep_alive,
@@ -475,21 +499,6 @@ bool ServerImpl::EvictIdle() {
   if (oldest == nullptr) return false;
   oldest->Close(/*force=*/false);
   return true;
-}
-
-bool ServerImpl::HostAllowed(const std::string& host) const {
-  if (IsIpLiteral(host) || IsLoopbackHost(host)) return true;
-  return std::any_of(options_.allowed_hosts.begin(), options_.allowed_hosts.end(),
-                     [&](const std::string& allowed) {
-                       return allowed == "*" || EqualsIgnoreCase(allowed, host);
-                     });
-}
-
-bool ServerImpl::OriginAllowed(std::string_view origin) const {
-  return std::any_of(options_.allowed_origins.begin(), options_.allowed_origins.end(),
-                     [&](const std::string& allowed) {
-                       return allowed == "*" || EqualsIgnoreCase(allowed, origin);
-                     });
 }
 
 Status ServerImpl::Listen() {
@@ -651,7 +660,7 @@ std::string Connection::Head(Method method, const Response& response, bool keep_
   return head;
 }
 
-asio::awaitable<bool> Connection::Refuse(Method method, Response response, bool keep_alive) {
+asio::awaitable<bool> Connection::Send(Method method, Response response, bool keep_alive) {
   std::string out = Head(method, response, keep_alive, response.body.size());
   if (method != Method::kHead) out += response.body;
   const bool sent = co_await WriteAll(out);
@@ -673,30 +682,44 @@ asio::awaitable<void> Connection::Linger() {
   }
 }
 
-asio::awaitable<int> Connection::ReadBody(Parser* parser, size_t limit) {
+asio::awaitable<bool> Connection::ReadBody(Incoming* in) {
+  Parser& parser = in->parser;
+  Request& request = in->exchange->request;
+  if (request.headers.Has("Expect") && http11_ && buffer_.size() == 0) {
+    if (!co_await WriteAll("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
+  }
+  parser.body_limit(in->body_bytes_max);
+  parser.eager(true);
   const SteadyClock::time_point begin = SteadyClock::now();
-  while (!parser->is_done()) {
+  while (!parser.is_done() && !in->refusal.has_value()) {
     stream_.expires_after(options_.body_stall_timeout);
-    auto [error, n] = co_await bhttp::async_read_some(stream_, buffer_, *parser, kAwait);
-    if (error == bhttp::error::body_limit) co_return 413;
+    auto [error, n] = co_await bhttp::async_read_some(stream_, buffer_, parser, kAwait);
     if (error == beast::error::timeout || error == asio::error::eof ||
         error == asio::error::connection_reset || error == bhttp::error::partial_message ||
         error == bhttp::error::end_of_stream) {
-      co_return -1;
+      co_return false;
     }
-    if (error) co_return 400;
-    const size_t bytes = parser->get().body().size();
-    if (bytes > limit) co_return 413;
-    if (!server_.TakeBodyBytes(bytes - body_bytes_)) co_return 503;
-    body_bytes_ = bytes;
+    const size_t bytes = parser.get().body().size();
     // One byte now and then would pass every stall limit for ever.
     const auto elapsed = SteadyClock::now() - begin;
-    if (!parser->is_done() && elapsed > options_.body_stall_timeout &&
-        static_cast<double>(bytes) / std::chrono::duration<double>(elapsed).count() < 512) {
-      co_return 408;
+    const bool slow =
+        !parser.is_done() && elapsed > options_.body_stall_timeout &&
+        static_cast<double>(bytes) / std::chrono::duration<double>(elapsed).count() < 512;
+    if (error == bhttp::error::body_limit || (!error && bytes > in->body_bytes_max)) {
+      in->refusal = BodyTooLarge(in->body_bytes_max);
+    } else if (error) {
+      in->refusal = Response::Text(400, "malformed body framing\n");
+    } else if (!server_.TakeBodyBytes(bytes - body_bytes_)) {
+      in->refusal = Busy("too many request bodies in memory\n");
+    } else {
+      body_bytes_ = bytes;
+      if (slow) in->refusal = Response::Text(408, "body comes too slowly\n");
     }
   }
-  co_return 0;
+  stream_.expires_never();
+  in->bytes += parser.get().body().size();
+  request.body = std::move(parser.get().body());
+  co_return true;
 }
 
 asio::awaitable<bool> Connection::HandleOnLane(std::shared_ptr<Exchange> exchange) {
@@ -872,213 +895,128 @@ asio::awaitable<bool> Connection::ReadFirst() {
 }
 
 asio::awaitable<bool> Connection::ServeOne() {
-  // --- The head ---
   if (buffer_.capacity() > 2 * kReadAheadBytes && buffer_.size() == 0) buffer_.shrink_to_fit();
   if (buffer_.size() == 0 && !co_await ReadFirst()) co_return false;
   first_ = false;
-  Parser parser;
+  Incoming in;
+  if (!co_await ReadHead(&in)) co_return false;
+  TakeHead(&in);
+  if (!in.refusal.has_value() && in.has_body) {
+    if (!co_await ReadBody(&in)) {
+      server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
+      co_return false;
+    }
+    if (!in.refusal.has_value()) {
+      in.refusal = TakeForm(in.exchange->route->options, &in.exchange->request);
+    }
+  }
+  if (!in.refusal.has_value()) {
+    if (const std::optional<bool> reusable = co_await Serve(&in)) co_return *reusable;
+    in.refusal = Busy("too many requests are waiting\n");
+  }
+  co_return co_await Refuse(&in);
+}
+
+asio::awaitable<bool> Connection::ReadHead(Incoming* in) {
+  Parser& parser = in->parser;
   parser.header_limit(static_cast<uint32_t>(options_.header_bytes_max));
   parser.body_limit(boost::none);
   parser.eager(false);
   beast::error_code head_error;
-  size_t head_bytes = parser.put(buffer_.data(), head_error);
-  buffer_.consume(head_bytes);
+  in->bytes = parser.put(buffer_.data(), head_error);
+  buffer_.consume(in->bytes);
   if (head_error == bhttp::error::need_more) {
     stream_.expires_after(options_.header_timeout);
     auto [error, bytes] = co_await bhttp::async_read_header(stream_, buffer_, parser, kAwait);
     stream_.expires_never();
     head_error = error;
-    head_bytes += bytes;
+    in->bytes += bytes;
   }
-  const SteadyClock::time_point begin = SteadyClock::now();
-  if (head_error) {
-    if (head_error == bhttp::error::header_limit || head_error == bhttp::error::buffer_overflow) {
-      co_return co_await Refuse(Method::kGet, Response::Text(431, "request header too large\n"),
-                                false);
-    }
-    if (head_error == bhttp::error::end_of_stream || head_error == bhttp::error::partial_message ||
-        head_error.category() != make_error_code(bhttp::error::end_of_stream).category()) {
-      co_return false;
-    }
-    co_return co_await Refuse(
-        Method::kGet, Response::Text(400, Concat("bad request: ", head_error.message(), "\n")),
-        false);
+  in->begin = SteadyClock::now();
+  if (!head_error) co_return true;
+  if (head_error == bhttp::error::header_limit || head_error == bhttp::error::buffer_overflow) {
+    co_await Send(Method::kGet, Response::Text(431, "request header too large\n"), false);
+  } else if (head_error != bhttp::error::end_of_stream &&
+             head_error != bhttp::error::partial_message &&
+             head_error.category() == make_error_code(bhttp::error::end_of_stream).category()) {
+    co_await Send(Method::kGet,
+                  Response::Text(400, Concat("bad request: ", head_error.message(), "\n")), false);
   }
+  co_return false;
+}
 
-  const auto& message = parser.get();
+void Connection::TakeHead(Incoming* in) {
+  const auto& message = in->parser.get();
   http11_ = message.version() >= 11;
-  cors_origin_.clear();
-  auto exchange = std::make_shared<Exchange>(stream_.get_executor());
-  Request& request = exchange->request;
+  in->exchange = std::make_shared<Exchange>(stream_.get_executor());
+  Request& request = in->exchange->request;
   request.method = MethodOf(message.method());
   request.target = View(message.target());
   request.peer = peer_;
   for (const auto& field : message) {
     request.headers.Add(View(field.name_string()), View(field.value()));
   }
-  const bool chunked = parser.chunked();
-  const boost::optional<uint64_t> length = parser.content_length();
-  const bool has_body = chunked || length.value_or(0) > 0;
-  bool keep_alive = message.keep_alive() && !server_.stopping();
-  size_t bytes_in = head_bytes;
+  const uint64_t length = in->parser.content_length().value_or(0);
+  in->has_body = in->parser.chunked() || length > 0;
+  in->keep_alive = message.keep_alive() && !server_.stopping();
+  Admission admission = Admit(options_, server_.router(), http11_, length, &request);
+  in->exchange->route = admission.match.route;
+  in->body_bytes_max = admission.body_bytes_max;
+  in->refusal = std::move(admission.answer);
+  cors_origin_ = std::move(admission.cors_origin);
+}
 
-  // --- What the head alone decides ---
-  const UrlLimits url_limits;
-  Result<Target> target = ParseTarget(request.target, url_limits);
-  Router::Match match;
-  std::optional<Response> refusal;
-  if (!target.ok()) {
-    refusal = Response::Text(400, Concat(ToStd(target.status().message()), "\n"));
-  } else {
-    std::string_view host = request.headers.Get("Host");
-    const bool many_hosts =
-        std::count_if(request.headers.begin(), request.headers.end(),
-                      [](const auto& field) { return EqualsIgnoreCase(field.first, "Host"); }) > 1;
-    if (!target->authority.empty()) host = target->authority;
-    const Result<HostPort> parsed = ParseHost(host);
-    const std::string_view origin = request.headers.Get("Origin");
-    if (!origin.empty() && server_.OriginAllowed(origin)) cors_origin_ = origin;
-    const std::string_view encoding = request.headers.Get("Transfer-Encoding");
-    if (many_hosts || (host.empty() && http11_)) {
-      refusal = Response::Text(400, "exactly one Host header is required\n");
-    } else if (!host.empty() && !parsed.ok()) {
-      refusal = Response::Text(400, Concat(ToStd(parsed.status().message()), "\n"));
-    } else if (!host.empty() && !server_.HostAllowed(parsed->host)) {
-      refusal = Response::Text(403, "this Host is not served here; --web.allowed-host adds one\n");
-    } else if (!cors_origin_.empty() && request.method == Method::kOptions &&
-               request.headers.Has("Access-Control-Request-Method")) {
-      refusal = Response();
-      refusal->status = 204;
-      refusal->headers.Set("Access-Control-Allow-Methods",
-                           request.headers.Get("Access-Control-Request-Method"));
-      const std::string wanted = request.headers.Joined("Access-Control-Request-Headers");
-      if (!wanted.empty()) refusal->headers.Set("Access-Control-Allow-Headers", wanted);
-      refusal->headers.Set("Access-Control-Max-Age", "600");
-    } else if (!origin.empty() && cors_origin_.empty() && request.method != Method::kGet &&
-               request.method != Method::kHead && request.method != Method::kOptions &&
-               !EqualsIgnoreCase(origin, Concat("http://", host)) &&
-               !EqualsIgnoreCase(origin, Concat("https://", host))) {
-      // A page elsewhere may send simple POSTs to a loopback address without asking anyone.
-      refusal = Response::Text(403, "requests from other origins are not accepted\n");
-    } else if (!encoding.empty() && !EqualsIgnoreCase(encoding, "chunked")) {
-      refusal = Response::Text(501, "unsupported Transfer-Encoding\n");
-    } else if (!encoding.empty() && request.headers.Has("Content-Length")) {
-      refusal = Response::Text(400, "both Content-Length and Transfer-Encoding\n");
-    } else {
-      request.segments = std::move(target->segments);
-      match = server_.router().Find(request.method, request.segments);
-      if (match.route == nullptr && match.allowed == 0 &&
-          !(request.method == Method::kOptions && request.target == "*")) {
-        refusal = Response::Text(404, "404 page not found\n");
-      } else if (match.route == nullptr) {
-        refusal = request.method == Method::kOptions ? Response()
-                                                     : Response::Text(405, "Method Not Allowed\n");
-        if (request.method == Method::kOptions) refusal->status = 204;
-        refusal->headers.Set("Allow", AllowOf(match.allowed));
-      }
-    }
-  }
-  size_t body_limit = options_.body_bytes_max;
-  if (!refusal.has_value()) {
-    exchange->route = match.route;
-    request.path_params = std::move(match.path_params);
-    if (match.route->options.body_bytes_max != 0) body_limit = match.route->options.body_bytes_max;
-    const std::string_view expect = request.headers.Get("Expect");
-    const Status query = ParseForm(target->query, url_limits, &request.params);
-    if (!query.ok()) {
-      refusal = Response::Text(400, Concat(ToStd(query.message()), "\n"));
-    } else if (length.value_or(0) > body_limit) {
-      refusal = Response::Text(413, Concat("body exceeds ", body_limit, " bytes\n"));
-    } else if (!expect.empty() && !EqualsIgnoreCase(expect, "100-continue")) {
-      refusal = Response::Text(417, "unsupported Expect\n");
-    } else if (!expect.empty() && has_body && http11_ && buffer_.size() == 0) {
-      if (!co_await WriteAll("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
-    }
-  }
-
-  // --- The body ---
-  if (!refusal.has_value() && has_body) {
-    parser.body_limit(body_limit);
-    parser.eager(true);
-    const int refused = co_await ReadBody(&parser, body_limit);
-    bytes_in += parser.get().body().size();
-    if (refused == -1) {
-      server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
-      co_return false;
-    }
-    if (refused == 413) {
-      refusal = Response::Text(413, Concat("body exceeds ", body_limit, " bytes\n"));
-    } else if (refused == 503) {
-      refusal = Response::Text(503, "too many request bodies in memory\n");
-      refusal->headers.Add("Retry-After", "1");
-    } else if (refused == 408) {
-      refusal = Response::Text(408, "body comes too slowly\n");
-    } else if (refused != 0) {
-      refusal = Response::Text(400, "malformed body framing\n");
-    }
-    request.body = std::move(parser.get().body());
-    stream_.expires_never();
-  }
-  if (!refusal.has_value() && exchange->route->options.form && request.method == Method::kPost &&
-      !request.body.empty()) {
-    std::string_view type = request.headers.Get("Content-Type");
-    type = Trim(type.substr(0, type.find(';')));
-    if (EqualsIgnoreCase(type, "application/x-www-form-urlencoded")) {
-      const Status form = ParseForm(request.body, url_limits, &request.params);
-      request.body = std::string();
-      if (!form.ok()) refusal = Response::Text(400, Concat(ToStd(form.message()), "\n"));
-    }
-  }
-
-  // --- The answer ---
+asio::awaitable<std::optional<bool>> Connection::Serve(Incoming* in) {
+  const std::shared_ptr<Exchange> exchange = in->exchange;
   ServerObserver* const observer = server_.observer();
-  if (!refusal.has_value()) {
-    if (observer != nullptr) observer->OnInFlight(1);
-    exchange_ = exchange;
-    exchange->begin = begin;
-    exchange->bytes_in = bytes_in;
-    exchange->body_bytes = std::exchange(body_bytes_, 0);
-    exchange->keep_alive = keep_alive;
-    const bool accepted = co_await HandleOnLane(exchange);
-    if (accepted && exchange->phase == Phase::kAnswered) {
-      exchange_.reset();
-      co_return true;
-    }
-    if (accepted && exchange->response.websocket != nullptr) {
-      exchange->response.status = 101;
-      Finish(*exchange);
-      exchange_.reset();
-      websocket_ = exchange->response.websocket;
-      // Stopping may have looked for connections before this one was a WebSocket.
-      if (server_.stopping()) websocket_->Close(1001, "server stops");
-      co_await ServeWebSocket(stream_, request, websocket_);
-      co_return false;
-    }
-    if (accepted) {
-      keep_alive = keep_alive && !server_.stopping() && (http11_ || !exchange->more);
-      const bool answered = co_await Answer(exchange, keep_alive);
-      Finish(*exchange);
-      exchange_.reset();
-      co_return answered&& keep_alive;
-    }
+  if (observer != nullptr) observer->OnInFlight(1);
+  exchange_ = exchange;
+  exchange->begin = in->begin;
+  exchange->bytes_in = in->bytes;
+  exchange->body_bytes = body_bytes_;
+  exchange->keep_alive = in->keep_alive;
+  if (!co_await HandleOnLane(exchange)) {
     exchange_.reset();
-    refusal = Response::Text(503, "too many requests are waiting\n");
-    refusal->headers.Add("Retry-After", "1");
-    server_.ReturnBodyBytes(exchange->body_bytes);
     if (observer != nullptr) observer->OnInFlight(-1);
+    co_return std::nullopt;
   }
+  body_bytes_ = 0;  // the exchange gives them back
+  bool reusable = true;
+  if (exchange->phase == Phase::kAnswered) {
+    exchange_.reset();
+  } else if (exchange->response.websocket != nullptr) {
+    exchange->response.status = 101;
+    Finish(*exchange);
+    exchange_.reset();
+    websocket_ = exchange->response.websocket;
+    // Stopping may have looked for connections before this one was a WebSocket.
+    if (server_.stopping()) websocket_->Close(1001, "server stops");
+    co_await ServeWebSocket(stream_, exchange->request, websocket_);
+    reusable = false;
+  } else {
+    const bool keep_alive = in->keep_alive && !server_.stopping() && (http11_ || !exchange->more);
+    reusable = co_await Answer(exchange, keep_alive) && keep_alive;
+    Finish(*exchange);
+    exchange_.reset();
+  }
+  co_return reusable;
+}
+
+asio::awaitable<bool> Connection::Refuse(Incoming* in) {
   server_.ReturnBodyBytes(std::exchange(body_bytes_, 0));
-  if (exchange->route != nullptr && exchange->route->options.refuse != nullptr) {
-    exchange->route->options.refuse(request, &*refusal);
+  const Request& request = in->exchange->request;
+  const Route* const route = in->exchange->route;
+  if (route != nullptr && route->options.refuse != nullptr) {
+    route->options.refuse(request, &*in->refusal);
   }
-  const int status = refusal->status;
-  const size_t bytes_out = refusal->body.size();
-  const bool unread = has_body && !parser.is_done();
-  const bool reusable = co_await Refuse(request.method, std::move(*refusal), keep_alive && !unread);
-  if (observer != nullptr) {
-    observer->OnRequest(exchange->route != nullptr ? std::string_view(exchange->route->name)
-                                                   : std::string_view("none"),
-                        request.method, status, SteadyClock::now() - begin, bytes_in, bytes_out);
+  const int status = in->refusal->status;
+  const size_t bytes_out = in->refusal->body.size();
+  const bool unread = in->has_body && !in->parser.is_done();
+  const bool reusable =
+      co_await Send(request.method, std::move(*in->refusal), in->keep_alive && !unread);
+  if (ServerObserver* const observer = server_.observer(); observer != nullptr) {
+    observer->OnRequest(route != nullptr ? std::string_view(route->name) : "none", request.method,
+                        status, SteadyClock::now() - in->begin, in->bytes, bytes_out);
   }
   co_return reusable;
 }
