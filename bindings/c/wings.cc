@@ -397,6 +397,15 @@ varve_code varve_append_logs(varve_database* database, const varve_log_batch* ba
                      });
 }
 
+varve_code varve_append_samples_arrow(varve_database* database, struct ArrowArrayStream* stream,
+                                      const varve_write_options* options,
+                                      varve_append_counts* counts, varve_error** error) {
+  return AppendArrow(database, stream, options, counts, error,
+                     [&](const varve::arrow::Table& table, const varve::WriteOptions& write) {
+                       return varve::bindings::AppendSampleTable(*database->store, table, write);
+                     });
+}
+
 varve_code varve_append_logs_arrow(varve_database* database, struct ArrowArrayStream* stream,
                                    const varve_write_options* options, varve_append_counts* counts,
                                    varve_error** error) {

@@ -1,27 +1,14 @@
 #include "bindings/core/import.h"
 
-#include <cstring>
 #include <limits>
 #include <utility>
+
+#include "bindings/core/array_reader.h"
 
 namespace varve::arrow {
 namespace {
 
 Status Bad(std::string message) { return MakeStatus(StatusCode::kInvalidArgument, message); }
-
-bool IsNull(const ArrowArray& array, int64_t row) {
-  if (array.null_count == 0 || array.n_buffers < 1 || array.buffers[0] == nullptr) return false;
-  const int64_t at = array.offset + row;
-  return (static_cast<const uint8_t*>(array.buffers[0])[at / 8] >> (at % 8) & 1) == 0;
-}
-
-template <typename T>
-T ValueAt(const void* buffer, int64_t index) {
-  T out;
-  std::memcpy(&out, static_cast<const char*>(buffer) + index * static_cast<int64_t>(sizeof(T)),
-              sizeof(T));
-  return out;
-}
 
 // Nanoseconds of one unit of a timestamp format "ts?:zone", else 0.
 int64_t TimestampUnit(std::string_view format) {
@@ -44,11 +31,35 @@ bool IsText(std::string_view format) {
   return format == "u" || format == "U" || format == "vu" || format == "z" || format == "Z" ||
          format == "vz";
 }
-bool IsInteger(std::string_view format) {
-  return format.size() == 1 && std::strchr("cCsSiIlL", format[0]) != nullptr;
+Result<std::string_view> TextAt(std::string_view format, const ArrowArray& array, int64_t row) {
+  const int64_t at = array.offset + row;
+  if (format[0] == 'v') {
+    const auto length = ValueAt<int32_t>(array.buffers[1], at * 4);
+    const char* const inlined = static_cast<const char*>(array.buffers[1]) + at * 16 + 4;
+    if (length < 0) return Bad("a text of negative length");
+    if (length <= 12) return std::string_view(inlined, static_cast<size_t>(length));
+    const auto buffer = ValueAt<int32_t>(array.buffers[1], at * 4 + 2);
+    const auto offset = ValueAt<int32_t>(array.buffers[1], at * 4 + 3);
+    const int64_t data_buffers = array.n_buffers - 3;
+    if (buffer < 0 || buffer >= data_buffers || offset < 0) return Bad("a text out of bounds");
+    const auto bytes = ValueAt<int64_t>(array.buffers[array.n_buffers - 1], buffer);
+    if (bytes - offset < length) return Bad("a text out of bounds");
+    return std::string_view(static_cast<const char*>(array.buffers[2 + buffer]) + offset,
+                            static_cast<size_t>(length));
+  }
+  const bool large = format == "U" || format == "Z";
+  const int64_t begin =
+      large ? ValueAt<int64_t>(array.buffers[1], at) : ValueAt<int32_t>(array.buffers[1], at);
+  const int64_t end = large ? ValueAt<int64_t>(array.buffers[1], at + 1)
+                            : ValueAt<int32_t>(array.buffers[1], at + 1);
+  if (begin < 0 || end < begin) return Bad("text offsets that do not ascend");
+  if (end == begin) return std::string_view("", 0);
+  return std::string_view(static_cast<const char*>(array.buffers[2]) + begin,
+                          static_cast<size_t>(end - begin));
 }
 
-// Checks that an array has the buffers that its type reads.
+}  // namespace
+
 Status CheckShape(const ArrowSchema& schema, const ArrowArray& array, std::string_view name) {
   const std::string_view format = schema.format;
   int64_t buffers = 2;
@@ -64,7 +75,6 @@ Status CheckShape(const ArrowSchema& schema, const ArrowArray& array, std::strin
   return absl::OkStatus();
 }
 
-// Reads row `row` as an integer. Precondition: IsInteger or a timestamp.
 Result<int64_t> IntegerAt(char type, const ArrowArray& array, int64_t row) {
   const int64_t at = array.offset + row;
   const void* data = array.buffers[1];
@@ -94,34 +104,6 @@ Result<int64_t> IntegerAt(char type, const ArrowArray& array, int64_t row) {
   }
 }
 
-Result<std::string_view> TextAt(std::string_view format, const ArrowArray& array, int64_t row) {
-  const int64_t at = array.offset + row;
-  if (format[0] == 'v') {
-    const auto length = ValueAt<int32_t>(array.buffers[1], at * 4);
-    const char* const inlined = static_cast<const char*>(array.buffers[1]) + at * 16 + 4;
-    if (length < 0) return Bad("a text of negative length");
-    if (length <= 12) return std::string_view(inlined, static_cast<size_t>(length));
-    const auto buffer = ValueAt<int32_t>(array.buffers[1], at * 4 + 2);
-    const auto offset = ValueAt<int32_t>(array.buffers[1], at * 4 + 3);
-    const int64_t data_buffers = array.n_buffers - 3;
-    if (buffer < 0 || buffer >= data_buffers || offset < 0) return Bad("a text out of bounds");
-    const auto bytes = ValueAt<int64_t>(array.buffers[array.n_buffers - 1], buffer);
-    if (bytes - offset < length) return Bad("a text out of bounds");
-    return std::string_view(static_cast<const char*>(array.buffers[2 + buffer]) + offset,
-                            static_cast<size_t>(length));
-  }
-  const bool large = format == "U" || format == "Z";
-  const int64_t begin =
-      large ? ValueAt<int64_t>(array.buffers[1], at) : ValueAt<int32_t>(array.buffers[1], at);
-  const int64_t end = large ? ValueAt<int64_t>(array.buffers[1], at + 1)
-                            : ValueAt<int32_t>(array.buffers[1], at + 1);
-  if (begin < 0 || end < begin) return Bad("text offsets that do not ascend");
-  if (end == begin) return std::string_view("", 0);
-  return std::string_view(static_cast<const char*>(array.buffers[2]) + begin,
-                          static_cast<size_t>(end - begin));
-}
-
-// Appends the texts [begin, begin + count) of an array, dictionary-encoded or not.
 Status AppendTexts(const ArrowSchema& schema, const ArrowArray& array, std::string_view name,
                    int64_t begin, int64_t count, std::vector<std::string_view>* out) {
   if (Status status = CheckShape(schema, array, name); !status.ok()) return status;
@@ -172,8 +154,6 @@ Status AppendTexts(const ArrowSchema& schema, const ArrowArray& array, std::stri
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 struct Table::Holder {
   ArrowSchema schema{};
@@ -303,7 +283,8 @@ Result<std::vector<double>> Table::Floats(std::string_view name) const {
   const ArrowSchema& schema = *holder_->schema.children[*column];
   const std::string_view format = schema.format;
   const bool integer = IsInteger(format);
-  if (schema.dictionary != nullptr || !(integer || format == "f" || format == "g")) {
+  const bool truth = format == "b";
+  if (schema.dictionary != nullptr || !(integer || truth || format == "f" || format == "g")) {
     return Bad("column \"" + std::string(name) + "\" is not numbers (Arrow format \"" +
                std::string(format) + "\")");
   }
@@ -314,6 +295,9 @@ Result<std::vector<double>> Table::Floats(std::string_view name) const {
     for (int64_t i = batch.offset; i < batch.offset + batch.length; ++i) {
       if (IsNull(array, i)) {
         out.push_back(std::numeric_limits<double>::quiet_NaN());
+      } else if (truth) {
+        const int64_t at = array.offset + i;
+        out.push_back(ValueAt<uint8_t>(array.buffers[1], at / 8) >> (at % 8) & 1);
       } else if (format == "g") {
         out.push_back(ValueAt<double>(array.buffers[1], array.offset + i));
       } else if (format == "f") {
@@ -383,6 +367,17 @@ Result<Table::Maps> Table::TextMaps(std::string_view name) const {
       }
       out.begin.push_back(out.entries.size());
     }
+  }
+  return out;
+}
+
+Result<Table::RawColumn> Table::Raw(std::string_view name) const {
+  const Result<size_t> column = Find(name);
+  if (!column.ok()) return column.status();
+  RawColumn out;
+  out.schema = holder_->schema.children[*column];
+  for (const ArrowArray& batch : holder_->batches) {
+    out.parts.push_back({batch.children[*column], batch.offset, batch.offset + batch.length});
   }
   return out;
 }

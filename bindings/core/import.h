@@ -35,7 +35,7 @@ class Table {
   /// Reads a column of integers or timestamps. `unit_ns` receives the nanoseconds of a timestamp's
   /// unit, 0 for plain integers. Errors: kInvalidArgument for another type, or a null, by row.
   Result<std::vector<int64_t>> Integers(std::string_view name, int64_t* unit_ns) const;
-  /// Reads a column of numbers; a null becomes NaN.
+  /// Reads a column of numbers or truth values; a null becomes NaN.
   Result<std::vector<double>> Floats(std::string_view name) const;
   /// Reads a column of texts. Views live as long as the table; a null is an empty view with a null
   /// pointer.
@@ -46,6 +46,19 @@ class Table {
     std::vector<uint64_t> begin{0};
   };
   Result<Maps> TextMaps(std::string_view name) const;
+
+  /// A column as it came, for types that this class does not know: rows [begin, end) of each
+  /// array, relative to its offset. Lives as long as the table.
+  struct RawColumn {
+    struct Part {
+      const ArrowArray* array;
+      int64_t begin;
+      int64_t end;
+    };
+    const ArrowSchema* schema = nullptr;
+    std::vector<Part> parts;
+  };
+  Result<RawColumn> Raw(std::string_view name) const;
 
  private:
   struct Holder;

@@ -4,6 +4,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "bindings/core/histograms.h"
 #include "bindings/core/spans.h"
 #include "varve/log_batch.h"
 #include "varve/span_batch.h"
@@ -41,6 +42,33 @@ Result<std::vector<int64_t>> TimesNs(const arrow::Table& table, const std::strin
       return Bad(name, i,
                  "the time " + std::to_string(given) +
                      " is outside the years 1678 to 2262; is its unit right?");
+    }
+  }
+  return times;
+}
+
+// Reads timestamps as milliseconds, rounded down.
+Result<std::vector<int64_t>> TimesMs(const arrow::Table& table, const std::string& name) {
+  int64_t unit_ns = 0;
+  Result<std::vector<int64_t>> times = table.Integers(name, &unit_ns);
+  if (!times.ok()) return times;
+  if (unit_ns <= 0) {
+    return MakeStatus(StatusCode::kInvalidArgument,
+                      "column \"" + name + "\" holds integers, whose unit is not given");
+  }
+  constexpr int64_t kMs = 1'000'000;
+  for (size_t i = 0; i < times->size(); ++i) {
+    int64_t& time = (*times)[i];
+    const int64_t given = time;
+    if (unit_ns < kMs) {
+      const int64_t divide = kMs / unit_ns;
+      time = given / divide - (given % divide < 0 ? 1 : 0);
+    } else if (__builtin_mul_overflow(given, unit_ns / kMs, &time)) {
+      time = kMaxTime;
+    }
+    if (time < kTimeMsMin || time > kTimeMsMax) {
+      return Bad(name, i,
+                 "the time " + std::to_string(given) + " is not between the years 1 and 9999");
     }
   }
   return times;
@@ -299,6 +327,68 @@ class SpanTableColumns {
 };
 
 }  // namespace
+
+Result<RowCounts> AppendSampleTable(Store& store, const arrow::Table& table,
+                                    const WriteOptions& options) {
+  const auto times = TimesMs(table, "time");
+  if (!times.ok()) return times.status();
+  const auto names = table.Texts("metric");
+  if (!names.ok()) return names.status();
+  const auto labels = LabelColumns::Make(table, {}, "labels", true);
+  if (!labels.ok()) return labels.status();
+  Result<std::vector<double>> values = std::vector<double>(table.rows());
+  if (Has(table, "value")) values = table.Floats("value");
+  if (!values.ok()) return values.status();
+  Result<Histograms> histograms = Histograms();
+  if (Has(table, "histogram")) histograms = ReadHistograms(table, "histogram");
+  if (!histograms.ok()) return histograms.status();
+  histograms->rows.resize(table.rows());
+
+  RowCounts total;
+  WriteBatch batch;
+  std::unordered_map<std::string, uint32_t> series;  // of this batch
+  std::vector<LabelView> row_labels;
+  for (size_t begin = 0; begin < times->size();) {
+    batch.Clear();
+    series.clear();
+    size_t bytes = 0;
+    size_t i = begin;
+    for (; i < times->size() && i - begin < kBatchRows && bytes < kBatchBytes; ++i) {
+      labels->Read(i, &row_labels);
+      std::erase_if(row_labels, [](const LabelView& label) { return label.name == kMetricName; });
+      row_labels.push_back({kMetricName, (*names)[i]});
+      const auto [found, added] = series.try_emplace(KeyOfRow(row_labels), 0);
+      if (added) {
+        const Result<Labels> canonical = Labels::Make(row_labels);
+        if (!canonical.ok()) {
+          return After(Bad("labels", i, std::string(canonical.status().message())), begin);
+        }
+        found->second = batch.AddSeries(canonical->view());
+        bytes += found->first.size();
+      }
+      const query::HistogramPtr& histogram = histograms->rows[i];
+      if (histogram == nullptr) {
+        batch.AddSample(found->second, (*times)[i], (*values)[i]);
+        bytes += 20;
+        continue;
+      }
+      Result<Histogram> stored = ToStored(*histogram);
+      if (!stored.ok()) {
+        return After(Bad("histogram", i, std::string(stored.status().message())), begin);
+      }
+      bytes += StoredBytes(*stored);
+      batch.AddHistogram(found->second, (*times)[i], *std::move(stored));
+    }
+    const WriteOptions write = OptionsOf(options, i == times->size());
+    const Result<AppendResult> done =
+        store.Call([&](Database& database) { return database.Append(batch, write); });
+    if (!done.ok()) return After(done.status(), begin);
+    total.rows += done->samples + done->histograms;
+    total.rejected += done->rejected;
+    begin = i;
+  }
+  return total;
+}
 
 Result<RowCounts> AppendLogTable(Store& store, const arrow::Table& table,
                                  const LogTableShape& shape, const WriteOptions& options) {

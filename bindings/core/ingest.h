@@ -12,8 +12,8 @@
 #include "varve/status.h"
 #include "varve/write_batch.h"
 
-/// Log entries and spans out of Arrow tables: one row a record. What LogEntrySource and SpanSource
-/// stream comes back in by the shapes' defaults.
+/// Samples, log entries and spans out of Arrow tables: one row a record. What SampleSource,
+/// LogEntrySource and SpanSource stream comes back in by the shapes' defaults.
 namespace varve::bindings {
 
 struct LogTableShape {
@@ -45,10 +45,13 @@ struct RowCounts {
   uint64_t rejected = 0;  // with WriteOptions::partial
 };
 
-/// Append every row. Tables over 16 MiB go in several batches, each whole or not at all; only the
-/// last one is as durable as asked, and syncs what came before. A map column that the table does
-/// not have is no error. Errors: kInvalidArgument names column and row; those of AppendLogs and
-/// AppendSpans.
+/// Append every row; samples by the columns of SampleFields, of which `labels`, `value` and
+/// `histogram` may be missing. Tables over 16 MiB go in several batches, each whole or not at all;
+/// only the last one is as durable as asked, and syncs what came before. A map column that the
+/// table does not have is no error. Errors: kInvalidArgument names column and row; those of
+/// AppendLogs and AppendSpans.
+Result<RowCounts> AppendSampleTable(Store& store, const arrow::Table& table,
+                                    const WriteOptions& options);
 Result<RowCounts> AppendLogTable(Store& store, const arrow::Table& table,
                                  const LogTableShape& shape, const WriteOptions& options);
 Result<RowCounts> AppendSpanTable(Store& store, const arrow::Table& table,

@@ -6,6 +6,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "bindings/core/histograms.h"
+
 namespace varve::bindings {
 namespace {
 
@@ -285,54 +287,6 @@ std::unique_ptr<arrow::Source> LongSource(std::shared_ptr<const MetricResult> re
 
 std::unique_ptr<arrow::Source> SeriesSource(std::shared_ptr<const MetricResult> result) {
   return std::make_unique<SeriesSourceImpl>(std::move(result));
-}
-
-arrow::Field HistogramField() {
-  using namespace arrow;  // NOLINT(google-build-using-namespace): a type, spelled out
-  return Nullable(Struct(
-      "histogram",
-      {Float64("count"), Float64("sum"),
-       List("buckets", Struct("item", {Float64("lower"), Float64("upper"), Float64("count")}))}));
-}
-
-arrow::ArrayPtr HistogramColumn(const std::vector<query::HistogramPtr>& histograms) {
-  std::vector<bool> valid;
-  std::vector<double> counts;
-  std::vector<double> sums;
-  std::vector<int32_t> offsets{0};
-  std::vector<double> lower;
-  std::vector<double> upper;
-  std::vector<double> bucket_counts;
-  auto out = std::make_shared<arrow::Array>();
-  for (const query::HistogramPtr& histogram : histograms) {
-    valid.push_back(histogram != nullptr);
-    counts.push_back(histogram != nullptr ? histogram->count : 0);
-    sums.push_back(histogram != nullptr ? histogram->sum : 0);
-    if (histogram != nullptr) {
-      for (const query::HistogramBucket& bucket : histogram->Buckets()) {
-        lower.push_back(bucket.lower);
-        upper.push_back(bucket.upper);
-        bucket_counts.push_back(bucket.count);
-      }
-    } else {
-      ++out->null_count;
-    }
-    offsets.push_back(static_cast<int32_t>(lower.size()));
-  }
-  auto item = std::make_shared<arrow::Array>();
-  item->length = static_cast<int64_t>(lower.size());
-  item->buffers.resize(1);
-  item->children = {arrow::Fixed(std::move(lower)), arrow::Fixed(std::move(upper)),
-                    arrow::Fixed(std::move(bucket_counts))};
-  auto buckets = std::make_shared<arrow::Array>();
-  buckets->length = static_cast<int64_t>(histograms.size());
-  buckets->buffers = {arrow::Buffer{}, arrow::MakeBuffer(std::move(offsets))};
-  buckets->children = {std::move(item)};
-  out->length = static_cast<int64_t>(histograms.size());
-  out->buffers = {out->null_count == 0 ? arrow::Buffer{} : arrow::MakeValidity(valid)};
-  out->children = {arrow::Fixed(std::move(counts)), arrow::Fixed(std::move(sums)),
-                   std::move(buckets)};
-  return out;
 }
 
 }  // namespace varve::bindings

@@ -45,8 +45,4 @@ std::unique_ptr<arrow::Source> LongSource(std::shared_ptr<const MetricResult> re
 /// of the result.
 std::unique_ptr<arrow::Source> SeriesSource(std::shared_ptr<const MetricResult> result);
 
-/// Builds the column `histogram`: struct of count, sum, and buckets (lower, upper, count).
-arrow::Field HistogramField();
-arrow::ArrayPtr HistogramColumn(const std::vector<query::HistogramPtr>& histograms);
-
 }  // namespace varve::bindings

@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "bindings/core/result.h"
+#include "bindings/core/histograms.h"
 #include "varve/query.h"
 
 namespace varve::bindings {

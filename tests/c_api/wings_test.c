@@ -383,6 +383,24 @@ static void copy_over_arrow(varve_database* from, const char* path) {
   OK(varve_open(path, NULL, &to, &error));
   struct ArrowArrayStream stream;
   varve_append_counts counts;
+  const varve_label gauge[] = {{"__name__", "load", 0, 0}, {"host", "a", 0, 0}};
+  varve_batch* samples = varve_batch_new();
+  uint32_t series = 0;
+  const int64_t times_ms[] = {START / 1000000, START / 1000000 + 1};
+  const double values[] = {0.5, -0.0};
+  OK(varve_batch_add_series(samples, gauge, 2, &series, &error));
+  OK(varve_batch_add_samples(samples, series, times_ms, values, 2, &error));
+  OK(varve_append(from, samples, NULL, NULL, &error));
+  varve_batch_free(samples);
+  OK(varve_samples_arrow_stream(from, "load", INT64_MIN, INT64_MAX, &stream, &error));
+  OK(varve_append_samples_arrow(to, &stream, NULL, &counts, &error));
+  EXPECT(counts.rows == 2 && stream.release == NULL);
+  OK(varve_samples_arrow_stream(to, "load{host=\"a\"}", INT64_MIN, INT64_MAX, &stream, &error));
+  EXPECT(drain(&stream) == 2);
+  OK(varve_log_entries_arrow_stream(from, NULL, INT64_MIN, INT64_MAX, &stream, &error));
+  FAILS(VARVE_INVALID_ARGUMENT, "no column \"metric\"",
+        varve_append_samples_arrow(to, &stream, NULL, &counts, &error));
+
   OK(varve_log_entries_arrow_stream(from, NULL, INT64_MIN, INT64_MAX, &stream, &error));
   OK(varve_append_logs_arrow(to, &stream, NULL, &counts, &error));
   EXPECT(counts.rows == 5 && stream.release == NULL);

@@ -178,6 +178,55 @@ TEST(FloatHistogram, IsFoundFromItsBuckets) {
   EXPECT_FALSE(HistogramOfBuckets(1, 1, bad).ok());
 }
 
+// What is exported with its shape comes back whole: empty buckets, threshold, bounds, hint.
+TEST(FloatHistogram, IsFoundFromItsBucketsAndShape) {
+  const auto found_again = [](const FloatHistogram& histogram) {
+    std::vector<HistogramBucket> buckets = histogram.Buckets();
+    for (HistogramBucket& bucket : buckets) bucket.rule = HistogramBucket::Rule::kOpenLeft;
+    HistogramShape shape;
+    shape.schema = histogram.schema;
+    shape.zero_threshold = histogram.zero_threshold;
+    shape.custom_values = histogram.custom_values;
+    shape.reset_hint = histogram.reset_hint;
+    shape.has_rules = false;
+    const auto found = HistogramOfBuckets(histogram.count, histogram.sum, buckets, shape);
+    ASSERT_TRUE(found.ok()) << found.status().message() << " " << ToString(histogram);
+    EXPECT_TRUE(Equals(*found, histogram)) << ToString(*found);
+    EXPECT_EQ(found->reset_hint, histogram.reset_hint);
+    const Histogram stored = ToSample(*found);
+    EXPECT_TRUE(Validate(stored).ok()) << Validate(stored);
+    EXPECT_TRUE(Equals(FloatHistogram::From(stored), histogram));
+    EXPECT_EQ(stored.is_float, histogram.count != std::floor(histogram.count));
+    shape.schema = 3;
+    EXPECT_EQ(HistogramOfBuckets(1, 1, buckets, shape).ok(), histogram.schema == 3);
+  };
+  for (const double part : {0.0, 0.5}) {
+    for (int32_t schema = -4; schema <= 8; ++schema) {
+      FloatHistogram h;
+      h.reset_hint = CounterResetHint::kGauge;
+      h.schema = schema;
+      h.count = 11 + part;
+      h.sum = -3.5;
+      h.zero_threshold = 1e-30;
+      h.positive_spans = {{-3, 3}, {2, 1}};
+      h.positive_counts = {0, 2 + part, 0, 5};
+      h.negative_spans = {{1, 1}};
+      h.negative_counts = {4};
+      found_again(h);
+    }
+    FloatHistogram custom;
+    custom.schema = kCustomBucketsSchema;
+    custom.custom_values = {-1, 0.5, 3, 10, 100};
+    custom.positive_spans = {{1, 2}, {1, 1}};
+    custom.positive_counts = {2 + part, 0, 4};
+    custom.count = 6 + part;
+    found_again(custom);
+  }
+  FloatHistogram stale;
+  stale.sum = StaleNan();
+  EXPECT_TRUE(ToSample(stale).is_stale());
+}
+
 TEST(FloatHistogram, FindsResets) {
   EXPECT_FALSE(DetectReset(Simple(2), Simple(1)));
   EXPECT_TRUE(DetectReset(Simple(1), Simple(2)));

@@ -167,8 +167,15 @@ class FakeLoader final : public BulkLoader {
   }
   Status AddHistograms(LabelsView labels, std::span<const int64_t> times_ms,
                        std::span<const Histogram> rows) override {
+    if (!IsCanonical(labels)) return absl::InvalidArgumentError("labels are not canonical");
+    if (times_ms.size() != rows.size()) return absl::InternalError("lengths differ");
     auto& out = histograms[ToString(labels)];
-    for (size_t i = 0; i < times_ms.size(); ++i) out.try_emplace(times_ms[i], rows[i]);
+    for (size_t i = 0; i < times_ms.size(); ++i) {
+      if (i > 0 && times_ms[i] <= times_ms[i - 1])
+        return absl::InternalError("times not ascending");
+      if (!Validate(rows[i]).ok()) return absl::InternalError("a bad histogram");
+      out.try_emplace(times_ms[i], rows[i]);
+    }
     return absl::OkStatus();
   }
   Status AddMetadata(std::string_view family, const Metadata& row) override {

@@ -89,6 +89,56 @@ TEST(SeriesFile, ReadsPlainAndCompressed) {
   }
 }
 
+// What the query API prints, with more of what the export adds from line to line.
+TEST(SeriesFile, ReadsHistograms) {
+  const std::string text =
+      R"({"metric":{"__name__":"a"},"timestamps":[20,10,20],"histograms":[)"
+      R"({"count":"6","sum":"1.5","buckets":[[1,"-2","-1","1"],[3,"-0.5","0.5","2"],[0,"1","2","3"]]},)"
+      R"({"count":0,"sum":"StaleNaN"},{"count":1,"sum":1,"buckets":[[1,2,1]]}]})"
+      "\n"
+      R"({"metric":{"__name__":"b"},"timestamps":[1],"histograms":[{"count":2.5,"sum":-0.0,)"
+      R"("buckets":[[1,1.4142135623730951,0],[1.4142135623730951,2,2.5]],"schema":1,)"
+      R"("zero_threshold":0.25,"custom_values":[],"reset_hint":"gauge"}]})"
+      "\n"
+      R"({"metric":{"__name__":"c"},"timestamps":[1],"histograms":[{"count":3,"sum":7,)"
+      R"("buckets":[["-Inf",0.5,1],[2,"+Inf",2]],"schema":-53,"custom_values":[0.5,1,2]}]})";
+  FakeLoader loader;
+  ImportSummary summary;
+  const Status status = ImportSeriesText(text, &loader, &summary);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(summary.series, 3u);
+  EXPECT_EQ(summary.samples, 4u);
+  EXPECT_EQ(summary.stale_markers, 1u);
+  Histogram a;
+  a.count = 6;
+  a.sum = 1.5;
+  a.zero_threshold = 0.5;
+  a.zero_count = 2;
+  a.positive_spans = a.negative_spans = {{1, 1}};
+  a.positive_deltas = {3};
+  a.negative_deltas = {1};
+  EXPECT_TRUE(BitEqual(loader.histograms.at("a").at(20), a));
+  EXPECT_TRUE(loader.histograms.at("a").at(10).is_stale());
+  Histogram b;
+  b.is_float = true;
+  b.reset_hint = CounterResetHint::kGauge;
+  b.schema = 1;
+  b.float_count = 2.5;
+  b.sum = -0.0;
+  b.zero_threshold = 0.25;
+  b.positive_spans = {{1, 2}};
+  b.positive_counts = {0, 2.5};
+  EXPECT_TRUE(BitEqual(loader.histograms.at("b").at(1), b));
+  Histogram c;
+  c.schema = kCustomBucketsSchema;
+  c.count = 3;
+  c.sum = 7;
+  c.custom_values = {0.5, 1, 2};
+  c.positive_spans = {{0, 1}, {2, 1}};
+  c.positive_deltas = {1, 1};
+  EXPECT_TRUE(BitEqual(loader.histograms.at("c").at(1), c));
+}
+
 TEST(SeriesFile, FaultsNameFileLineAndByte) {
   const std::string good = "{\"metric\":{\"__name__\":\"a\"},\"timestamps\":[1],\"values\":[1]}\n";
   struct Case {
@@ -100,6 +150,24 @@ TEST(SeriesFile, FaultsNameFileLineAndByte) {
       {"{\"metric\":{\"__name__\":\"a\"},\"timestamps\":[1.5],\"values\":[1]}", "timestamps[0]"},
       {"{\"metric\":{\"__name__\":\"a\"},\"timestamps\":[1],\"values\":[\"x\"]}", "values[0]"},
       {"{\"metric\":{\"__name__\":\"a\"},\"timestamps\":[1],\"values\":[null]}", "values[0]"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"values":[1],"histograms":[{"count":0,"sum":1}]})",
+       "values and histograms"},
+      {R"({"metric":{"a":"1"},"timestamps":[1,2],"histograms":[{"count":0,"sum":1}]})",
+       "2 timestamps but 1 histograms"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":0,"sum":1},{"sum":1}]})",
+       "histograms[1]: a histogram needs"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":"1x","sum":1}]})",
+       "histograms[0]: count: \"1x\""},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":1,"sum":1,"buckets":[[1,2]]}]})",
+       "lower, upper and count"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":1,"sum":1,"buckets":[[3,1,1]]}]})",
+       "of no histogram"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":1,"sum":1,"buckets":[[1,3,1]],"schema":0}]})",
+       "of schema 0"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":1,"sum":1,"buckets":[[1,2,3]]}]})",
+       "histograms[0]"},
+      {R"({"metric":{"a":"1"},"timestamps":[1],"histograms":[{"count":1,"sum":1,"reset_hint":"no"}]})",
+       "not a reset hint"},
       {"{\"metric\":{\"a\":\"1\",\"a\":\"2\"},\"timestamps\":[1],\"values\":[1]}", "a"},
       {"{\"metric\":{},\"timestamps\":[1],\"values\":[1]}", "without labels"},
       {"{\"timestamps\":[1],\"values\":[1]}", "no \"metric\""},

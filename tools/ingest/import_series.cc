@@ -2,7 +2,11 @@
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cerrno>
+#include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +16,7 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/ingest/importers.h"
+#include "varve/histogram_buckets.h"
 
 namespace varve::ingest {
 namespace {
@@ -168,12 +173,16 @@ class SeriesLine {
     labels_.clear();
     times_.clear();
     values_.clear();
+    histograms_.clear();
     bool has_metric = false;
     const Status status = ParseDocument(line, &has_metric);
     if (!status.ok()) return status;
     if (!has_metric) return Invalid("no \"metric\"");
-    if (times_.size() != values_.size()) {
-      return Invalid(Concat(times_.size(), " timestamps but ", values_.size(), " values"));
+    if (!values_.empty() && !histograms_.empty()) return Invalid("values and histograms in a line");
+    const size_t points = values_.size() + histograms_.size();
+    if (times_.size() != points) {
+      return Invalid(Concat(times_.size(), " timestamps but ", points,
+                            histograms_.empty() ? " values" : " histograms"));
     }
     VARVE_ASSIGN_OR_RETURN(canonical_, Labels::Make(labels_));
     if (canonical_.empty()) return Invalid("a series without labels");
@@ -183,6 +192,8 @@ class SeriesLine {
   const Labels& labels() const { return canonical_; }
   const std::vector<int64_t>& times() const { return times_; }
   const std::vector<double>& values() const { return values_; }
+  /// As many as times, or none where there are values.
+  const std::vector<Histogram>& histograms() const { return histograms_; }
 
  private:
   static Status Invalid(std::string_view what) {
@@ -225,6 +236,17 @@ class SeriesLine {
           return JsonError(error, "values");
         }
         for (auto element : array) VARVE_RETURN_IF_ERROR(ParseValue(element));
+      } else if (key == "histograms") {
+        ondemand::array array;
+        if (const auto error = field.value().get_array().get(array)) {
+          return JsonError(error, "histograms");
+        }
+        for (auto element : array) {
+          if (Status status = ParseHistogram(element); !status.ok()) {
+            return Invalid(
+                Concat("histograms[", histograms_.size(), "]: ", ToStd(status.message())));
+          }
+        }
       }
     }
     const char* rest;
@@ -250,30 +272,127 @@ class SeriesLine {
     return absl::OkStatus();
   }
 
+  /// Reads a number, or a text that stands for one: what JSON cannot write, and what Prometheus's
+  /// API quotes.
   template <typename Element>
-  Status ParseValue(Element element) {
-    double number;
-    if (element.get_double().get(number) == simdjson::SUCCESS) [[likely]] {
-      values_.push_back(number);
+  static Status ParseNumber(Element element, std::string_view what, double* out) {
+    if (element.get_double().get(*out) == simdjson::SUCCESS) [[likely]] {
       return absl::OkStatus();
     }
     std::string_view word;
-    if (const auto error = element.get_string().get(word)) {
-      return JsonError(error, Concat("values[", values_.size(), "]"));
-    }
+    if (const auto error = element.get_string().get(word)) return JsonError(error, what);
     if (word == "NaN") {
-      number = std::bit_cast<double>(kNormalNanBits);
+      *out = std::bit_cast<double>(kNormalNanBits);
     } else if (word == "+Inf") {
-      number = std::numeric_limits<double>::infinity();
+      *out = std::numeric_limits<double>::infinity();
     } else if (word == "-Inf") {
-      number = -std::numeric_limits<double>::infinity();
+      *out = -std::numeric_limits<double>::infinity();
     } else if (word == "StaleNaN") {
-      number = StaleNan();
+      *out = StaleNan();
     } else {
-      return Invalid(Concat("values[", values_.size(), "]: ", GoQuote(word),
-                            " is not a number, NaN, +Inf, -Inf or StaleNaN"));
+      const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), *out);
+      if (error != std::errc() || end != word.data() + word.size() || !std::isfinite(*out)) {
+        return Invalid(
+            Concat(what, ": ", GoQuote(word), " is not a number, NaN, +Inf, -Inf or StaleNaN"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  template <typename Element>
+  Status ParseValue(Element element) {
+    double number;
+    if (element.get_double().get(number) != simdjson::SUCCESS) [[unlikely]] {
+      VARVE_RETURN_IF_ERROR(ParseNumber(element, Concat("values[", values_.size(), "]"), &number));
     }
     values_.push_back(number);
+    return absl::OkStatus();
+  }
+
+  /// Reads [lower, upper, count], or the same behind Prometheus's number for the rule.
+  template <typename Element>
+  static Status ParseBucket(Element element, query::HistogramBucket* bucket, bool* has_rule) {
+    ondemand::array array;
+    if (const auto error = element.get_array().get(array)) return JsonError(error, "a bucket");
+    std::array<double, 4> parts{};
+    size_t count = 0;
+    for (auto part : array) {
+      if (count == parts.size()) return Invalid("a bucket of more than four parts");
+      VARVE_RETURN_IF_ERROR(ParseNumber(part, "a bucket", &parts[count]));
+      ++count;
+    }
+    if (count < 3) return Invalid("a bucket must have lower, upper and count");
+    *has_rule = count == 4;
+    if (*has_rule) {
+      if (!(parts[0] >= 0 && parts[0] <= 3)) return Invalid("a bucket's rule is 0 to 3");
+      bucket->rule = static_cast<query::HistogramBucket::Rule>(static_cast<int>(parts[0]));
+    }
+    bucket->lower = parts[count - 3];
+    bucket->upper = parts[count - 2];
+    bucket->count = parts[count - 1];
+    return absl::OkStatus();
+  }
+
+  static Status ParseHint(std::string_view name, CounterResetHint* hint) {
+    static constexpr std::string_view kNames[] = {"unknown", "reset", "not_reset", "gauge"};
+    const auto* const found = std::find(std::begin(kNames), std::end(kNames), name);
+    if (found == std::end(kNames)) return Invalid(Concat(GoQuote(name), " is not a reset hint"));
+    *hint = static_cast<CounterResetHint>(found - std::begin(kNames));
+    return absl::OkStatus();
+  }
+
+  /// Reads what the query API prints of a histogram, and what the export adds to make it whole.
+  template <typename Element>
+  Status ParseHistogram(Element element) {
+    ondemand::object object;
+    if (const auto error = element.get_object().get(object)) return JsonError(error, "object");
+    double count = 0;
+    double sum = 0;
+    bool has_count = false;
+    bool has_sum = false;
+    query::HistogramShape shape;
+    std::vector<query::HistogramBucket> buckets;
+    for (auto field : object) {
+      std::string_view key;
+      if (const auto error = field.unescaped_key().get(key)) return JsonError(error, "key");
+      if (key == "count") {
+        has_count = true;
+        VARVE_RETURN_IF_ERROR(ParseNumber(field.value(), key, &count));
+      } else if (key == "sum") {
+        has_sum = true;
+        VARVE_RETURN_IF_ERROR(ParseNumber(field.value(), key, &sum));
+      } else if (key == "zero_threshold") {
+        VARVE_RETURN_IF_ERROR(ParseNumber(field.value(), key, &shape.zero_threshold));
+      } else if (key == "schema") {
+        int64_t schema;
+        if (const auto error = field.value().get_int64().get(schema)) return JsonError(error, key);
+        shape.schema = static_cast<int32_t>(std::clamp<int64_t>(schema, -1000, 1000));
+      } else if (key == "reset_hint") {
+        std::string_view name;
+        if (const auto error = field.value().get_string().get(name)) return JsonError(error, key);
+        VARVE_RETURN_IF_ERROR(ParseHint(name, &shape.reset_hint));
+      } else if (key == "custom_values" || key == "buckets") {
+        ondemand::array array;
+        if (const auto error = field.value().get_array().get(array)) return JsonError(error, key);
+        const bool bounds = key == "custom_values";
+        for (auto one : array) {
+          if (bounds) {
+            VARVE_RETURN_IF_ERROR(
+                ParseNumber(one, "custom_values", &shape.custom_values.emplace_back()));
+          } else {
+            bool has_rule = false;
+            VARVE_RETURN_IF_ERROR(ParseBucket(one, &buckets.emplace_back(), &has_rule));
+            shape.has_rules = shape.has_rules && has_rule;
+          }
+        }
+      }
+    }
+    if (!has_count || !has_sum) return Invalid("a histogram needs \"count\" and \"sum\"");
+    VARVE_ASSIGN_OR_RETURN(const query::FloatHistogram found,
+                           query::HistogramOfBuckets(count, sum, buckets, shape));
+    Histogram stored = query::ToSample(found);
+    VARVE_RETURN_IF_ERROR(Validate(stored));
+    histograms_.push_back(std::move(stored));
     return absl::OkStatus();
   }
 
@@ -285,13 +404,19 @@ class SeriesLine {
                      [&](size_t a, size_t b) { return times_[a] < times_[b]; });
     std::vector<int64_t> times;
     std::vector<double> values;
+    std::vector<Histogram> histograms;
     for (const size_t i : order) {
       if (!times.empty() && times.back() == times_[i]) continue;
       times.push_back(times_[i]);
-      values.push_back(values_[i]);
+      if (histograms_.empty()) {
+        values.push_back(values_[i]);
+      } else {
+        histograms.push_back(std::move(histograms_[i]));
+      }
     }
     times_ = std::move(times);
     values_ = std::move(values);
+    histograms_ = std::move(histograms);
   }
 
   ondemand::parser parser_;
@@ -299,6 +424,7 @@ class SeriesLine {
   Labels canonical_;
   std::vector<int64_t> times_;
   std::vector<double> values_;
+  std::vector<Histogram> histograms_;
 };
 
 // Parses a line, which padding follows, and hands its samples to the loader.
@@ -307,10 +433,16 @@ Status LoadLine(std::string_view line, SeriesLine* series, BulkLoader* loader,
   if (line.find_first_not_of(" \t\r") == std::string_view::npos) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(series->Parse(line));
   if (series->times().empty()) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(loader->AddSamples(series->labels(), series->times(), series->values()));
+  if (series->histograms().empty()) {
+    VARVE_RETURN_IF_ERROR(loader->AddSamples(series->labels(), series->times(), series->values()));
+  } else {
+    VARVE_RETURN_IF_ERROR(
+        loader->AddHistograms(series->labels(), series->times(), series->histograms()));
+  }
   ++summary->series;
   summary->samples += series->times().size();
   for (const double value : series->values()) summary->stale_markers += IsStaleNan(value);
+  for (const Histogram& one : series->histograms()) summary->stale_markers += one.is_stale();
   summary->min_time_ms = std::min(summary->min_time_ms, series->times().front());
   summary->max_time_ms = std::max(summary->max_time_ms, series->times().back());
   return absl::OkStatus();

@@ -188,6 +188,16 @@ VARVE_API varve_code varve_append(varve_database* database, const varve_batch* b
                                   const varve_write_options* options, varve_append_counts* counts,
                                   varve_error** error);
 
+/* Appends an Arrow stream, one row a sample: `metric` (text), `time` (timestamp), and `labels`
+ * (map), `value` (number) and `histogram` if there are such columns: what
+ * varve_samples_arrow_stream gives. A row with a histogram (a struct of `count`, `sum` and
+ * `buckets`: `lower`, `upper`, `count`) is that. Takes the stream over, also when it fails. Over 16
+ * MiB it goes in several batches, each whole or not at all. */
+VARVE_API varve_code varve_append_samples_arrow(varve_database* database,
+                                                struct ArrowArrayStream* stream,
+                                                const varve_write_options* options,
+                                                varve_append_counts* counts, varve_error** error);
+
 /* --- Writing logs ----------------------------------------------------------------------------- */
 
 typedef struct varve_log_entry {

@@ -108,5 +108,6 @@ void RegisterStore(nb::module_& module);
 void RegisterTable(nb::module_& module);
 void RegisterSearch(nb::module_& module);
 void RegisterPages(nb::module_& module);
+void RegisterHistograms(nb::module_& module);
 
 }  // namespace varve::python

@@ -61,6 +61,7 @@ NB_MODULE(_varve, module) {
   main_thread = nb::cast<unsigned long>(
       nb::module_::import_("threading").attr("main_thread")().attr("ident"));
   module.attr("__version__") = VARVE_VERSION;
+  RegisterHistograms(module);
   RegisterResult(module);
   RegisterTable(module);
   RegisterSearch(module);

@@ -64,16 +64,6 @@ class PageSource final : public arrow::Source {
   nb::object next_;
 };
 
-double ValueOf(nb::handle value) {
-  if (!PyUnicode_Check(value.ptr())) return nb::cast<double>(value);
-  const std::string text = BytesOf(value, "a value");
-  if (text == "StaleNaN") return StaleNan();
-  if (text == "NaN") return std::numeric_limits<double>::quiet_NaN();
-  if (text == "+Inf") return std::numeric_limits<double>::infinity();
-  if (text == "-Inf") return -std::numeric_limits<double>::infinity();
-  throw nb::value_error(("\"" + text + "\" is not a value").c_str());
-}
-
 // A page of samples is a list of (labels, times in ms, values or None, histograms or None).
 void ReadSamples(nb::handle page, Columns* columns) {
   bindings::SampleRows rows;
@@ -93,10 +83,9 @@ void ReadSamples(nb::handle page, Columns* columns) {
     for (size_t i = 0; i < times.size(); ++i) {
       const auto time_ms = nb::cast<int64_t>(times[i]);
       if (floats) {
-        rows.Append(all.metric_name(), labels, time_ms, ValueOf(points[i]));
+        rows.Append(all.metric_name(), labels, time_ms, NumberOf(points[i], "a value"));
       } else {
-        const auto parts = nb::cast<nb::tuple>(points[i]);
-        rows.Append(all.metric_name(), labels, time_ms, HistogramOf(parts[0], parts[1], parts[2]));
+        rows.Append(all.metric_name(), labels, time_ms, HistogramOf(points[i]));
       }
     }
   }

@@ -9,7 +9,6 @@
 #include "bindings/core/arrow.h"
 #include "bindings/python/src/common.h"
 #include "bindings/python/src/values.h"
-#include "varve/histogram_buckets.h"
 
 namespace varve::python {
 
@@ -42,18 +41,6 @@ void CheckIndex(const MetricResult& result, size_t index) {
   if (index >= result.series.size()) throw nb::index_error("no such series");
 }
 
-nb::object HistogramDict(const query::FloatHistogram& histogram) {
-  nb::dict out;
-  out["count"] = histogram.count;
-  out["sum"] = histogram.sum;
-  nb::list buckets;
-  for (const query::HistogramBucket& bucket : histogram.Buckets()) {
-    buckets.append(nb::make_tuple(bucket.lower, bucket.upper, bucket.count));
-  }
-  out["buckets"] = buckets;
-  return out;
-}
-
 nb::dict StatisticsDict(const query::Statistics& statistics) {
   const auto seconds = [](std::chrono::nanoseconds time) {
     return std::chrono::duration<double>(time).count();
@@ -71,13 +58,13 @@ nb::dict StatisticsDict(const query::Statistics& statistics) {
   return out;
 }
 
-// Adds histograms, each (time_ms, count, sum, [(rule, lower, upper, count)]), to a series.
+// Adds histograms, each (time_ms, dict), to a series.
 void AddHistograms(nb::handle items, query::Series* out) {
   for (const nb::handle item : nb::cast<nb::list>(items)) {
     const auto parts = nb::cast<nb::tuple>(item);
-    if (parts.size() != 4) throw nb::value_error("a histogram has 4 parts");
+    if (parts.size() != 2) throw nb::value_error("a histogram has a time");
     out->histogram_times_ms.push_back(nb::cast<int64_t>(parts[0]));
-    out->histograms.push_back(HistogramOf(parts[1], parts[2], parts[3]));
+    out->histograms.push_back(HistogramOf(parts[1]));
   }
 }
 
@@ -113,20 +100,6 @@ ResultPtr FromParts(int kind, nb::list series, nb::list times_ms, nb::list value
 }
 
 }  // namespace
-
-query::HistogramPtr HistogramOf(nb::handle count, nb::handle sum, nb::handle buckets) {
-  std::vector<query::HistogramBucket> out;
-  for (const nb::handle entry : nb::cast<nb::list>(buckets)) {
-    const auto bucket = nb::cast<nb::tuple>(entry);
-    if (bucket.size() != 4) throw nb::value_error("a bucket has 4 parts");
-    const int rule = nb::cast<int>(bucket[0]);
-    if (rule < 0 || rule > 3) throw nb::value_error("a bucket's rule is 0 to 3");
-    out.push_back({nb::cast<double>(bucket[1]), nb::cast<double>(bucket[2]),
-                   static_cast<query::HistogramBucket::Rule>(rule), nb::cast<double>(bucket[3])});
-  }
-  return std::make_shared<const query::FloatHistogram>(
-      ValueOrRaise(query::HistogramOfBuckets(nb::cast<double>(count), nb::cast<double>(sum), out)));
-}
 
 void RegisterResult(nb::module_& module) {
   nb::class_<MetricResult>(module, "MetricResult")

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <limits>
 
+#include "bindings/core/histograms.h"
 #include "bindings/core/samples.h"
 #include "bindings/python/src/common.h"
 #include "bindings/python/src/values.h"
@@ -55,8 +56,10 @@ using Input = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using bindings::kTimeMsMax;
 using bindings::kTimeMsMin;
 
-// Rows of one atomic batch. A record of the log holds 64 MiB; a row takes up to about 20 bytes.
+// Rows and bytes of one atomic batch. A record of the log holds 64 MiB; a float takes up to about
+// 20 bytes, a histogram as many as it has.
 constexpr size_t kBatchRows = 1'000'000;
+constexpr size_t kBatchBytes = 32u << 20;
 
 int64_t FloorDivide(int64_t a, int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
 
@@ -77,39 +80,71 @@ Result<std::vector<int64_t>> ToMilliseconds(const int64_t* times, size_t count, 
   return out;
 }
 
+// The rows of a call: times, values and histograms by number of a series. A row with a histogram
+// has no value.
+struct Rows {
+  std::vector<Labels> series;
+  const uint32_t* numbers = nullptr;  // null: the only one
+  std::vector<int64_t> times_ms;
+  const double* values = nullptr;
+  const bindings::Histograms* histograms = nullptr;  // null: none
+
+  uint32_t number(size_t row) const { return numbers == nullptr ? 0 : numbers[row]; }
+  const query::FloatHistogram* histogram(size_t row) const {
+    return histograms == nullptr ? nullptr : histograms->rows[row].get();
+  }
+};
+
+Status OfRow(size_t row, const Status& status) {
+  return MakeStatus(status.code(),
+                    "row " + std::to_string(row) + ": " +
+                        std::string(status.message().data(), status.message().size()));
+}
+
+Status CheckNumbers(const Rows& rows) {
+  for (size_t i = 0; rows.numbers != nullptr && i < rows.times_ms.size(); ++i) {
+    if (rows.numbers[i] < rows.series.size()) continue;
+    return OfRow(i, MakeStatus(StatusCode::kInvalidArgument,
+                               "there is no series number " + std::to_string(rows.numbers[i])));
+  }
+  return absl::OkStatus();
+}
+
 struct Appended {
   uint64_t samples = 0;
   uint64_t rejected = 0;
   std::vector<std::string> reasons;
 };
 
-Result<Appended> AppendRows(Store& store, const std::vector<Labels>& series,
-                            const uint32_t* numbers, const std::vector<int64_t>& times_ms,
-                            const double* values, std::optional<bool> durable, bool partial) {
+Result<Appended> AppendRows(Store& store, const Rows& rows, std::optional<bool> durable,
+                            bool partial) {
   Appended total;
   WriteBatch batch;
-  std::vector<uint32_t> index_of(series.size());
-  std::vector<bool> in_batch(series.size());
-  for (size_t begin = 0; begin < times_ms.size();) {
-    const size_t end = std::min(times_ms.size(), begin + kBatchRows);
+  std::vector<uint32_t> index_of(rows.series.size());
+  std::vector<bool> in_batch(rows.series.size());
+  const size_t count = rows.times_ms.size();
+  for (size_t begin = 0; begin < count;) {
     batch.Clear();
-    in_batch.assign(series.size(), false);
-    for (size_t i = begin; i < end; ++i) {
-      const uint32_t number = numbers == nullptr ? 0 : numbers[i];
-      if (number >= series.size()) {
-        return MakeStatus(
-            StatusCode::kInvalidArgument,
-            "row " + std::to_string(i) + ": there is no series number " + std::to_string(number));
-      }
+    in_batch.assign(rows.series.size(), false);
+    size_t end = begin;
+    for (size_t bytes = 0; end < count && end - begin < kBatchRows && bytes < kBatchBytes; ++end) {
+      const uint32_t number = rows.number(end);
       if (!in_batch[number]) {
         in_batch[number] = true;
-        index_of[number] = batch.AddSeries(series[number].view());
+        index_of[number] = batch.AddSeries(rows.series[number].view());
       }
-      batch.AddSample(index_of[number], times_ms[i], values[i]);
+      if (const query::FloatHistogram* const histogram = rows.histogram(end)) {
+        Result<Histogram> stored = bindings::ToStored(*histogram);
+        if (!stored.ok()) return OfRow(end, stored.status());
+        bytes += bindings::StoredBytes(*stored);
+        batch.AddHistogram(index_of[number], rows.times_ms[end], *std::move(stored));
+      } else {
+        batch.AddSample(index_of[number], rows.times_ms[end], rows.values[end]);
+      }
     }
     WriteOptions options;
     options.partial = partial;
-    const bool last = end == times_ms.size();
+    const bool last = end == count;
     // Earlier batches of one call need no sync of their own: the last one syncs the log up to it.
     if (durable.has_value()) {
       options.durability = *durable && last ? Durability::kDurable : Durability::kProcessCrash;
@@ -119,13 +154,13 @@ Result<Appended> AppendRows(Store& store, const std::vector<Labels>& series,
     const Result<AppendResult> done =
         store.Call([&](Database& database) { return database.Append(batch, options); });
     if (!done.ok()) {
-      if (total.samples == 0) return done.status();
+      if (begin == 0) return done.status();
       return MakeStatus(
           done.status().code(),
           std::string(done.status().message().data(), done.status().message().size()) +
               " (the first " + std::to_string(begin) + " rows are stored)");
     }
-    total.samples += done->samples;
+    total.samples += done->samples + done->histograms;
     total.rejected += done->rejected;
     for (const Rejection& rejection : done->rejections) {
       if (total.reasons.size() < 100) total.reasons.push_back(rejection.detail);
@@ -135,71 +170,92 @@ Result<Appended> AppendRows(Store& store, const std::vector<Labels>& series,
   return total;
 }
 
-nb::tuple Append(Store& self, nb::list series, std::optional<Input<uint32_t>> numbers,
-                 const Input<int64_t>& times, int64_t multiply, int64_t divide,
-                 const Input<double>& values, std::optional<bool> durable, bool partial) {
+// Reads what Append and Load take. Times become milliseconds later, without the interpreter lock.
+Rows RowsOf(nb::list series, const std::optional<Input<uint32_t>>& numbers,
+            const Input<int64_t>& times, int64_t multiply, int64_t divide,
+            const Input<double>& values, const bindings::Histograms* histograms) {
   if (times.size() != values.size()) {
     const std::string message =
         std::to_string(times.size()) + " times but " + std::to_string(values.size()) + " values";
     throw nb::value_error(message.c_str());
   }
-  if (numbers.has_value() && numbers->size() != times.size()) {
-    throw nb::value_error("series numbers and times differ in length");
+  if ((numbers.has_value() && numbers->size() != times.size()) ||
+      (histograms != nullptr && histograms->rows.size() != times.size())) {
+    throw nb::value_error("series numbers, histograms and times differ in length");
   }
   if (multiply <= 0 || divide <= 0) throw nb::value_error("units must be positive");
-  std::vector<Labels> labels;
-  labels.reserve(series.size());
-  for (const nb::handle set : series) labels.push_back(LabelsOf(set));
-  if (labels.empty() && times.size() > 0) throw nb::value_error("no series");
-  const uint32_t* const number = numbers.has_value() ? numbers->data() : nullptr;
+  Rows out;
+  out.series.reserve(series.size());
+  for (const nb::handle set : series) out.series.push_back(LabelsOf(set));
+  if (out.series.empty() && times.size() > 0) throw nb::value_error("no series");
+  if (numbers.has_value()) out.numbers = numbers->data();
+  out.values = values.data();
+  out.histograms = histograms;
+  return out;
+}
+
+Status SetTimes(const Input<int64_t>& times, int64_t multiply, int64_t divide, Rows* rows) {
+  Result<std::vector<int64_t>> times_ms =
+      ToMilliseconds(times.data(), times.size(), multiply, divide);
+  if (!times_ms.ok()) return times_ms.status();
+  rows->times_ms = *std::move(times_ms);
+  return CheckNumbers(*rows);
+}
+
+nb::tuple Append(Store& self, nb::list series, std::optional<Input<uint32_t>> numbers,
+                 const Input<int64_t>& times, int64_t multiply, int64_t divide,
+                 const Input<double>& values, const bindings::Histograms* histograms,
+                 std::optional<bool> durable, bool partial) {
+  Rows rows = RowsOf(series, numbers, times, multiply, divide, values, histograms);
   const Appended done = ValueOrRaise(Unlocked([&]() -> Result<Appended> {
-    Result<std::vector<int64_t>> times_ms =
-        ToMilliseconds(times.data(), times.size(), multiply, divide);
-    if (!times_ms.ok()) return times_ms.status();
-    return AppendRows(self, labels, number, *times_ms, values.data(), durable, partial);
+    if (Status status = SetTimes(times, multiply, divide, &rows); !status.ok()) return status;
+    return AppendRows(self, rows, durable, partial);
   }));
   return nb::make_tuple(done.samples, done.rejected, done.reasons);
+}
+
+// Hands the rows of one series over, by time; of equal times the first row counts.
+Status LoadSeries(const Rows& rows, LabelsView labels, std::vector<size_t>* order,
+                  BulkLoader* loader) {
+  std::stable_sort(order->begin(), order->end(),
+                   [&](size_t a, size_t b) { return rows.times_ms[a] < rows.times_ms[b]; });
+  std::vector<int64_t> times, histogram_times;
+  std::vector<double> values;
+  std::vector<Histogram> histograms;
+  for (size_t i = 0; i < order->size(); ++i) {
+    const size_t row = (*order)[i];
+    if (i > 0 && rows.times_ms[(*order)[i - 1]] == rows.times_ms[row]) continue;
+    if (const query::FloatHistogram* const histogram = rows.histogram(row)) {
+      Result<Histogram> stored = bindings::ToStored(*histogram);
+      if (!stored.ok()) return OfRow(row, stored.status());
+      histogram_times.push_back(rows.times_ms[row]);
+      histograms.push_back(*std::move(stored));
+    } else {
+      times.push_back(rows.times_ms[row]);
+      values.push_back(rows.values[row]);
+    }
+  }
+  if (!times.empty()) {
+    if (Status status = loader->AddSamples(labels, times, values); !status.ok()) return status;
+  }
+  if (histograms.empty()) return absl::OkStatus();
+  return loader->AddHistograms(labels, histogram_times, histograms);
 }
 
 // Loads history past the out-of-order window, all at once.
 nb::tuple Load(Store& self, nb::list series, std::optional<Input<uint32_t>> numbers,
                const Input<int64_t>& times, int64_t multiply, int64_t divide,
-               const Input<double>& values) {
-  if (times.size() != values.size() || (numbers.has_value() && numbers->size() != times.size())) {
-    throw nb::value_error("series, times and values differ in length");
-  }
-  if (multiply <= 0 || divide <= 0) throw nb::value_error("units must be positive");
-  std::vector<Labels> labels;
-  for (const nb::handle set : series) labels.push_back(LabelsOf(set));
-  if (labels.empty() && times.size() > 0) throw nb::value_error("no series");
+               const Input<double>& values, const bindings::Histograms* histograms) {
+  Rows rows = RowsOf(series, numbers, times, multiply, divide, values, histograms);
   RaiseIfBad(Unlocked([&]() -> Status {
-    const auto times_ms = ToMilliseconds(times.data(), times.size(), multiply, divide);
-    if (!times_ms.ok()) return times_ms.status();
-    std::vector<std::vector<size_t>> rows(labels.size());
-    for (size_t i = 0; i < times_ms->size(); ++i) {
-      const uint32_t number = numbers.has_value() ? numbers->data()[i] : 0;
-      if (number >= rows.size()) {
-        return MakeStatus(StatusCode::kInvalidArgument, "a series number is out of range");
-      }
-      rows[number].push_back(i);
-    }
+    if (Status status = SetTimes(times, multiply, divide, &rows); !status.ok()) return status;
+    std::vector<std::vector<size_t>> order(rows.series.size());
+    for (size_t i = 0; i < rows.times_ms.size(); ++i) order[rows.number(i)].push_back(i);
     return self.Call([&](Database& database) -> Status {
       auto loader = database.StartBulkLoad();
       if (!loader.ok()) return loader.status();
-      std::vector<int64_t> run_times;
-      std::vector<double> run_values;
-      for (size_t s = 0; s < labels.size(); ++s) {
-        std::stable_sort(rows[s].begin(), rows[s].end(),
-                         [&](size_t a, size_t b) { return (*times_ms)[a] < (*times_ms)[b]; });
-        run_times.clear();
-        run_values.clear();
-        for (const size_t row : rows[s]) {
-          if (!run_times.empty() && run_times.back() == (*times_ms)[row]) continue;
-          run_times.push_back((*times_ms)[row]);
-          run_values.push_back(values.data()[row]);
-        }
-        if (run_times.empty()) continue;
-        if (Status status = (*loader)->AddSamples(labels[s].view(), run_times, run_values);
+      for (size_t s = 0; s < rows.series.size(); ++s) {
+        if (Status status = LoadSeries(rows, rows.series[s].view(), &order[s], loader->get());
             !status.ok()) {
           return status;
         }
@@ -207,7 +263,7 @@ nb::tuple Load(Store& self, nb::list series, std::optional<Input<uint32_t>> numb
       return (*loader)->Finish();
     });
   }));
-  return nb::make_tuple(times.size(), labels.size());
+  return nb::make_tuple(times.size(), rows.series.size());
 }
 
 query::QueryOptions QueryOptionsOf(std::optional<int64_t> timeout_ms,
@@ -387,10 +443,11 @@ void RegisterStore(nb::module_& module) {
       .def_prop_ro("dir", &Store::dir)
       .def("append", &Append, nb::arg("series"), nb::arg("numbers").none().noconvert(),
            nb::arg("times").noconvert(), nb::arg("multiply"), nb::arg("divide"),
-           nb::arg("values").noconvert(), nb::arg("durable").none(), nb::arg("partial"))
+           nb::arg("values").noconvert(), nb::arg("histograms").none(), nb::arg("durable").none(),
+           nb::arg("partial"))
       .def("load", &Load, nb::arg("series"), nb::arg("numbers").none().noconvert(),
            nb::arg("times").noconvert(), nb::arg("multiply"), nb::arg("divide"),
-           nb::arg("values").noconvert())
+           nb::arg("values").noconvert(), nb::arg("histograms").none())
       .def("append_metadata", &AppendMetadata, nb::arg("family"), nb::arg("type"), nb::arg("help"),
            nb::arg("unit"))
       .def("metadata", &FamilyMetadata)

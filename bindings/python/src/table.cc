@@ -5,6 +5,7 @@
 
 #include <unordered_map>
 
+#include "bindings/core/histograms.h"
 #include "bindings/core/import.h"
 #include "bindings/python/src/common.h"
 #include "bindings/python/src/values.h"
@@ -116,6 +117,12 @@ void RegisterTable(nb::module_& module) {
               out.append(entries);
             }
             return out;
+          },
+          nb::arg("name"))
+      .def(
+          "histograms",
+          [](const arrow::Table& self, const std::string& name) {
+            return ValueOrRaise(bindings::ReadHistograms(self, name));
           },
           nb::arg("name"))
       .def("series", &SeriesOf, nb::arg("fixed"), nb::arg("names"), nb::arg("columns"),

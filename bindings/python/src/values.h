@@ -20,8 +20,11 @@ namespace nb = nanobind;
 /// Hands a source over as the PyCapsule of the Arrow PyCapsule interface.
 nb::capsule StreamCapsule(std::unique_ptr<arrow::Source> source);
 nb::dict LabelsDict(LabelsView labels);
-/// Reads (count, sum, [(rule, lower, upper, count)]), a native histogram as Prometheus prints it.
-query::HistogramPtr HistogramOf(nb::handle count, nb::handle sum, nb::handle buckets);
+/// Reads a number, or one of the texts that JSON has for numbers.
+double NumberOf(nb::handle value, const char* what);
+/// Reads a native histogram: a dict as HistogramDict makes it, or as Prometheus prints it.
+query::HistogramPtr HistogramOf(nb::handle histogram);
+nb::dict HistogramDict(const query::FloatHistogram& histogram);
 /// Reads a mapping of str to str. Raises TypeError for others, InvalidArgumentError for bad labels.
 Labels LabelsOf(nb::handle mapping);
 /// Reads an int; raises ValueError if it does not fit.

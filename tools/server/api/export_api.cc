@@ -41,6 +41,34 @@ void AppendValue(double value, std::string* out) {
   }
 }
 
+std::string_view NameOf(CounterResetHint hint) {
+  static constexpr std::string_view kNames[] = {"unknown", "reset", "not_reset", "gauge"};
+  return kNames[static_cast<size_t>(hint)];
+}
+
+// Writes what the query API prints of a histogram, empty buckets too, and what makes it whole: what
+// the bulk import takes.
+void AppendHistogram(const query::FloatHistogram& histogram, std::string* out) {
+  const auto value = [](double number) {
+    std::string text;
+    AppendValue(number, &text);
+    return text;
+  };
+  json::Writer json(out);
+  json.BeginObject().Key("count").Raw(value(histogram.count));
+  json.Key("sum").Raw(value(histogram.sum));
+  json.Key("buckets").BeginArray();
+  for (const query::HistogramBucket& bucket : histogram.Buckets()) {
+    json.BeginArray().Uint(static_cast<uint64_t>(bucket.rule)).Raw(value(bucket.lower));
+    json.Raw(value(bucket.upper)).Raw(value(bucket.count)).EndArray();
+  }
+  json.EndArray().Key("schema").Int(histogram.schema);
+  json.Key("zero_threshold").Raw(value(histogram.zero_threshold));
+  json.Key("custom_values").BeginArray();
+  for (const double bound : histogram.custom_values) json.Raw(value(bound));
+  json.EndArray().Field("reset_hint", NameOf(histogram.reset_hint)).EndObject();
+}
+
 // Writes {"metric":{...},"values":[...],"timestamps":[...]}, VictoriaMetrics's form; of native
 // histograms {"metric":{...},"histograms":[...],"timestamps":[...]}.
 class SampleLines final : public http::BodySource {
@@ -104,8 +132,7 @@ class SampleLines final : public http::BodySource {
       if (chunk.kind == ChunkKind::kFloat) {
         AppendValue(values_[i], points);
       } else {
-        json::Writer json(points);
-        WriteHistogram(query::FloatHistogram::From(histograms_[i]), &json);
+        AppendHistogram(query::FloatHistogram::From(histograms_[i]), points);
       }
     }
     return absl::OkStatus();
