@@ -64,6 +64,19 @@ TEST_F(IntakeTest, AddsServiceNameAndLevel) {
   EXPECT_EQ(Errors(), "");
 }
 
+TEST_F(IntakeTest, KeepsABatchAsItWasSent) {
+  intake_.KeepAsSent();
+  EXPECT_TRUE(Begin({{"app", "a"}, {"level", "warn"}}));
+  EXPECT_TRUE(Add("level=error x", {{"user", "1"}}));
+  EXPECT_EQ(Text(), "{app=\"a\", level=\"warn\"} 0 level=error x {user=\"1\"}\n");
+  EXPECT_FALSE(Begin({}));  // there is nothing that would name the stream
+  batch_.Clear();
+  intake_.Reset(kNow, &batch_);  // holds for one batch
+  EXPECT_TRUE(Begin({{"app", "a"}}));
+  EXPECT_TRUE(Add("x"));
+  EXPECT_EQ(Text(), "{app=\"a\", service_name=\"a\"} 0 x {detected_level=\"unknown\"}\n");
+}
+
 TEST_F(IntakeTest, NormalizesNamesOfMetadata) {
   EXPECT_EQ(NormalizeName("a.b--c"), "a_b_c");
   EXPECT_EQ(NormalizeName("1st"), "key_1st");

@@ -165,6 +165,7 @@ void LogIntake::Reset(int64_t now_ns, LogBatch* batch, StreamRates* rates,
   stream_entries_ = 0;
   stream_refused_ = 0;
   now_ns_ = now_ns;
+  discover_ = true;
   constexpr int64_t kForEver = INT64_MAX;
   oldest_ns_ = INT64_MIN;
   newest_ns_ = kForEver;
@@ -268,7 +269,7 @@ bool LogIntake::BeginStream(LabelsView labels) {
   size_t count = labels_.size();
   const bool named = !FindLabel(labels_, kServiceName).empty();
   if (named) --count;  // it never counts, added or not
-  if (!named && limits_->discover_service_name) {
+  if (!named && discover_ && limits_->discover_service_name) {
     const LabelView service{kServiceName, DiscoverServiceName(labels_)};
     labels_.insert(std::lower_bound(labels_.begin(), labels_.end(), service, by_name), service);
   }
@@ -416,7 +417,7 @@ bool LogIntake::AddEntry(int64_t time_ns, std::string_view line, LabelsView meta
     line = line.substr(0, limits_->max_line_size);
   }
   if (!TakeMetadata(metadata)) return false;
-  if (limits_->discover_log_levels) {
+  if (discover_ && limits_->discover_log_levels) {
     const auto at = std::lower_bound(
         metadata_.begin(), metadata_.end(), kDetectedLevel,
         [](const LabelView& label, std::string_view name) { return label.name < name; });

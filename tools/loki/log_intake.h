@@ -80,6 +80,8 @@ class LogIntake {
   /// must live until Finish, and `monotonic` is its time.
   void Reset(int64_t now_ns, LogBatch* batch, StreamRates* rates = nullptr,
              std::chrono::nanoseconds monotonic = {});
+  /// Has this batch stored as it was sent: neither service_name nor detected_level is added.
+  void KeepAsSent() { discover_ = false; }
 
   /// Begins a stream: labels in any order, empty values dropped. The label service_name is added
   /// where it is missing. Returns false, and has AddEntry drop all entries up to the next stream,
@@ -120,6 +122,7 @@ class LogIntake {
   int64_t now_ns_ = 0;
   int64_t oldest_ns_ = 0;
   int64_t newest_ns_ = 0;
+  bool discover_ = true;
   bool accepting_ = false;
   bool added_ = false;  // the stream is in the batch
   bool limited_ = false;

@@ -17,6 +17,8 @@ constexpr size_t kKeptBytesMax = 16u << 20;
 constexpr size_t kKeptEntriesMax = 1u << 18;
 constexpr size_t kPoolMax = 32;
 constexpr uint32_t kRejectionsMax = 100;  // more than the errors of one answer
+// Asks that nothing be added to the labels and the metadata of a push.
+constexpr std::string_view kAsSentHeader = "X-Varve-As-Sent";
 
 Response Failure(int status, std::string_view text) {
   return Response::Text(status, Concat(text, "\n"));
@@ -206,6 +208,7 @@ Response Push(Context& context, Database& database, http::Request& request) {
     coding = ingest::BodyEncoding::kSnappyBlock;
   }
   Context::Loan scratch(context);
+  if (request.headers.Get(kAsSentHeader) == "true") scratch->intake.KeepAsSent();
   std::string_view body = request.body;
   if (coding == ingest::BodyEncoding::kDeflate) {
     // Loki means the bare stream by that word, most others the zlib wrapper: both are taken.
