@@ -24,8 +24,23 @@ cc -std=c11 -Wall -Werror "$example/example.c" -o "$work/example_c" \
   $(PKG_CONFIG_PATH="$pc" pkg-config --define-variable=prefix="$work/prefix" --cflags --libs varve_c)
 LD_LIBRARY_PATH="$lib" "$work/example_c" "$work/data4" | grep -q '{job="api"} 2'
 
-for file in share/man/man1/varve.1 share/bash-completion/completions/varve share/zsh/site-functions/_varve; do
+for file in share/man/man1/varve.1 share/bash-completion/completions/varve share/zsh/site-functions/_varve \
+  share/fish/vendor_completions.d/varve.fish; do
   [ -s "$work/prefix/$file" ] || { echo "$file is not installed"; exit 1; }
 done
 bash -n "$work/prefix/share/bash-completion/completions/varve"
+if command -v fish >/dev/null; then fish -n "$work/prefix/share/fish/vendor_completions.d/varve.fish"; fi
+# Completion in bash, as a user types it: commands, and options that the program itself names.
+completes() {  # completes WORD... TEXT: completing WORD... offers TEXT
+  local want=${*: -1}
+  COMP_WORDS=("$work/prefix/bin/varve" "${@:1:$#-1}") COMP_CWORD=$(($# - 1))
+  _varve
+  printf '%s\n' "${COMPREPLY[@]}" | grep -qxF -- "$want" || { echo "$want is not offered"; exit 1; }
+}
+# shellcheck disable=SC1091
+. "$work/prefix/share/bash-completion/completions/varve"
+completes "se" serve
+completes import "tr" traces
+completes serve --ht --http
+completes query --lang l logql
 echo "installed library works with find_package and pkg-config"

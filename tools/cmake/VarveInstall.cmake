@@ -86,4 +86,6 @@ if(TARGET varve)
           DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME varve)
   install(FILES "${PROJECT_SOURCE_DIR}/tools/varve/completion/_varve"
           DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+  install(FILES "${PROJECT_SOURCE_DIR}/tools/varve/completion/varve.fish"
+          DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endif()

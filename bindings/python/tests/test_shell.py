@@ -51,6 +51,12 @@ class Terminal:
             os.execv(arguments[0], arguments)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 100, 0, 0))
         self.seen = ""
+        self.raw = ""  # all that came, with colours
+
+    def read(self):
+        piece = os.read(self.fd, 65536).decode("utf-8", "replace")
+        self.seen += piece
+        self.raw += piece
 
     def send(self, text):
         os.write(self.fd, text.encode())
@@ -68,7 +74,7 @@ class Terminal:
             assert left > 0, f"{text!r} did not show up in {plain!r}"
             if select.select([self.fd], [], [], left)[0]:
                 try:
-                    self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+                    self.read()
                 except OSError:  # the program ended
                     raise AssertionError(f"{text!r} did not show up before the end: {plain!r}")
 
@@ -81,7 +87,7 @@ class Terminal:
                     return
                 if select.select([self.fd], [], [], 0.05)[0]:
                     try:
-                        self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
+                        self.read()
                     except OSError:
                         pass
             os.kill(self.pid, signal.SIGKILL)
@@ -277,3 +283,33 @@ sum by (level) (count_over_time({{app="shop"}} | logfmt [1h]))
                           '.lang logql\n{app="shop"} | jsonn\n.lang traceql\n{ .a = }\n.lang sql\n'
                           ".trace xyz\n.limit 0\n.explain x\n")
     assert code == 1 and len(re.findall("^error: ", err, re.M)) == 6 and err.count("^") == 3
+
+
+def test_terminal_of_logs_and_traces(varve_binary, quickstart, tmp_path):
+    """Completion in all three languages, lines coloured by level, and a waterfall."""
+    shell = Terminal([varve_binary, "shell", quickstart], str(tmp_path / "history"))
+    shell.until("varve> ")
+    shell.send(".at 2026-01-01T00:00:00Z\r.lang lo\t\r")
+    shell.until("logql> ")
+    shell.send('{ser\t=\tsh\t')  # a label, a quote, a value
+    shell.until('op"')
+    shell.send('\x15{service="shop"} |= "failed" | js\t\r')
+    shell.until("order failed")
+    shell.until("logql> ")
+    assert re.search(r"\x1b\[3\dm[^\n]*order failed", shell.raw)  # the colour of an error
+    shell.send(".lang tr\t\r")
+    shell.until("traceql> ")
+    shell.send("{ resource.ser\t")
+    shell.until("vice.name")
+    shell.send(' = "pay\t')
+    shell.until('ment"')
+    shell.send(' && status = er\t')
+    shell.until("ror")
+    shell.send(" }\r")
+    found = re.search(r"([0-9a-f]{32})  ", shell.until("draws one"))
+    shell.until("traceql> ")
+    shell.send(f".trace {found[1]}\r")
+    tree = shell.until("postgres: SELECT stock.*ms")
+    assert "frontend: POST /order" in tree and "\u2501" in tree
+    shell.until("traceql> ")
+    shell.close()

@@ -296,6 +296,62 @@ std::string QuoteLike(char quote, std::string_view text) {
   return out + quote;
 }
 
+bool IsAttribute(char c) { return IsWord(c) || c == '.' || c == '-' || c == '/'; }
+
+// The attribute to which what stands at `at` is compared, `resource.service.name = "`; empty if
+// there is none.
+std::string_view ComparedAttribute(std::string_view line, size_t at) {
+  const size_t op = line.find_last_not_of(' ', at == 0 ? 0 : at - 1);
+  if (at == 0 || op == std::string_view::npos ||
+      std::string_view("=~<>").find(line[op]) == std::string_view::npos) {
+    return "";
+  }
+  const size_t end = line.find_last_not_of("=!~<> ", op);
+  if (end == std::string_view::npos) return "";
+  size_t begin = end + 1;
+  while (begin > 0 && IsAttribute(line[begin - 1])) --begin;
+  const std::string_view name = line.substr(begin, end + 1 - begin);
+  return name.find('.') == std::string_view::npos ? std::string_view() : name;
+}
+
+Completion CompleteTraceQl(std::string_view line, const Place& place, Source& source) {
+  Completion out;
+  if (place.in_quotes) {
+    out.begin = place.quote_begin;
+    const std::string_view name = ComparedAttribute(line, place.quote_begin);
+    if (name.empty()) return out;
+    const std::string_view prefix = line.substr(place.quote_begin + 1);
+    for (const std::string& value : source.AttributeValues(std::string(name))) {
+      if (value.starts_with(prefix)) {
+        out.words.push_back(QuoteLike(line[place.quote_begin], value));
+      }
+    }
+    std::sort(out.words.begin(), out.words.end());
+    return out;
+  }
+  out.begin = line.size();
+  while (out.begin > 0 && IsAttribute(line[out.begin - 1])) --out.begin;
+  const std::string_view prefix = line.substr(out.begin);
+  const std::string_view compared = ComparedAttribute(line, out.begin);
+  if (prefix.empty() && !compared.empty()) {
+    for (const std::string& value : source.AttributeValues(std::string(compared))) {
+      out.words.push_back(GoQuote(value));
+    }
+  } else {
+    if (place.in_braces || prefix.find('.') != std::string_view::npos) {
+      for (const std::string& name : source.AttributeNames()) {
+        Keep(prefix, name, &out.words);
+        // Without its scope: what comes from the first point on.
+        if (prefix.starts_with('.')) Keep(prefix, name.substr(name.find('.')), &out.words);
+      }
+    }
+    for (const std::string_view word : kTraceQl) Keep(prefix, word, &out.words);
+  }
+  std::sort(out.words.begin(), out.words.end());
+  out.words.erase(std::unique(out.words.begin(), out.words.end()), out.words.end());
+  return out;
+}
+
 }  // namespace
 
 Completion Complete(std::string_view line, Language language, Source& source) {
@@ -331,14 +387,7 @@ Completion Complete(std::string_view line, Language language, Source& source) {
   const auto values = [&](const std::string& name) {
     return language == Language::kLogQl ? source.StreamLabelValues(name) : source.LabelValues(name);
   };
-  if (language == Language::kTraceQl) {
-    if (place.in_quotes) return out;
-    out.begin = line.size();
-    while (out.begin > 0 && IsWord(line[out.begin - 1])) --out.begin;
-    for (const std::string_view word : kTraceQl) Keep(line.substr(out.begin), word, &out.words);
-    std::sort(out.words.begin(), out.words.end());
-    return out;
-  }
+  if (language == Language::kTraceQl) return CompleteTraceQl(line, place, source);
   if (place.in_quotes) {
     if (place.label.empty()) return out;
     out.begin = place.quote_begin;

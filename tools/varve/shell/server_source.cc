@@ -376,6 +376,47 @@ class Server final : public Source {
     return List(
         Concat("/loki/api/v1/label/", http::PercentEncode(name), "/values?start=0&since=87600h"));
   }
+  std::vector<std::string> AttributeNames() override {
+    std::vector<std::string> out;
+    simdjson::dom::parser parser;
+    simdjson::dom::array scopes;
+    const auto body = Get("/tempo/api/v2/search/tags");
+    if (!body.has_value() || parser.parse(*body)["scopes"].get(scopes) != simdjson::SUCCESS) {
+      return out;
+    }
+    for (const simdjson::dom::element scope : scopes) {
+      std::string_view name;
+      simdjson::dom::array tags;
+      if (scope["name"].get(name) != simdjson::SUCCESS || name == "intrinsic" ||
+          scope["tags"].get(tags) != simdjson::SUCCESS) {
+        continue;
+      }
+      std::string_view tag;
+      for (const simdjson::dom::element item : tags) {
+        if (item.get(tag) == simdjson::SUCCESS) out.push_back(Concat(name, ".", tag));
+      }
+    }
+    return out;
+  }
+  std::vector<std::string> AttributeValues(const std::string& name) override {
+    std::vector<std::string> out;
+    simdjson::dom::parser parser;
+    simdjson::dom::array values;
+    const auto body =
+        Get(Concat("/tempo/api/v2/search/tag/", http::PercentEncode(name), "/values"));
+    if (!body.has_value() || parser.parse(*body)["tagValues"].get(values) != simdjson::SUCCESS) {
+      return out;
+    }
+    for (const simdjson::dom::element item : values) {
+      std::string_view type;
+      std::string_view text;
+      if (item["type"].get(type) == simdjson::SUCCESS && type == "string" &&
+          item["value"].get(text) == simdjson::SUCCESS) {
+        out.emplace_back(text);
+      }
+    }
+    return out;
+  }
   std::string Describe() override { return Concat("server at ", url_); }
 
  private:
@@ -434,16 +475,22 @@ class Server final : public Source {
     return std::move(shared->response);
   }
 
-  std::vector<std::string> List(const std::string& path) {
+  // Asks for what completion offers; who types does not wait for long.
+  std::optional<simdjson::padded_string> Get(const std::string& path) {
     http::ClientRequest request;
     request.path = path;
     const auto response = http::Fetch(host_, port_, request, std::chrono::seconds(2));
+    if (!response.ok()) return std::nullopt;
+    return simdjson::padded_string(response->body);
+  }
+
+  std::vector<std::string> List(const std::string& path) {
     std::vector<std::string> out;
-    if (!response.ok()) return out;
+    const auto body = Get(path);
+    if (!body.has_value()) return out;
     simdjson::dom::parser parser;
     simdjson::dom::array array;
-    const simdjson::padded_string body(response->body);
-    if (parser.parse(body)["data"].get(array) != simdjson::SUCCESS) return out;
+    if (parser.parse(*body)["data"].get(array) != simdjson::SUCCESS) return out;
     std::string_view text;
     for (const simdjson::dom::element item : array) {
       if (item.get(text) == simdjson::SUCCESS) out.emplace_back(text);

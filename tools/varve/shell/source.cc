@@ -1,12 +1,24 @@
 #include "tools/varve/shell/source.h"
 
+#include <utility>
+
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/varve/commands.h"
 #include "varve/database.h"
+#include "varve/span_scan.h"
 
 namespace varve::cli::shell {
 namespace {
+
+constexpr std::pair<AttributeScope, std::string_view> kScopes[] = {
+    {AttributeScope::kResource, "resource."},
+    {AttributeScope::kSpan, "span."},
+    {AttributeScope::kEvent, "event."},
+    {AttributeScope::kLink, "link."},
+    {AttributeScope::kInstrumentation, "instrumentation."},
+    {AttributeScope::kAny, "."},
+};
 
 class Directory final : public Source {
  public:
@@ -50,6 +62,39 @@ class Directory final : public Source {
     if (!snapshot.ok()) return {};
     auto found = (*snapshot)->LabelValues(name, {}, NsRange(), LookupLimit());
     return found.ok() ? std::move(found->values) : std::vector<std::string>();
+  }
+
+  std::vector<std::string> AttributeNames() override {
+    std::vector<std::string> out;
+    const auto snapshot = database_->TakeTraceSnapshot();
+    if (!snapshot.ok()) return out;
+    const auto found = (*snapshot)->TagNames(AttributeScope::kAny, NsRange());
+    if (!found.ok()) return out;
+    for (const TagName& name : *found) {
+      for (const auto& [scope, prefix] : kScopes) {
+        if (scope == name.scope) out.push_back(Concat(prefix, name.key));
+      }
+    }
+    return out;
+  }
+  std::vector<std::string> AttributeValues(const std::string& name) override {
+    std::vector<std::string> out;
+    SpanField field;
+    for (const auto& [scope, prefix] : kScopes) {
+      if (!name.starts_with(prefix)) continue;
+      field.scope = scope;
+      field.key = name.substr(prefix.size());
+    }
+    if (field.key.empty()) return out;
+    const auto snapshot = database_->TakeTraceSnapshot();
+    if (!snapshot.ok()) return out;
+    constexpr size_t kValuesMax = 1000;
+    const auto found = (*snapshot)->TagValues(field, NsRange(), kValuesMax);
+    if (!found.ok()) return out;
+    for (const TraceSnapshot::TagValue& value : *found) {
+      if (value.type == ValueType::kString) out.push_back(value.text);
+    }
+    return out;
   }
 
   Result<query::LogQueryResult> LogQl(

@@ -42,6 +42,10 @@ class Source {
   virtual std::vector<std::string> LabelValues(const std::string& name) = 0;
   virtual std::vector<std::string> StreamLabelNames() = 0;
   virtual std::vector<std::string> StreamLabelValues(const std::string& name) = 0;
+  /// Attributes as TraceQL spells them, `resource.service.name`, and texts that one has; without a
+  /// scope, `.name`, of any.
+  virtual std::vector<std::string> AttributeNames() = 0;
+  virtual std::vector<std::string> AttributeValues(const std::string& name) = 0;
   /// Prints one line about the store: what `.stats` and the greeting show.
   virtual std::string Describe() = 0;
 
