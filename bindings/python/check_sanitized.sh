@@ -3,8 +3,9 @@
 # Usage: bindings/python/check_sanitized.sh address|thread BUILD_DIR [pytest arguments]
 #   address: AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are not looked for: CPython
 #            keeps what it has until the end.
-#   thread:  ThreadSanitizer, the tests that use threads (more with pytest arguments). Only the
-#            module is instrumented; what happens inside CPython and NumPy is not judged.
+#   thread:  ThreadSanitizer, tests/test_threads.py (others with pytest arguments, but none with
+#            polars: it does not start there). Only the module is instrumented; what happens inside
+#            CPython and NumPy is not judged.
 # BUILD_DIR has bin/varve; check.sh has made the virtual environment. The last line is pytest's
 # summary.
 set -euo pipefail
@@ -40,11 +41,20 @@ export VARVE_BINARY=$binary PYTHONPATH=$work/package PYTHONMALLOC=malloc
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:abort_on_error=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1:second_deadlock_stack=1
-select=()
-[ "$kind" = thread ] && [ $# -eq 0 ] && select=(-k "thread or concurrent or interpreter or closing or interrupt")
+tests=("$@")
+if [ $# -eq 0 ]; then
+  tests=("$source/tests")
+  [ "$kind" = thread ] && tests=("$source/tests/test_threads.py")
+fi
 # Left out: what measures memory and time. The interpreter is not instrumented, so the runtime has
 # to be there before it; its own programs (the server, the shell) do without.
 preload=$(gcc -print-file-name=$library):$(gcc -print-file-name=libstdc++.so)
+if [ "$kind" = thread ]; then
+  # shellcheck disable=SC2046
+  c++ -std=c++20 -O2 -shared -fPIC "$root/tests/support/tsan_abseil.cc" -o "$work/libtsan_abseil.so" -Wl,--no-as-needed \
+    $(pkg-config --cflags --libs absl_synchronization)
+  preload+=:$work/libtsan_abseil.so
+fi
 # ThreadSanitizer of GCC 12 does not know how far newer kernels spread addresses.
 setarch "$(uname -m)" -R env LD_PRELOAD="$preload" "$python" -m pytest -q -rs -c "$source/pyproject.toml" --rootdir "$source" \
-  -m "not measured" "${select[@]}" "$source/tests" "$@"
+  -m "not measured" "${tests[@]}"
