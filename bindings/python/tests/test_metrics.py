@@ -2,7 +2,6 @@
 
 import datetime as dt
 import math
-import threading
 
 import numpy as np
 import pandas
@@ -219,32 +218,6 @@ def test_durable_across_reopening(tmp_path):
         db.metrics.append("m", time_s=[1], values=[7], durable=False)
     with varve.open(tmp_path / "obs", create=False) as db:
         assert samples(db, "m") == [(1000, 7.0)]
-
-
-def test_threads(db):
-    """Eight threads append and ask at once; nothing is lost or mixed up."""
-    errors = []
-
-    def work(number):
-        try:
-            for round_ in range(20):
-                db.metrics.append("m", {"thread": str(number)},
-                                  time_ms=np.arange(50) + round_ * 50 + START_MS,
-                                  values=np.full(50, number))
-                result = db.promql(f'm{{thread="{number}"}}[1h]', at=START_MS + 10_000, unit="ms")
-                assert result.rows == (round_ + 1) * 50
-                assert (result.values == number).all()
-                assert result.to_arrow().num_rows == result.rows
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors, errors
-    assert db.promql("sum(count_over_time(m[1h]))", at=START_MS + 10_000, unit="ms").value == 8000
 
 
 def test_plot(filled):

@@ -1,7 +1,6 @@
 """What the three kinds of results have in common: series, log entries, traces."""
 
 import datetime as dt
-import threading
 
 import numpy as np
 import pandas
@@ -291,42 +290,3 @@ def test_nul_and_odd_texts(db):
                        "attributes": {"k\0": "v\0", "": 1}, "service": "s\0"}])
     (span,) = db.traces.get("1")
     assert (span.name, span.service, span.attributes) == ("n\0me", "s\0", {"k\0": "v\0", "": 1})
-
-
-def test_eight_threads(tmp_path):
-    """All three kinds written, asked, sealed and merged at once; every answer is whole."""
-    errors = []
-    with varve.open(tmp_path / "obs", background=False, durability="process-crash") as db:
-        def write(number):
-            for turn in range(40):
-                at = NS + turn * 1_000_000_000 + number
-                db.metrics.append("m", {"n": str(number)}, time_ns=at, values=turn)
-                db.logs.append({"n": str(number)}, ["a", "b"], time_ns=[at, at + 1])
-                db.traces.append([{"trace_id": f"{number + 1:x}{turn:02x}", "span_id": f"{i + 1}", "name": "n",
-                                   "start": at, "duration": 1} for i in range(2)], unit="ns")
-
-        def read(number):
-            span = {"start": START, "end": START + dt.timedelta(minutes=1)}
-            for turn in range(25):
-                result = db.promql("m", step="1s", **span)
-                assert polars.DataFrame(result).height == result.rows
-                assert len(db.logql('{n=~".+"}', limit=1000, **span)) % 2 == 0  # batches are whole
-                assert all(trace.spans == 2 for trace in db.traceql("{ }", limit=1000, **span))
-                assert db.logs.entries().to_arrow().num_rows % 2 == 0
-                if turn % 8 == number % 8:
-                    db.flush() if number % 2 else db.compact()
-
-        def run(work, number):
-            try:
-                work(number)
-            except BaseException as error:
-                errors.append(error)
-
-        threads = [threading.Thread(target=run, args=(write if number < 4 else read, number))
-                   for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
-        assert db.logs.entries().to_arrow().num_rows == 320 and db.traces.spans().to_arrow().num_rows == 320

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Tuple
 
 from . import _varve
-from ._time import Times
+from ._tables import MetricRows
 from .errors import UnsupportedError
 
 
@@ -20,13 +20,7 @@ class Backend(Protocol):
     """What a directory and a server have in common."""
 
     def append(
-        self,
-        series: List[Dict[str, str]],
-        numbers: Any,
-        ticks: Times,
-        values: Any,
-        durable: Optional[bool],
-        partial: bool,
+        self, rows: MetricRows, durable: Optional[bool], partial: bool
     ) -> Tuple[int, int, List[str]]: ...
 
     def instant(
@@ -79,9 +73,7 @@ class Backend(Protocol):
     def samples(self, selector: str, start_ms: int, end_ms: int, rows: int) -> Any: ...
     def log_entries(self, selector: str, start_ns: int, end_ns: int, rows: int) -> Any: ...
     def spans(self, service: str, start_ns: int, end_ns: int) -> Any: ...
-    def load(
-        self, series: List[Dict[str, str]], numbers: Any, ticks: Times, values: Any
-    ) -> None: ...
+    def load(self, rows: MetricRows) -> None: ...
     def append_metadata(self, family: str, type: str, help: str, unit: str) -> None: ...
     def explain_logql(self, text: str) -> str: ...
     def explain_traceql(self, text: str) -> str: ...
@@ -120,22 +112,20 @@ class LocalBackend:
         self.close = store.close
 
     def append(
-        self,
-        series: List[Dict[str, str]],
-        numbers: Any,
-        ticks: Times,
-        values: Any,
-        durable: Optional[bool],
-        partial: bool,
+        self, rows: MetricRows, durable: Optional[bool], partial: bool
     ) -> Tuple[int, int, List[str]]:
+        ticks = rows.ticks
         return self.store.append(
-            series, numbers, ticks.ticks, ticks.multiply, ticks.divide, values, durable, partial
+            rows.series, rows.numbers, ticks.ticks, ticks.multiply, ticks.divide, rows.values,
+            rows.histograms, durable, partial,
         )
 
-    def load(
-        self, series: List[Dict[str, str]], numbers: Any, ticks: Times, values: Any
-    ) -> None:
-        self.store.load(series, numbers, ticks.ticks, ticks.multiply, ticks.divide, values)
+    def load(self, rows: MetricRows) -> None:
+        ticks = rows.ticks
+        self.store.load(
+            rows.series, rows.numbers, ticks.ticks, ticks.multiply, ticks.divide, rows.values,
+            rows.histograms,
+        )
 
     @property
     def closed(self) -> bool:

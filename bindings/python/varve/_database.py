@@ -22,18 +22,15 @@ from ._time import (
     Duration,
     Time,
     Times,
-    column,
     duration_ms,
-    floats,
-    is_sequence,
     now,
     read_times,
     time_ms,
     time_ns,
 )
-from ._tables import Labels, MetricColumns, check_text, series_of
+from ._tables import Labels, MetricColumns, MetricRows, check_text, series_of, values_of
 from ._wings import Logs, Traces
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, QueryError, QuerySyntaxError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -64,10 +61,11 @@ class Metrics:
         """Append samples of one series: one, or columns of them.
 
         Give times once: ``time`` takes datetimes and ``datetime64`` arrays, the others integers of
-        their unit. Metrics keep milliseconds; finer times are rounded down. The samples are stored
-        together or not at all (above a million rows: a million at a time), and are durable when
-        this returns, unless the database or ``durable=False`` says otherwise. With ``partial``,
-        samples that cannot be stored are left out and counted.
+        their unit. Metrics keep milliseconds; finer times are rounded down. A value is a number, or
+        a native histogram as results give it: a dict of ``count``, ``sum`` and ``buckets``. The
+        samples are stored together or not at all (above a million rows: a million at a time), and
+        are durable when this returns, unless the database or ``durable=False`` says otherwise.
+        With ``partial``, samples that cannot be stored are left out and counted.
 
         >>> from datetime import datetime, timezone
         >>> db.metrics.append("up", {"job": "api"}, time=datetime.now(timezone.utc), values=1)
@@ -77,11 +75,9 @@ class Metrics:
             {"time": time, "time_ns": time_ns, "time_us": time_us, "time_ms": time_ms,
              "time_s": time_s}
         )
-        data = _read_values(values)
-        series = [series_of(name, labels)]
-        rows, rejected, _ = self._backend.append(
-            series, None, ticks, data, durable, partial
-        )
+        data, histograms = values_of(values)
+        samples = MetricRows([series_of(name, labels)], None, ticks, data, histograms)
+        rows, rejected, _ = self._backend.append(samples, durable, partial)
         return Appended(rows, rejected)
 
     def append_table(
@@ -92,6 +88,7 @@ class Metrics:
         name_column: Optional[str] = None,
         time: str = "time",
         value: str = "value",
+        histogram: str = "histogram",
         labels: Optional[Sequence[str]] = None,
         labels_column: Optional[str] = None,
         fixed_labels: Optional[Labels] = None,
@@ -104,7 +101,10 @@ class Metrics:
         ``table`` is a polars or pandas frame, an Arrow table, anything else with
         ``__arrow_c_stream__``, or a dict of columns. The metric is called ``name``, or what
         ``name_column`` says. Labels are the columns that ``labels`` lists, by default all other
-        columns of text; ``labels_column`` is a map of them. Integer times need ``unit``.
+        columns of text; ``labels_column`` is a map of them. Where a row of the column
+        ``histogram``, if there is one, holds a native histogram, that is the value. What
+        :meth:`samples` streams goes back in with ``name_column="metric",
+        labels_column="labels"``. Integer times need ``unit``.
 
         >>> import polars
         >>> frame = polars.DataFrame({"time": [1, 2], "value": [0.5, 0.7], "host": ["a", "b"]})
@@ -112,12 +112,9 @@ class Metrics:
         Appended(rows=2, rejected=0)
         """
         shape = MetricColumns(
-            name, name_column, time, value, labels, labels_column, fixed_labels, unit
+            name, name_column, time, value, histogram, labels, labels_column, fixed_labels, unit
         )
-        series, numbers, ticks, data = shape.read(table)
-        rows, rejected, _ = self._backend.append(
-            series, numbers, ticks, data, durable, partial
-        )
+        rows, rejected, _ = self._backend.append(shape.read(table), durable, partial)
         return Appended(rows, rejected)
 
     def load(
@@ -128,6 +125,7 @@ class Metrics:
         name_column: Optional[str] = None,
         time: str = "time",
         value: str = "value",
+        histogram: str = "histogram",
         labels: Optional[Sequence[str]] = None,
         labels_column: Optional[str] = None,
         fixed_labels: Optional[Labels] = None,
@@ -139,11 +137,11 @@ class Metrics:
         time the first one is kept. A server takes 8 MiB at a time, and nothing from the future.
         """
         shape = MetricColumns(
-            name, name_column, time, value, labels, labels_column, fixed_labels, unit
+            name, name_column, time, value, histogram, labels, labels_column, fixed_labels, unit
         )
-        series, numbers, ticks, data = shape.read(table)
-        self._backend.load(series, numbers, ticks, data)
-        return Appended(len(data), 0)
+        rows = shape.read(table)
+        self._backend.load(rows)
+        return Appended(len(rows.values), 0)
 
     def describe(self, name: str, *, type: str = "unknown", help: str = "", unit: str = "") -> None:
         """Say what a metric family is: its type, help and unit."""
@@ -233,11 +231,20 @@ class Database:
         **options: Any,
     ) -> Union[Result, LogResult, TraceResult]:
         """Evaluate a query of any of the languages: see :meth:`promql`, :meth:`logql` and
-        :meth:`traceql` for what they take and give."""
+        :meth:`traceql` for what they take and give. The language is not guessed, since many texts
+        mean something in two of them; of a mistake in one that would parse in another, the error
+        says so."""
         _check_language(lang)
         named = {"at": at, "start": start, "end": end, "step": step, "unit": unit, "timeout": timeout}
         options.update((key, value) for key, value in named.items() if value is not None)
-        out: Union[Result, LogResult, TraceResult] = getattr(self, lang)(text, **options)
+        try:
+            out: Union[Result, LogResult, TraceResult] = getattr(self, lang)(text, **options)
+        except QuerySyntaxError as error:
+            others = [other for other in LANGUAGES if other != lang and _parses(text, other)]
+            if others:
+                hint = " or ".join(f'lang="{other}"' for other in others)
+                error.args = (f"{error}\n(the text is right with {hint})",)
+            raise
         return out
 
     def promql(
@@ -504,6 +511,12 @@ def open(
     if not isinstance(target, str):
         raise TypeError("path must be str")
     if target.startswith(("http://", "https://")):
+        given = (create, read_only, durability, out_of_order_window, retention, retention_bytes,
+                 query_memory, query_points, query_threads, background)
+        defaults: Dict[str, Any] = open.__kwdefaults__ or {}
+        for (name, default), value in zip(defaults.items(), given):
+            if value != default:
+                raise InvalidArgumentError(f"{name} is an option of directories, not of a server")
         return connect(target)
     if "\0" in target:
         raise InvalidArgumentError("path contains NUL")
@@ -556,6 +569,14 @@ def _check_language(lang: object) -> None:
         raise InvalidArgumentError(f"lang must be one of {', '.join(LANGUAGES)}, not {lang!r}")
 
 
+def _parses(text: str, lang: str) -> bool:
+    try:
+        _varve.explain(lang, text, 0, 0, 0)
+    except QueryError:
+        return False
+    return True
+
+
 def _check_limit(limit: object) -> None:
     if isinstance(limit, bool) or not isinstance(limit, int):
         raise TypeError(f"limit must be int, not {type(limit).__name__}")
@@ -600,11 +621,6 @@ def _steps_ms(
     if step is None:
         return start_ms, end_ms, max(1000, (end_ms - start_ms) // 250 // 1000 * 1000)
     return start_ms, end_ms, duration_ms(step, "step", zero=False)
-
-
-def _read_values(values: Any) -> Any:
-    values = column(values)
-    return floats(values if is_sequence(values) else [values], "values")
 
 
 def _bounded(ms: int) -> int:

@@ -30,6 +30,7 @@ def export_parquet(
 ) -> List[str]:
     """Write ``path/date=YYYY-MM-DD/samples-N.parquet``; see :meth:`Database.export_parquet`."""
     pyarrow = _need("pyarrow")
+    _need("pyarrow.compute")
     if kind not in ("samples", "logs", "spans"):
         raise InvalidArgumentError(f'kind must be "samples", "logs" or "spans", not {kind!r}')
     if step is not None and kind != "samples":
@@ -55,19 +56,38 @@ def export_parquet(
 def _result_batches(result: Result, pyarrow: Any) -> Iterable[Any]:
     labels_type = pyarrow.map_(pyarrow.string(), pyarrow.string())
     for series in result:
+        own: List[Any] = []
+        if result._native.has_histograms:
+            own = [value if isinstance(value, dict) else None for _, value in series]
         labels = series.labels
         name = labels.pop("__name__", "")
         for begin in range(0, len(series), 65536):
             times = series.times[begin : begin + 65536]
             rows = len(times)
+            histograms = own[begin : begin + 65536] or [None] * rows
+            numbers = [one is None for one in histograms]
             yield pyarrow.record_batch(
                 {
                     "metric": pyarrow.array([name] * rows, pyarrow.string()).dictionary_encode(),
                     "labels": pyarrow.array([list(labels.items())] * rows, labels_type),
                     "time": pyarrow.array(times).cast(pyarrow.timestamp("ms", "UTC")),
-                    "value": pyarrow.array(series.values[begin : begin + 65536]),
+                    "value": pyarrow.compute.if_else(
+                        pyarrow.array(numbers), pyarrow.array(series.values[begin : begin + 65536]), None
+                    ),
+                    "histogram": pyarrow.array(histograms, _histogram_type(pyarrow)),
                 }
             )
+
+
+def _histogram_type(pyarrow: Any) -> Any:
+    """The type of histograms in :meth:`Metrics.samples`."""
+    number, text = pyarrow.float64(), pyarrow.string()
+    bucket = pyarrow.struct([(name, number) for name in ("lower", "upper", "count")])
+    return pyarrow.struct([
+        ("count", number), ("sum", number), ("buckets", pyarrow.list_(bucket)),
+        ("schema", pyarrow.int32()), ("zero_threshold", number),
+        ("custom_values", pyarrow.list_(number)), ("reset_hint", text),
+    ])
 
 
 def _write(batches: Iterable[Any], path: str, kind: str, time: str, day: int) -> List[str]:

@@ -10,13 +10,15 @@ import json
 import itertools
 import math
 import re
+import struct
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _varve
 from ._otlp import attributes_of, json_attributes, json_span, row_of, span_of
+from ._tables import MetricRows
 from ._time import Times
 from .errors import ClosedError, InvalidArgumentError, RemoteError, UnsupportedError, VarveError, _make
 
@@ -27,7 +29,10 @@ _CODES = {"bad_data": 3, "execution": 9, "timeout": 4, "canceled": 1, "not_found
 _STATUS_CODES = {400: 3, 422: 8, 499: 1, 504: 4}
 _BODY_BYTES = 8 << 20
 _LOAD_ROWS = 8192  # samples in a line of a load
+_STALE = struct.pack("<Q", 0x7FF0000000000002)  # the bits of a stale marker
 _TRACES_AT_ONCE = 256
+#: Has a Varve store entries as a directory does; a Loki adds service_name and detected_level.
+_AS_SENT = {"X-Varve-As-Sent": "true"}
 
 
 class RemoteBackend:
@@ -203,7 +208,7 @@ class RemoteBackend:
             series.append(one["metric"])
             times.append([_milliseconds(pair[0]) for pair in pairs])
             values.append([_float(pair[1]) for pair in pairs])
-            histograms.append([_histogram(pair) for pair in whole])
+            histograms.append([(_milliseconds(pair[0]), pair[1]) for pair in whole])
         return _varve.MetricResult.from_parts(
             _KINDS[kind], series, times, values, "", *notes, histograms
         )
@@ -219,24 +224,21 @@ class RemoteBackend:
     # --- Writing ---
 
     def append(
-        self,
-        series: List[Dict[str, str]],
-        numbers: Any,
-        ticks: Times,
-        values: Any,
-        durable: Optional[bool],
-        partial: bool,
+        self, rows: MetricRows, durable: Optional[bool], partial: bool
     ) -> Tuple[int, int, List[str]]:
         if durable is False:
             raise UnsupportedError("how durable writes are is the server's choice")
-        if len(ticks.ticks) != len(values):
-            raise ValueError(f"{len(ticks.ticks)} times but {len(values)} values")
-        names = [_exposition_name(labels) for labels in series]
+        _check_lengths(rows)
+        names = [_exposition_name(labels) for labels in rows.series]
         lines: List[str] = []
+        histograms: List[int] = []
         size = rejected = 0
-        for row, value in enumerate(values):
-            ms = _checked_ms(ticks, row)
-            line = f"{names[0 if numbers is None else numbers[row]]} {_number(value)} {ms}\n"
+        for row, value in enumerate(rows.values):
+            if rows.histograms is not None and rows.histograms[row] is not None:
+                histograms.append(row)
+                continue
+            name = names[0 if rows.numbers is None else rows.numbers[row]]
+            line = f"{name} {_number(value)} {_checked_ms(rows.ticks, row)}\n"
             lines.append(line)
             size += len(line)
             if size > _BODY_BYTES:
@@ -244,7 +246,9 @@ class RemoteBackend:
                 lines, size = [], 0
         if lines:
             rejected += self._import(lines, partial)
-        return len(values) - rejected, rejected, []
+        if histograms:  # what takes numbers as text takes no histograms
+            self._load_rows(rows, histograms)
+        return len(rows.values) - rejected, rejected, []
 
     def _import(self, lines: List[str], partial: bool) -> int:
         """Append exposition lines; returns how many were rejected, with ``partial``."""
@@ -257,25 +261,33 @@ class RemoteBackend:
             return len(lines) - error.rows_stored
         return 0
 
-    def load(
-        self, series: List[Dict[str, str]], numbers: Any, ticks: Times, values: Any
-    ) -> None:
-        if len(ticks.ticks) != len(values):
-            raise ValueError(f"{len(ticks.ticks)} times but {len(values)} values")
-        rows: List[List[int]] = [[] for _ in series]
-        for row in range(len(values)):
-            rows[0 if numbers is None else numbers[row]].append(row)
+    def load(self, rows: MetricRows) -> None:
+        _check_lengths(rows)
+        self._load_rows(rows, range(len(rows.values)))
+
+    def _load_rows(self, rows: MetricRows, numbers: Sequence[int]) -> None:
+        """Load the given rows, series by series; those with histograms have lines of their own."""
+        groups: Dict[Tuple[int, bool], List[int]] = {}
+        for row in numbers:
+            histogram = rows.histograms is not None and rows.histograms[row] is not None
+            series = 0 if rows.numbers is None else rows.numbers[row]
+            groups.setdefault((series, histogram), []).append(row)
         body: List[bytes] = []
         size = 0
-        for labels, own in zip(series, rows):
+        for (number, histogram), own in groups.items():
+            labels = rows.series[number]
             _check_texts(labels, "label")
-            for begin in range(0, len(own), _LOAD_ROWS):
-                part = own[begin : begin + _LOAD_ROWS]
-                line = {
+            at_once = _LOAD_ROWS // 16 if histogram else _LOAD_ROWS
+            for begin in range(0, len(own), at_once):
+                part = own[begin : begin + at_once]
+                line: Dict[str, Any] = {
                     "metric": labels,
-                    "timestamps": [_checked_ms(ticks, row) for row in part],
-                    "values": [_json_number(values[row]) for row in part],
+                    "timestamps": [_checked_ms(rows.ticks, row) for row in part],
                 }
+                if histogram and rows.histograms is not None:
+                    line["histograms"] = [_json_histogram(rows.histograms[row]) for row in part]
+                else:
+                    line["values"] = [_json_number(rows.values[row]) for row in part]
                 body.append(_json(line))
                 size += len(body[-1])
                 if size > _BODY_BYTES:
@@ -344,7 +356,7 @@ class RemoteBackend:
                 {"stream": streams[number], "values": values} for number, values in groups.items()
             ]
         }
-        self._send("/loki/api/v1/push", _json(body), "application/json", "")
+        self._send("/loki/api/v1/push", _json(body), "application/json", "", headers=_AS_SENT)
 
     def append_spans(
         self,
@@ -395,7 +407,7 @@ class RemoteBackend:
     def samples(self, selector: str, start_ms: int, end_ms: int, rows: int) -> Any:
         form = _span_form(selector, start_ms, end_ms)
         runs = (
-            (one["metric"], one["timestamps"], one.get("values"), _histograms(one))
+            (one["metric"], one["timestamps"], one.get("values"), one.get("histograms"))
             for one in self._lines("/api/v1/export", form, selector)
         )
         return _varve.sample_pages(self._puller(_pages(runs, rows)))
@@ -485,9 +497,9 @@ class RemoteBackend:
 
     def _send(
         self, path: str, body: Optional[bytes], content_type: str, text: str,
-        timeout_ms: Optional[int] = None,
+        timeout_ms: Optional[int] = None, headers: Optional[Mapping[str, str]] = None,
     ) -> bytes:
-        with self._open(path, body, content_type, text, timeout_ms) as response:
+        with self._open(path, body, content_type, text, timeout_ms, headers) as response:
             try:
                 return bytes(response.read())
             except (OSError, http.client.HTTPException) as error:
@@ -495,14 +507,14 @@ class RemoteBackend:
 
     def _open(
         self, path: str, body: Optional[bytes], content_type: str, text: str,
-        timeout_ms: Optional[int] = None,
+        timeout_ms: Optional[int] = None, headers: Optional[Mapping[str, str]] = None,
     ) -> Any:
         """Send a request and return the response, to be read and closed."""
         self._check_open()
-        headers = dict(self._headers)
+        all_headers = {**self._headers, **(headers or {})}
         if body is not None:
-            headers["Content-Type"] = content_type
-        request = urllib.request.Request(self._url + path, data=body, headers=headers)
+            all_headers["Content-Type"] = content_type
+        request = urllib.request.Request(self._url + path, data=body, headers=all_headers)
         try:
             limit = self._timeout if not timeout_ms else min(self._timeout, timeout_ms / 1000)
             return self._opener.open(request, timeout=limit)
@@ -566,20 +578,6 @@ def _number(value: float) -> str:
     return repr(float(value))
 
 
-def _histogram(pair: Any) -> Tuple[int, float, float, List[Tuple[int, float, float, float]]]:
-    return (_milliseconds(pair[0]), *_histogram_parts(pair[1]))
-
-
-def _histogram_parts(
-    histogram: Dict[str, Any]
-) -> Tuple[float, float, List[Tuple[int, float, float, float]]]:
-    buckets = [
-        (int(bucket[0]), _float(bucket[1]), _float(bucket[2]), _float(bucket[3]))
-        for bucket in histogram.get("buckets", [])
-    ]
-    return _float(histogram["count"]), _float(histogram["sum"]), buckets
-
-
 def _rfc3339(ns: int) -> str:
     """Print a time as the Tempo API takes any: with all nanoseconds, and years of four digits."""
     seconds, rest = divmod(ns, 1_000_000_000)
@@ -622,8 +620,24 @@ def _checked_ms(ticks: Times, row: int) -> int:
     return ms
 
 
+def _check_lengths(rows: MetricRows) -> None:
+    if len(rows.ticks.ticks) != len(rows.values):
+        raise ValueError(f"{len(rows.ticks.ticks)} times but {len(rows.values)} values")
+
+
 def _json_number(value: float) -> Union[float, str]:
-    return float(value) if math.isfinite(value) else _number(value)
+    if math.isfinite(value):
+        return float(value)
+    return "StaleNaN" if struct.pack("<d", value) == _STALE else _number(value)
+
+
+def _json_histogram(histogram: Any) -> Dict[str, Any]:
+    numbers = ("count", "sum", "zero_threshold")
+    lists = {
+        "buckets": [[_json_number(part) for part in bucket] for bucket in histogram["buckets"]],
+        "custom_values": [_json_number(bound) for bound in histogram["custom_values"]],
+    }
+    return {**histogram, **{key: _json_number(histogram[key]) for key in numbers}, **lists}
 
 
 # --- Streams ---
@@ -646,12 +660,6 @@ def _pages(runs: Iterable[Tuple[Any, ...]], rows: int) -> Iterator[List[Tuple[An
                 page, free = [], rows
     if page:
         yield page
-
-
-def _histograms(one: Dict[str, Any]) -> Optional[List[Tuple[float, float, Any]]]:
-    if "histograms" not in one:
-        return None
-    return [_histogram_parts(histogram) for histogram in one["histograms"]]
 
 
 def _span_pages(traces: Iterator[Dict[str, Any]]) -> Iterator[Tuple[List[Any], List[Any]]]:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from . import _varve
-from ._time import Times, floats, times
+from ._time import Times, column, floats, is_sequence, times
 from .errors import InvalidArgumentError
 
 Labels = Mapping[str, str]
-#: Series, the series of each row (None: the only one), times and values.
-MetricRows = Tuple[List[Dict[str, str]], Any, Times, Any]
+
+
+class MetricRows(NamedTuple):
+    """Samples to store: columns of one length."""
+
+    series: List[Dict[str, str]]
+    numbers: Any  #: the series of each row; None: the only one
+    ticks: Times
+    values: Any  #: float64
+    histograms: "Optional[_varve.Histograms]"  #: None: no row has one; where one is, it is the value
+
+
+_NOT_TEXT = (
+    'column "{}" is not text, so it is no label: cast it, or say with labels=[...] which columns are'
+)
 
 
 class MetricColumns(NamedTuple):
@@ -21,6 +35,7 @@ class MetricColumns(NamedTuple):
     name_column: Optional[str]
     time: str
     value: str
+    histogram: str
     labels: Optional[Sequence[str]]
     labels_column: Optional[str]
     fixed_labels: Optional[Labels]
@@ -32,6 +47,7 @@ class MetricColumns(NamedTuple):
             raise InvalidArgumentError("give either name or name_column")
         check_columns(self.labels, "labels")
         fixed = dict(self.fixed_labels or {})
+        table = with_index(table, self.time)
         if self.name is not None:
             fixed = series_of(self.name, self.fixed_labels)
         arrow = arrow_table(table)
@@ -42,19 +58,11 @@ class MetricColumns(NamedTuple):
         return self._read_arrow(arrow, fixed)
 
     def _others(self, names: Iterable[str]) -> List[str]:
-        """Leave out the columns that are named."""
-        used = {self.time, self.value, self.name_column, self.labels_column}
-        return [name for name in names if name not in used]
+        """Leave out the columns that are named, and what pandas makes of an index without a name."""
+        used = {self.time, self.value, self.histogram, self.name_column, self.labels_column}
+        return [name for name in names if name not in used and not name.startswith("__index_level_")]
 
     def _read_arrow(self, arrow: "_varve.ArrowTable", fixed: Dict[str, str]) -> MetricRows:
-        labels = self.labels
-        if labels is None:
-            labels = [name for name in self._others(arrow.names) if arrow.kind(name) == "text"]
-        names, columns = list(labels), list(labels)
-        if self.name_column is not None:
-            names.append("__name__")
-            columns.append(self.name_column)
-        series, numbers = arrow.series(fixed, names, columns, self.labels_column or "")
         ticks, unit_ns = arrow.integers(self.time)
         if unit_ns == 0:
             if self.unit is None:
@@ -62,20 +70,44 @@ class MetricColumns(NamedTuple):
                     f'column "{self.time}" holds integers: pass unit="s", "ms", "us" or "ns"'
                 )
             unit_ns = times(array("q"), self.unit, self.time).unit_ns
-        return series, numbers, Times(ticks, unit_ns), arrow.floats(self.value)
+        histograms = arrow.histograms(self.histogram) if self.histogram in arrow.names else None
+        if histograms is not None and self.value not in arrow.names:
+            values: Any = array("d", bytes(8 * arrow.rows))
+        else:
+            values = arrow.floats(self.value)
+        labels = self.labels
+        if labels is None:
+            labels = self._others(arrow.names)
+            for name in labels:
+                if arrow.kind(name) != "text":
+                    raise InvalidArgumentError(_NOT_TEXT.format(name))
+        names, columns = list(labels), list(labels)
+        if self.name_column is not None:
+            names.append("__name__")
+            columns.append(self.name_column)
+        series, numbers = arrow.series(fixed, names, columns, self.labels_column or "")
+        return MetricRows(series, numbers, Times(ticks, unit_ns), values, histograms)
 
     def _read_mapping(self, table: Mapping[str, Any], fixed: Dict[str, str]) -> MetricRows:
         named = [self.name_column] if self.name_column else []
+        histograms = None
+        if self.histogram in table:
+            histograms = _varve.Histograms.read([missing(one) for one in table[self.histogram]])
+            if self.value not in table:
+                table = {**table, self.value: [0.0] * len(histograms)}
         for needed in [self.time, self.value, *(self.labels or []), *named]:
             if needed not in table:
                 raise InvalidArgumentError(
                     f'no column "{needed}"; there are {", ".join(map(repr, table))}'
                 )
         ticks = times(table[self.time], self.unit, self.time)
-        data = floats(table[self.value], self.value)
+        data = floats(numbers_or_nan(table[self.value]), self.value)
         labels = self.labels
         if labels is None:
-            labels = [name for name in self._others(table) if _is_text(table[name])]
+            labels = self._others(table)
+            for name in labels:
+                if not _is_text(table[name]):
+                    raise InvalidArgumentError(_NOT_TEXT.format(name))
         names = [*labels, *(["__name__"] if named else [])]
         texts = [list(table[key]) for key in [*labels, *named]]
         for key, texts_of in zip(names, texts):
@@ -92,7 +124,35 @@ class MetricColumns(NamedTuple):
                 own = {key: text for key, text in zip(names, row) if isinstance(text, str) and text}
                 series.append({**fixed, **own})
             numbers.append(number)
-        return series, numbers, ticks, data
+        return MetricRows(series, numbers, ticks, data, histograms)
+
+
+def values_of(values: Any) -> "Tuple[Any, Optional[_varve.Histograms]]":
+    """Read one value or a column: numbers, and histograms (dicts) among them."""
+    values = column(values)
+    if not is_sequence(values):
+        values = [values]
+    if getattr(values, "dtype", None) != object and not isinstance(values, (list, tuple)):
+        return floats(values, "values"), None
+    rows = list(values)
+    if not any(isinstance(one, Mapping) for one in rows):
+        return floats(rows, "values"), None
+    histograms = _varve.Histograms.read(
+        [dict(one) if isinstance(one, Mapping) else None for one in rows]
+    )
+    return floats([0.0 if isinstance(one, Mapping) else one for one in rows], "values"), histograms
+
+
+def missing(value: Any) -> Any:
+    """Turn what pandas has for a missing value into None."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def numbers_or_nan(values: Any) -> Any:
+    """Turn the missing numbers of a list into NaN, as those of frames and Arrow tables are."""
+    if not isinstance(values, (list, tuple)) or None not in values:
+        return values
+    return [math.nan if one is None else one for one in values]
 
 
 def check_text(text: object, name: str) -> None:
@@ -113,6 +173,14 @@ def series_of(name: str, labels: Optional[Labels]) -> Dict[str, str]:
                 raise InvalidArgumentError("the metric name is given by name, not by __name__")
             out[key] = value
     return out
+
+
+def with_index(table: Any, time: str) -> Any:
+    """Make a column of the times that a pandas frame has as its index; leave other tables."""
+    index = getattr(table, "index", None)
+    if not hasattr(index, "tz") or time in getattr(table, "columns", ()):
+        return table
+    return table.rename_axis(index=time).reset_index()
 
 
 def check_columns(names: object, what: str) -> None:
@@ -188,5 +256,5 @@ def plain(value: Any) -> Any:
 
 
 def _is_text(values: Any) -> bool:
-    first: Iterator[Any] = (one for one in values if one is not None)
-    return isinstance(next(first, None), str)
+    """Whether a column holds texts, or nothing at all."""
+    return all(one is None or one != one or isinstance(one, str) for one in values)

@@ -229,8 +229,15 @@ def column(value: Any) -> Any:
     """Turn pandas, polars and Arrow columns into NumPy arrays; leave the rest."""
     if _np is None or isinstance(value, (_np.ndarray, list, tuple, array)):
         return value
-    if hasattr(value, "dt") and getattr(getattr(value, "dtype", None), "tz", None) is not None:
-        value = value.dt.tz_convert("UTC").dt.tz_localize(None)  # pandas: keep datetime64
+    dtype: Any = getattr(value, "dtype", None)
+    if getattr(dtype, "tz", None) is not None:  # pandas: keep datetime64
+        zoned = value.dt if hasattr(value, "dt") else value  # a series, or an index
+        value = zoned.tz_convert("UTC")
+        value = (value.dt if hasattr(value, "dt") else value).tz_localize(None)
+    if hasattr(dtype, "na_value") and getattr(dtype, "kind", "") in "iufb":  # pandas: nullable numbers
+        if value.hasnans:
+            return value.to_numpy(dtype=_np.float64, na_value=_np.nan)
+        return value.to_numpy(dtype=dtype.numpy_dtype)
     if hasattr(value, "to_numpy"):
         try:
             return value.to_numpy(zero_copy_only=False)

@@ -32,7 +32,7 @@ from ._time import (
     times,
     unit_ns_of,
 )
-from ._tables import arrow_table, check_columns, columns_of, plain, row_labels
+from ._tables import arrow_table, check_columns, columns_of, plain, row_labels, with_index
 from .errors import InvalidArgumentError
 
 KINDS = SPAN_KINDS
@@ -114,6 +114,7 @@ class Logs:
         """
         check_columns(labels, "labels")
         check_columns(metadata, "metadata")
+        table = with_index(table, time)
         backend = self._backend
         arrow = arrow_table(table)
         if arrow is not None and isinstance(backend, LocalBackend):
