@@ -53,19 +53,33 @@ def otlp_protobuf(trace, name):
     return field(1, field(1, service) + field(2, field(2, span)))
 
 
+def jaeger_span(trace, name):
+    return {"traceID": trace, "spanID": "a1", "operationName": name, "references": [],
+            "startTime": START_NS // 1000, "duration": 2000, "tags": [], "logs": []}
+
+
 def jaeger(trace, name):
-    return {"data": [{
-        "traceID": trace,
-        "spans": [{"traceID": trace, "spanID": "00000000000000a1", "operationName": name,
-                   "references": [], "startTime": START_NS // 1000, "duration": 2000, "tags": [],
-                   "logs": [], "processID": "p1"}],
-        "processes": {"p1": {"serviceName": "shop", "tags": []}}}]}
+    return {"data": [{"traceID": trace, "spans": [{**jaeger_span(trace, name), "processID": "p1"}],
+                      "processes": {"p1": {"serviceName": "shop", "tags": []}}}]}
+
+
+def jaeger_spans(trace, name):
+    return [{**jaeger_span(trace, name), "process": {"serviceName": "shop", "tags": []}}]
 
 
 def zipkin(trace, name):
     return [{"traceId": trace, "id": "00000000000000a1", "name": name, "kind": "SERVER",
              "timestamp": START_NS // 1000, "duration": 2000,
              "localEndpoint": {"serviceName": "shop"}}]
+
+
+def zipkin_v1(trace, name):
+    end = {"endpoint": {"serviceName": "shop"}}
+    return [{"traceId": trace, "id": "00000000000000a1", "name": name,
+             "timestamp": START_NS // 1000, "duration": 2000,
+             "annotations": [{"timestamp": START_NS // 1000, "value": "sr", **end},
+                             {"timestamp": START_NS // 1000 + 2000, "value": "ss", **end}],
+             "binaryAnnotations": [{"key": "lc", "value": "cart", **end}]}]
 
 
 def trace_id(number):
@@ -93,9 +107,15 @@ def good_files(directory, store):
     files = [("otlp.json", json.dumps(otlp(trace_id(1), "otlp-json"))),
              ("otlp.pb", otlp_protobuf(trace_id(2), "otlp-protobuf")),
              ("jaeger.json", json.dumps(jaeger(trace_id(3), "jaeger-json"))),
-             ("zipkin.json", json.dumps(zipkin(trace_id(4), "zipkin-json")))]
-    names = ["otlp-json", "otlp-protobuf", "jaeger-json", "zipkin-json"]
-    for (file, content), name, number in zip(files, names, range(1, 5)):
+             ("zipkin.json", json.dumps(zipkin(trace_id(4), "zipkin-json"))),
+             # As Jaeger's API v3 answers; ids in the short form that Jaeger pads with zeros.
+             ("jaeger-v3.json", json.dumps({"result": otlp(trace_id(7), "jaeger-v3")}, indent=2)),
+             ("spans.json", json.dumps(jaeger_spans(f"{0xabcd0008:x}", "jaeger-spans"))),
+             ("zipkin-v1.json", json.dumps(zipkin_v1(trace_id(9), "zipkin-v1")))]
+    names = ["otlp-json", "otlp-protobuf", "jaeger-json", "zipkin-json", "jaeger-v3",
+             "jaeger-spans", "zipkin-v1"]
+    numbers = [1, 2, 3, 4, 7, 8, 9]
+    for (file, content), name, number in zip(files, names, numbers):
         path = write(directory, file, content)
         for _ in range(2):  # the second time, the same spans collapse into the first ones
             code, out, error = run("import", "traces", "--data", store, path)
@@ -105,7 +125,7 @@ def good_files(directory, store):
                            "--start", str(START_NS // 10**9 - 60),
                            "--end", str(START_NS // 10**9 + 60), '{resource.service.name="shop"}')
     check(code == 0, "query:", code, out, error)
-    for number in range(1, 5):
+    for number in numbers:
         check(f"{0xabcd0000 + number:x}" in out, "TraceQL misses trace", number, out)
 
 
@@ -125,10 +145,22 @@ def ugly_files(directory, store):
         if file == "partly.jsonl":
             check(":2:" in error, file, "names no line:", error)
         check_whole(store)
-    for file, content in (("empty", ""), ("other.json", '{"some": "thing"}')):
+    # What is no file of traces is a wrong argument, and said so; a list of nothing holds nothing.
+    for file, content in (("empty", ""), ("blank.json", " \n"), ("other.json", '{"some": "thing"}'),
+                          ("words.jsonl", '{"level": "info"}\n{"level": "warn"}\n'),
+                          ("numbers.json", "[1, 2]"), ("object.json", "{}")):
         code, out, error = run("import", "traces", "--data", store, write(directory, file, content))
-        check("0 spans imported" in out + error, file, code, out, error)
+        check(code == 2 and file in error, file, code, out, error)
         check_whole(store)
+    for file, content in (("prometheus.json", '{"status": "success", "data": {"result": []}}'),
+                          ("malformed-id.json", '[{"traceID": "trace-123", "spanID": "1"}]')):
+        code, out, error = run("import", "traces", "--data", store, write(directory, file, content))
+        check(code == 1 and file in error, file, code, out, error)
+    for file, content in (("list.json", "[]\n"), ("none.json", '{"data": []}'),
+                          ("null.json", '{"data": null, "errors": null}'),
+                          ("otlp-none.json", '{"resourceSpans": []}')):
+        code, out, error = run("import", "traces", "--data", store, write(directory, file, content))
+        check(code == 0 and "0 spans imported, 0 rejected" in out, file, code, out, error)
     for number, name in ((1, "otlp-json"), (4, "zipkin-json")):
         check_drawn(store, number, name)
 

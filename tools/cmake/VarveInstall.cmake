@@ -27,7 +27,7 @@ function(varve_closure out)
   set(${out} ${found} PARENT_SCOPE)
 endfunction()
 
-varve_closure(varve_layers varve_bindings_core varve_query_logs varve_traceql)
+varve_closure(varve_layers varve_bindings_core varve_query_logs varve_traceql varve_correlate)
 set(varve_objects $<TARGET_OBJECTS:varve_c_objects>)
 foreach(layer ${varve_layers})
   list(APPEND varve_objects $<TARGET_OBJECTS:${layer}>)

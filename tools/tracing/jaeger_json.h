@@ -53,8 +53,9 @@ std::vector<TraceSpans> GroupByTrace(const SpanBatch& batch, const std::vector<T
 /// The same for all traces, in the order in which they first appear.
 std::vector<TraceSpans> GroupByTrace(const SpanBatch& batch);
 
-/// Reads traces in Jaeger's legacy JSON: an answer {"data":[...]}, an array of traces or one trace.
-/// Everything is copied into `out`. Errors: kInvalidArgument that names the place.
+/// Reads traces in Jaeger's legacy JSON: an answer {"data":[...]}, an array of traces, or of spans
+/// that carry their process, or one of either. Everything is copied into `out`. Errors:
+/// kInvalidArgument that names the place.
 Status DecodeJaegerJson(std::string_view json, SpanBatch* out);
 
 }  // namespace varve::tracing

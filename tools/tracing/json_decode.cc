@@ -2,6 +2,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -265,99 +266,169 @@ bool ReadJaegerTags(std::optional<dom::array> array, SpanBatch* batch,
   return true;
 }
 
-Status ReadJaegerTrace(dom::object trace, size_t index, SpanBatch* out) {
-  Reader head(trace, out);
-  JaegerBuilder builder(out);
-  StringMap<uint32_t> processes;
-  std::vector<AttributeView> tags;
-  const auto bad = [&](std::string_view field) { return Malformed("trace", index, field); };
-  const auto add_process = [&](dom::object object) -> std::optional<uint32_t> {
-    Reader reader(object, out);
-    tags.clear();
+/// Reads one trace of Jaeger's JSON.
+class JaegerTraceReader {
+ public:
+  JaegerTraceReader(size_t index, SpanBatch* out) : index_(index), out_(out), builder_(out) {}
+
+  Status Trace(dom::object trace) {
+    Reader head(trace, out_);
+    if (const auto object = head.Object("processes")) {
+      for (const auto [key, value] : *object) {
+        dom::object process;
+        if (value.get_object().get(process) != simdjson::SUCCESS) return Bad("processes");
+        const auto added = AddProcess(process);
+        if (!added.has_value()) return Bad("processes");
+        processes_[std::string(key)] = *added;
+      }
+    }
+    const auto spans = head.Array("spans");
+    if (!head.bad().empty()) return Bad(head.bad());
+    if (!spans.has_value()) {
+      // Some lists are of spans that carry their process, as Elasticsearch holds them.
+      if (head.Find("spanID").has_value()) return Span(trace);
+      return MakeStatus(StatusCode::kInvalidArgument,
+                        Concat("trace ", index_, " has no \"spans\""));
+    }
+    for (const dom::element element : *spans) {
+      dom::object object;
+      if (element.get_object().get(object) != simdjson::SUCCESS) return BadSpan("");
+      if (const Status status = Span(object); !status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  Status Bad(std::string_view field) const { return Malformed("trace", index_, field); }
+  Status BadSpan(std::string_view field) const {
+    return MakeStatus(StatusCode::kInvalidArgument, Concat("trace ", index_, ", span ", spans_,
+                                                           ": field \"", field, "\" is malformed"));
+  }
+
+  Status Span(dom::object object) {
+    Reader reader(object, out_);
+    span_.Clear();
+    reader.Hex("traceID", &span_.trace_id);
+    reader.Hex("spanID", &span_.span_id);
+    reader.Hex("parentSpanID", &span_.parent_id);
+    span_.operation = reader.Kept("operationName");
+    span_.flags = static_cast<uint32_t>(reader.Int("flags"));
+    span_.start_ns = MicrosToNs(reader.Int("startTime"));
+    span_.duration_ns = MicrosToNs(reader.Int("duration"));
+    if (!ReadJaegerTags(reader.Array("tags"), out_, &span_.tags)) return BadSpan("tags");
+    if (!References(reader.Array("references"))) return BadSpan("references");
+    if (!Logs(reader.Array("logs"))) return BadSpan("logs");
+    const std::optional<uint32_t> process = ProcessOf(&reader);
+    if (!process.has_value()) return BadSpan("process");
+    if (!reader.bad().empty()) return BadSpan(reader.bad());
+    builder_.AddSpan(*process, span_);
+    ++spans_;
+    return absl::OkStatus();
+  }
+
+  bool References(std::optional<dom::array> array) {
+    if (!array.has_value()) return true;
+    for (const dom::element item : *array) {
+      dom::object fields;
+      if (item.get_object().get(fields) != simdjson::SUCCESS) return false;
+      Reader reader(fields, out_);
+      JaegerReference& reference = span_.references.emplace_back();
+      reference.child_of = reader.Text("refType") != "FOLLOWS_FROM";
+      reader.Hex("traceID", &reference.trace_id);
+      reader.Hex("spanID", &reference.span_id);
+      if (!reader.bad().empty()) return false;
+    }
+    return true;
+  }
+
+  bool Logs(std::optional<dom::array> array) {
+    if (!array.has_value()) return true;
+    for (const dom::element item : *array) {
+      dom::object fields;
+      if (item.get_object().get(fields) != simdjson::SUCCESS) return false;
+      Reader reader(fields, out_);
+      JaegerLog log;
+      log.time_ns = MicrosToNs(reader.Int("timestamp"));
+      log.fields_begin = static_cast<uint32_t>(span_.fields.size());
+      if (!ReadJaegerTags(reader.Array("fields"), out_, &span_.fields)) return false;
+      log.fields_count = static_cast<uint32_t>(span_.fields.size()) - log.fields_begin;
+      if (!reader.bad().empty()) return false;
+      span_.logs.push_back(log);
+    }
+    return true;
+  }
+
+  // By name, else its own; one without a name for all that have neither.
+  std::optional<uint32_t> ProcessOf(Reader* span) {
+    const std::string_view id = span->Text("processID");
+    if (const auto found = processes_.find(id); found != processes_.end()) return found->second;
+    if (const auto own = span->Object("process")) return AddProcess(*own);
+    if (!nameless_.has_value()) nameless_ = builder_.AddProcess({}, {});
+    return nameless_;
+  }
+
+  std::optional<uint32_t> AddProcess(dom::object object) {
+    Reader reader(object, out_);
+    tags_.clear();
     const std::string_view service = reader.Kept("serviceName");
-    if (!ReadJaegerTags(reader.Array("tags"), out, &tags) || !reader.bad().empty()) {
+    if (!ReadJaegerTags(reader.Array("tags"), out_, &tags_) || !reader.bad().empty()) {
       return std::nullopt;
     }
-    return builder.AddProcess(service, tags);
-  };
-  if (const auto object = head.Object("processes")) {
-    for (const auto [key, value] : *object) {
-      dom::object process;
-      if (value.get_object().get(process) != simdjson::SUCCESS) return bad("processes");
-      const auto added = add_process(process);
-      if (!added.has_value()) return bad("processes");
-      processes[std::string(key)] = *added;
-    }
+    return builder_.AddProcess(service, tags_);
   }
-  const auto spans = head.Array("spans");
-  if (!head.bad().empty()) return bad(head.bad());
-  if (!spans.has_value()) return absl::OkStatus();
-  std::optional<uint32_t> nameless;
-  JaegerSpan span;
-  size_t span_index = 0;
-  for (const dom::element element : *spans) {
-    const auto bad_span = [&](std::string_view field) {
-      return MakeStatus(
-          StatusCode::kInvalidArgument,
-          Concat("trace ", index, ", span ", span_index, ": field \"", field, "\" is malformed"));
-    };
-    dom::object object;
-    if (element.get_object().get(object) != simdjson::SUCCESS) return bad_span("");
-    Reader reader(object, out);
-    span.Clear();
-    reader.Hex("traceID", &span.trace_id);
-    reader.Hex("spanID", &span.span_id);
-    reader.Hex("parentSpanID", &span.parent_id);
-    span.operation = reader.Kept("operationName");
-    span.flags = static_cast<uint32_t>(reader.Int("flags"));
-    span.start_ns = MicrosToNs(reader.Int("startTime"));
-    span.duration_ns = MicrosToNs(reader.Int("duration"));
-    if (!ReadJaegerTags(reader.Array("tags"), out, &span.tags)) return bad_span("tags");
-    if (const auto references = reader.Array("references")) {
-      for (const dom::element item : *references) {
-        dom::object fields;
-        if (item.get_object().get(fields) != simdjson::SUCCESS) return bad_span("references");
-        Reader inner(fields, out);
-        JaegerReference& reference = span.references.emplace_back();
-        reference.child_of = inner.Text("refType") != "FOLLOWS_FROM";
-        inner.Hex("traceID", &reference.trace_id);
-        inner.Hex("spanID", &reference.span_id);
-        if (!inner.bad().empty()) return bad_span("references");
-      }
-    }
-    if (const auto logs = reader.Array("logs")) {
-      for (const dom::element item : *logs) {
-        dom::object fields;
-        if (item.get_object().get(fields) != simdjson::SUCCESS) return bad_span("logs");
-        Reader inner(fields, out);
-        JaegerLog log;
-        log.time_ns = MicrosToNs(inner.Int("timestamp"));
-        log.fields_begin = static_cast<uint32_t>(span.fields.size());
-        if (!ReadJaegerTags(inner.Array("fields"), out, &span.fields)) return bad_span("logs");
-        log.fields_count = static_cast<uint32_t>(span.fields.size()) - log.fields_begin;
-        if (!inner.bad().empty()) return bad_span("logs");
-        span.logs.push_back(log);
-      }
-    }
-    const std::string_view process_id = reader.Text("processID");
-    std::optional<uint32_t> process;
-    if (const auto found = processes.find(process_id); found != processes.end()) {
-      process = found->second;
-    } else if (const auto own = reader.Object("process")) {
-      process = add_process(*own);
-      if (!process.has_value()) return bad_span("process");
+
+  const size_t index_;
+  SpanBatch* const out_;
+  JaegerBuilder builder_;
+  StringMap<uint32_t> processes_;
+  std::optional<uint32_t> nameless_;
+  JaegerSpan span_;
+  std::vector<AttributeView> tags_;
+  size_t spans_ = 0;
+};
+
+Status ReadJaegerTrace(dom::object trace, size_t index, SpanBatch* out) {
+  return JaegerTraceReader(index, out).Trace(trace);
+}
+
+constexpr size_t kFlattenDepthMax = 4;
+
+Status Flatten(dom::object object, const std::string& path, size_t depth,
+               std::span<const std::string_view> whole,
+               std::vector<std::pair<std::string, std::string>>* out) {
+  if (depth > kFlattenDepthMax) {
+    return MakeStatus(StatusCode::kResourceExhausted, Concat("\"", path, "\" is nested too deep"));
+  }
+  for (const auto [key, value] : object) {
+    const std::string name = path.empty() ? std::string(key) : Concat(path, ".", key);
+    dom::object inner;
+    std::string_view text;
+    if (value.is_null()) continue;
+    if (value.get_string().get(text) == simdjson::SUCCESS) {
+      out->emplace_back(name, text);
+    } else if (value.get_object().get(inner) == simdjson::SUCCESS &&
+               std::ranges::find(whole, key) == whole.end()) {
+      const Status status = Flatten(inner, name, depth + 1, whole, out);
+      if (!status.ok()) return status;
     } else {
-      if (!nameless.has_value()) nameless = builder.AddProcess({}, {});
-      process = nameless;
+      out->emplace_back(name, simdjson::minify(value));
     }
-    if (!reader.bad().empty()) return bad_span(reader.bad());
-    builder.AddSpan(*process, span);
-    ++span_index;
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+Status FlattenObject(std::string_view json, std::span<const std::string_view> whole,
+                     std::vector<std::pair<std::string, std::string>>* out) {
+  Document document;
+  if (const Status status = document.Parse(json); !status.ok()) return status;
+  dom::object object;
+  if (document.root.get_object().get(object) != simdjson::SUCCESS) {
+    return MakeStatus(StatusCode::kInvalidArgument, "not an object");
+  }
+  return Flatten(object, {}, 1, whole, out);
+}
 
 Status ParseTagMap(std::string_view json, std::vector<std::pair<std::string, std::string>>* tags) {
   Document document;

@@ -1,15 +1,15 @@
 #include "tools/varve/trace_command.h"
 
+#include <simdjson.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -17,16 +17,13 @@
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
-#include "tools/correlate/correlate.h"
-#include "tools/ingest/protobuf.h"
-#include "tools/otlp/json_wire.h"
 #include "tools/otlp/traces.h"
 #include "tools/server/api/parameters.h"
 #include "tools/server/http/client.h"
-#include "tools/server/http/coding.h"
 #include "tools/tracing/jaeger_json.h"
-#include "tools/tracing/json_decode.h"
 #include "tools/varve/commands.h"
+#include "tools/varve/trace_document.h"
+#include "varve/correlate.h"
 #include "varve/database.h"
 
 namespace varve::cli {
@@ -41,8 +38,7 @@ struct Loaded {
   std::shared_ptr<const TraceSnapshot> snapshot;
 };
 
-Status LoadFromUrl(const TraceCommand& command, const TraceId& id, Loaded* out) {
-  std::string_view url = command.url;
+Result<std::string> FetchFrom(std::string_view url, std::string path) {
   if (!url.starts_with("http://")) {
     return MakeStatus(StatusCode::kInvalidArgument, "--url must start with http://");
   }
@@ -50,30 +46,24 @@ Status LoadFromUrl(const TraceCommand& command, const TraceId& id, Loaded* out) 
   while (url.ends_with('/')) url.remove_suffix(1);
   VARVE_ASSIGN_OR_RETURN(const ListenAddress address, ParseListenAddress(std::string(url)));
   http::ClientRequest request;
-  request.path = Concat("/api/v3/traces/", ToString(id));
-  VARVE_ASSIGN_OR_RETURN(const http::ClientResponse response,
+  request.path = std::move(path);
+  VARVE_ASSIGN_OR_RETURN(http::ClientResponse response,
                          http::Fetch(address.host, address.port, request));
   if (response.status == 404) return MakeStatus(StatusCode::kNotFound, "no such trace");
   if (response.status != 200) {
     return MakeStatus(StatusCode::kUnavailable,
                       Concat("the server answered ", response.status, ": ", response.body));
   }
-  // {"result": TracesData}
-  const otlp::FieldSchema fields[] = {
-      {"result", 1, otlp::FieldKind::kMessage, false, &otlp::kTraceRequest}};
-  VARVE_RETURN_IF_ERROR(otlp::JsonToWire(response.body, {fields}, &out->wire));
-  ingest::WireFault fault;
-  fault.body = out->wire.data();
-  ingest::WireReader reader(out->wire, &fault, "result");
-  std::string_view result;
-  while (reader.Next() && reader.Bytes(&result)) {
-  }
-  otlp::DecodeReport report;
-  return otlp::DecodeTraces(result, &out->batch, &report);
+  return std::move(response.body);
 }
 
 Status Load(const TraceCommand& command, const TraceId& id, Loaded* out) {
-  if (!command.url.empty()) return LoadFromUrl(command, id, out);
+  if (!command.url.empty()) {
+    VARVE_ASSIGN_OR_RETURN(const std::string json,
+                           FetchFrom(command.url, Concat("/api/v3/traces/", ToString(id))));
+    otlp::DecodeReport report;
+    return DecodeTraceDocument(json, &out->wire, &out->batch, &report);
+  }
   Options options;
   options.dir = command.data;
   options.create_if_missing = false;
@@ -81,6 +71,57 @@ Status Load(const TraceCommand& command, const TraceId& id, Loaded* out) {
   VARVE_ASSIGN_OR_RETURN(out->database, Database::Open(options));
   VARVE_ASSIGN_OR_RETURN(out->snapshot, out->database->TakeTraceSnapshot());
   return out->snapshot->GetTrace(id, &out->batch);
+}
+
+// --- Log entries ---
+
+// Reads {"data":{"entries":[{"timestamp":"1","stream":{},"metadata":{},"line":""}]}}.
+Status ReadEntries(std::string_view json, std::vector<correlate::TraceLog>* out) {
+  namespace dom = simdjson::dom;
+  const auto bad = [] {
+    return MakeStatus(StatusCode::kInvalidArgument, "the server's answer is malformed");
+  };
+  dom::parser parser;
+  dom::element root;
+  dom::array entries;
+  if (parser.parse(json.data(), json.size()).get(root) != simdjson::SUCCESS ||
+      root["data"]["entries"].get(entries) != simdjson::SUCCESS) {
+    return bad();
+  }
+  for (const dom::element entry : entries) {
+    std::string_view time;
+    std::string_view line;
+    dom::object stream;
+    if (entry["timestamp"].get(time) != simdjson::SUCCESS ||
+        entry["line"].get(line) != simdjson::SUCCESS ||
+        entry["stream"].get(stream) != simdjson::SUCCESS) {
+      return bad();
+    }
+    correlate::TraceLog& log = out->emplace_back();
+    if (std::from_chars(time.data(), time.data() + time.size(), log.time_ns).ec != std::errc()) {
+      return bad();
+    }
+    log.line = line;
+    std::vector<LabelView> labels;
+    for (const auto [name, value] : stream) {
+      std::string_view text;
+      if (value.get(text) != simdjson::SUCCESS) return bad();
+      labels.push_back({name, text});
+    }
+    VARVE_ASSIGN_OR_RETURN(log.stream, Labels::Make(std::move(labels)));
+  }
+  return absl::OkStatus();
+}
+
+Result<std::vector<correlate::TraceLog>> LogsOf(const TraceCommand& command, const Loaded& loaded,
+                                                const TraceId& id) {
+  if (loaded.database != nullptr) return correlate::LogsOfTrace(*loaded.database, id, {});
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string json,
+      FetchFrom(command.url, Concat("/api/v1/correlate/traces/", ToString(id), "/logs")));
+  std::vector<correlate::TraceLog> logs;
+  VARVE_RETURN_IF_ERROR(ReadEntries(json, &logs));
+  return logs;
 }
 
 // --- Drawing ---
@@ -236,138 +277,13 @@ void Draw(const SpanBatch& batch, size_t limit, std::ostream& out) {
   }
 }
 
-int PrintLogs(const Loaded& loaded, const TraceId& id, std::ostream& out) {
-  const auto logs = correlate::LogsOfTrace(*loaded.database, id, {});
-  if (!logs.ok()) return Fail(logs.status());
-  out << "\n" << FormatCount(logs->size()) << " log entries\n";
-  for (const correlate::TraceLog& log : *logs) {
+void PrintLogs(const std::vector<correlate::TraceLog>& logs, std::ostream& out) {
+  out << "\n" << FormatCount(logs.size()) << (logs.size() == 1 ? " log entry\n" : " log entries\n");
+  for (const correlate::TraceLog& log : logs) {
     out << api::FormatTime(log.time_ns / 1'000'000) << " " << ToString(log.stream.view()) << " "
         << Fit(log.line, std::max<size_t>(log.line.size(), 1)) << "\n";
   }
-  return kOk;
 }
-
-// --- Import ---
-
-Result<std::string> ReadAll(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in.good() && !in.eof()) {
-    return MakeStatus(StatusCode::kUnavailable, Concat("cannot read ", path));
-  }
-  http::DecodeLimits limits;
-  limits.output_bytes_max = size_t{16} << 30;
-  limits.zstd_window_log_max = 27;
-  if (bytes.starts_with("\x28\xb5\x2f\xfd")) {
-    return http::Decode(http::Coding::kZstd, bytes, limits);
-  }
-  if (bytes.starts_with("\x1f\x8b")) return http::Decode(http::Coding::kGzip, bytes, limits);
-  return bytes;
-}
-
-enum class FileKind : uint8_t { kOtlpProtobuf, kOtlpJson, kJaeger, kZipkin };
-
-// Tells by the first keys of the text: no two formats share them.
-FileKind KindOf(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos || (text[begin] != '{' && text[begin] != '[')) {
-    return FileKind::kOtlpProtobuf;
-  }
-  const std::string_view head = text.substr(begin, 64 << 10);
-  // A protobuf request starts with a line feed, too (the tag of its first field), and the length
-  // after it may be a bracket; but its inner tags are bytes that JSON has no place for.
-  const bool binary = std::any_of(head.begin(), head.end(), [](char c) {
-    return static_cast<unsigned char>(c) < ' ' && c != '\t' && c != '\r' && c != '\n';
-  });
-  if (binary) return FileKind::kOtlpProtobuf;
-  const size_t otlp = head.find("\"resourceSpans\"");
-  const size_t jaeger = head.find("\"traceID\"");
-  const size_t zipkin = head.find("\"traceId\"");
-  if (otlp != std::string_view::npos && otlp < std::min(jaeger, zipkin)) return FileKind::kOtlpJson;
-  if (jaeger != std::string_view::npos && jaeger < zipkin) return FileKind::kJaeger;
-  if (zipkin != std::string_view::npos) return FileKind::kZipkin;
-  return head[0] == '{' && head.find("\"data\"") == std::string_view::npos ? FileKind::kOtlpJson
-                                                                           : FileKind::kJaeger;
-}
-
-class Importer {
- public:
-  explicit Importer(Database& database) : database_(database) {}
-
-  Status File(const std::string& path) {
-    VARVE_ASSIGN_OR_RETURN(const std::string text, ReadAll(path));
-    const auto named = [&](const Status& status) {
-      return status.ok() ? status
-                         : MakeStatus(status.code(), Concat(path, ": ", ToStd(status.message())));
-    };
-    switch (KindOf(text)) {
-      case FileKind::kJaeger:
-        VARVE_RETURN_IF_ERROR(named(tracing::DecodeJaegerJson(text, &batch_)));
-        return Store();
-      case FileKind::kZipkin:
-        VARVE_RETURN_IF_ERROR(named(tracing::DecodeZipkinJson(text, &batch_)));
-        return Store();
-      case FileKind::kOtlpProtobuf:
-        VARVE_RETURN_IF_ERROR(named(otlp::DecodeTraces(text, &batch_, &report_)));
-        return Store();
-      case FileKind::kOtlpJson:
-        break;
-    }
-    // One document a line, or one in all.
-    std::string_view rest = text;
-    size_t line_number = 0;
-    while (!rest.empty()) {
-      ++line_number;
-      const size_t end = rest.find('\n');
-      std::string_view line = rest.substr(0, end);
-      const bool whole = line_number == 1 && line.find_last_of('}') == std::string_view::npos;
-      if (whole) line = rest;
-      rest.remove_prefix(whole || end == std::string_view::npos ? rest.size() : end + 1);
-      if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-      auto wire = std::make_shared<std::string>();
-      Status status = otlp::JsonToWire(line, otlp::kTraceRequest, wire.get());
-      if (!status.ok() && line_number == 1 && !rest.empty()) {
-        // A document over several lines.
-        wire->clear();
-        status = otlp::JsonToWire(text, otlp::kTraceRequest, wire.get());
-        rest = {};
-      }
-      if (status.ok()) status = otlp::DecodeTraces(*wire, &batch_, &report_);
-      if (!status.ok()) {
-        return MakeStatus(status.code(),
-                          Concat(path, ":", line_number, ": ", ToStd(status.message())));
-      }
-      batch_.Keep(std::move(wire));
-      if (batch_.spans().size() >= kBatchSpans) VARVE_RETURN_IF_ERROR(Store());
-    }
-    return Store();
-  }
-
-  uint64_t spans() const { return spans_; }
-  uint64_t rejected() const { return rejected_ + report_.rejected; }
-
- private:
-  static constexpr size_t kBatchSpans = 10'000;
-
-  Status Store() {
-    if (!batch_.empty()) {
-      WriteOptions write;
-      write.partial = true;
-      write.durability = Durability::kProcessCrash;  // the flush at the end makes all durable
-      VARVE_ASSIGN_OR_RETURN(const SpanAppendResult result, database_.AppendSpans(batch_, write));
-      spans_ += result.spans;
-      rejected_ += result.rejected;
-    }
-    batch_.Clear();
-    return absl::OkStatus();
-  }
-
-  Database& database_;
-  SpanBatch batch_;
-  otlp::DecodeReport report_;
-  uint64_t spans_ = 0;
-  uint64_t rejected_ = 0;
-};
 
 }  // namespace
 
@@ -388,26 +304,9 @@ int RunTrace(const TraceCommand& command) {
   }
   Draw(loaded.batch, command.limit, std::cout);
   if (!command.logs) return kOk;
-  if (loaded.database == nullptr) return Fail("--logs needs --data");
-  return PrintLogs(loaded, id, std::cout);
-}
-
-int RunImportTraces(const ImportTracesCommand& command) {
-  auto database = Database::Open(command.database);
-  if (!database.ok()) return Fail(database.status());
-  Importer importer(**database);
-  for (const std::string& file : command.files) {
-    if (const Status status = importer.File(file); !status.ok()) return Fail(status);
-  }
-  if (const Status status = (*database)->Flush(); !status.ok()) return Fail(status);
-  if (const Status status = (*database)->Close(); !status.ok()) return Fail(status);
-  if (command.json) {
-    std::cout << "{\"spans\":" << importer.spans() << ",\"rejected\":" << importer.rejected()
-              << "}\n";
-  } else {
-    std::cout << FormatCount(importer.spans()) << " spans imported, "
-              << FormatCount(importer.rejected()) << " rejected\n";
-  }
+  const auto logs = LogsOf(command, loaded, id);
+  if (!logs.ok()) return Fail(logs.status());
+  PrintLogs(*logs, std::cout);
   return kOk;
 }
 

@@ -24,8 +24,9 @@ struct ImportTracesCommand {
   std::vector<std::string> files;
   bool json = false;  // summary
 };
-/// Imports traces from files: OTLP as JSON (one or a line each) or protobuf, Jaeger's JSON,
-/// Zipkin's JSON; each plain, gzip or zstd.
+/// Imports traces from files: OTLP as JSON (one or a line each, also as Jaeger's API v3 answers) or
+/// protobuf, Jaeger's JSON (answers, traces, lists of spans), Zipkin's JSON of both versions; each
+/// plain, gzip or zstd. Returns kUsage for a file of none of these; an empty list is one.
 int RunImportTraces(const ImportTracesCommand& command);
 
 }  // namespace varve::cli

@@ -1,11 +1,11 @@
 #include "engine/base/strings.h"
 #include "query/lang/promql/parse.h"
-#include "tools/correlate/correlate.h"
 #include "tools/server/api/envelope.h"
 #include "tools/server/api/parameters.h"
 #include "tools/server/api/result_json.h"
 #include "tools/server/json/writer.h"
 #include "tools/server/traces/trace_common.h"
+#include "varve/correlate.h"
 
 /// From one signal to another over HTTP.
 namespace varve::api {

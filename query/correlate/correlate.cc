@@ -1,4 +1,4 @@
-#include "tools/correlate/correlate.h"
+#include "varve/correlate.h"
 
 #include <algorithm>
 #include <tuple>
