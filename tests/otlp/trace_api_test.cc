@@ -303,6 +303,62 @@ TEST(JaegerApi, StructuredFilters) {
   EXPECT_THAT(server.Get("/api/v3/capabilities").body, HasSubstr("\"fulltext\""));
 }
 
+TEST(JaegerApi, SearchesByPost) {
+  Server server;
+  ASSERT_EQ(server.Post("/v1/traces", OneSpan(kTrace, "0000000000000001"), kJson).status, 200);
+  const std::string times =
+      R"("startTimeMin":"2023-11-14T00:00:00Z","start_time_max":"2023-11-15T00:00:00Z")";
+  const auto body = [&](std::string_view more) {
+    return Concat(R"({"query":{)", times, more, "}}");
+  };
+  const std::string by_get = server
+                                 .Get(
+                                     "/api/v3/traces?query.startTimeMin=2023-11-14T00:00:00Z&query."
+                                     "startTimeMax=2023-11-15T00:00:00Z&query.serviceName=shop")
+                                 .body;
+  const http::Response by_post =
+      server.Post("/api/v3/traces", body(R"(,"serviceName":"shop","searchDepth":5)"), kJson);
+  EXPECT_EQ(by_post.status, 200);
+  EXPECT_EQ(by_post.body, by_get);
+  for (const auto& [more, status] :
+       {std::pair{R"(,"durationMin":"0.1s","durationMax":"1s","rawTraces":true)", 200},
+        std::pair{R"(,"durationMin":"1s")", 404},
+        std::pair{R"(,"attributes":{"service.name":"shop"})", 200},
+        std::pair{R"(,"attributes":{"service.name":"cart"})", 404},
+        std::pair{R"(,"filter":{"op":"exists","args":[{"attr":{"key":"service.name"}}]})", 200},
+        std::pair{R"(,"filter":{"op":"exists","args":[{"attr":{"key":"nothing"}}]})", 404},
+        std::pair{R"(,"serviceName":null)", 200}, std::pair{R"(,"searchDepth":"x")", 400},
+        std::pair{R"(,"filter":{})", 400}}) {
+    EXPECT_EQ(server.Post("/api/v3/traces", body(more), kJson).status, status) << more;
+  }
+  const http::Response page =
+      server.Post("/api/v3/trace-summaries", body(R"(,"pagination":{"pageSize":1})"), kJson);
+  EXPECT_EQ(page.status, 200);
+  EXPECT_THAT(page.body, HasSubstr(Concat(R"("traceId":")", kTrace)));
+  for (const std::string_view bad : {"", "[]", "{", R"({"query":{"a":{"b":{"c":{"d":{}}}}}})"}) {
+    EXPECT_EQ(server.Post("/api/v3/traces", std::string(bad), kJson).status, 400) << bad;
+  }
+}
+
+TEST(JaegerApi, DependenciesOfBothGenerations) {
+  Server server;
+  ASSERT_EQ(server.Post("/v1/traces", OneSpan(kTrace, "0000000000000001"), kJson).status, 200);
+  ASSERT_EQ(server
+                .Post("/v1/traces", OneSpan(kTrace, "0000000000000002", "cart", "0000000000000001"),
+                      kJson)
+                .status,
+            200);
+  EXPECT_THAT(server.Get("/api/dependencies").body,
+              StartsWith(R"({"data":[{"parent":"shop","child":"cart","callCount":1}],)"));
+  EXPECT_EQ(
+      server
+          .Get("/api/v3/dependencies?startTime=2020-01-01T00:00:00Z&end_time=2100-01-01T00:00:"
+               "00Z")
+          .body,
+      R"({"dependencies":[{"parent":"shop","child":"cart","callCount":"1"}]})");
+  EXPECT_EQ(server.Get("/api/v3/dependencies?startTime=2020-01-01T00:00:00Z").status, 400);
+}
+
 TEST(JaegerApi, Transform) {
   Server server;
   const http::Response response =

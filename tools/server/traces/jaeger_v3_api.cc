@@ -5,6 +5,7 @@
 #include "tools/server/json/writer.h"
 #include "tools/server/traces/jaeger_query.h"
 #include "tools/server/traces/trace_common.h"
+#include "tools/tracing/json_decode.h"
 
 /// Jaeger's API of the third generation: OTLP in its answers.
 namespace varve::api {
@@ -170,6 +171,15 @@ Result<JaegerSearch> ReadQuery(const http::Params& params) {
   return out;
 }
 
+// Puts the members of a request in JSON, {"query":{...}}, where a query string would have put them.
+Status ReadBody(http::Request* request) {
+  constexpr std::string_view kWhole[] = {"attributes", "filter"};
+  std::vector<std::pair<std::string, std::string>> members;
+  VARVE_RETURN_IF_ERROR(tracing::FlattenObject(request->body, kWhole, &members));
+  for (auto& [name, value] : members) request->params.Add(std::move(name), std::move(value));
+  return absl::OkStatus();
+}
+
 http::Response Search(TraceContext& context, Database& database, http::Request& request) {
   auto lookup = TraceLookup::Make(database, context.archive);
   if (!lookup.ok()) return Failure(lookup.status());
@@ -216,6 +226,32 @@ http::Response Summaries(TraceContext& context, Database& database, http::Reques
   return http::Response::Json(200, std::move(body));
 }
 
+// Times of the request: RFC 3339, both needed.
+http::Response Dependencies(TraceContext& context, Database& database, http::Request& request) {
+  int64_t bounds_ms[2];
+  size_t next = 0;
+  for (const auto& [camel, snake] :
+       {std::pair{"startTime", "start_time"}, std::pair{"endTime", "end_time"}}) {
+    const std::string_view text = Either(request.params, camel, snake);
+    const std::optional<int64_t> time = ParseRfc3339Ns(text);
+    if (!time.has_value()) {
+      return Failure(400, Concat("malformed parameter ", snake, ": ", GoQuote(text)));
+    }
+    bounds_ms[next++] = *time / 1'000'000;
+  }
+  const auto links = DependenciesBetween(context, database, bounds_ms[0], bounds_ms[1]);
+  if (!links.ok()) return Failure(links.status());
+  std::string body;
+  json::Writer json(&body);
+  json.BeginObject().Key("dependencies").BeginArray();
+  for (const DependencyLink& link : *links) {
+    json.BeginObject().Field("parent", link.parent).Field("child", link.child);
+    json.Field("callCount", std::to_string(link.calls)).EndObject();  // as protobuf prints 64 bits
+  }
+  json.EndArray().EndObject();
+  return http::Response::Json(200, std::move(body));
+}
+
 http::Response Capabilities(TraceContext&, Database&, http::Request&) {
   std::string body;
   json::Writer json(&body);
@@ -235,21 +271,34 @@ http::Response Capabilities(TraceContext&, Database&, http::Request&) {
 }  // namespace
 
 void AddJaegerV3Routes(TraceContext* context, http::Router* router) {
+  const auto with_store = [context](auto handler) {
+    return [context, handler](http::Request& request) {
+      Database* const database = context->base->database.load(std::memory_order_acquire);
+      if (database == nullptr) return Failure(503, "the store is not open yet");
+      return handler(*context, *database, request);
+    };
+  };
+  const http::RouteOptions query{.lane = http::Lane::kQuery};
   const auto add = [&](std::string_view path, auto handler) {
-    router->Add(http::kGetOnly, path,
-                [context, handler](http::Request& request) {
-                  Database* const database =
-                      context->base->database.load(std::memory_order_acquire);
-                  if (database == nullptr) return Failure(503, "the store is not open yet");
-                  return handler(*context, *database, request);
-                },
-                {.lane = http::Lane::kQuery});
+    router->Add(http::kGetOnly, path, with_store(handler), query);
+  };
+  // A search may also be a body: the request's message in JSON.
+  const auto add_search = [&](std::string_view path, auto handler) {
+    add(path, handler);
+    router->Add(
+        http::kPostOnly, path,
+        [asked = with_store(handler)](http::Request& request) {
+          const Status status = ReadBody(&request);
+          return status.ok() ? asked(request) : Failure(400, ToStd(status.message()));
+        },
+        query);
   };
   add("/api/v3/services", Services);
   add("/api/v3/operations", Operations);
-  add("/api/v3/traces", Search);
+  add_search("/api/v3/traces", Search);
   add("/api/v3/traces/:id", Trace);
-  add("/api/v3/trace-summaries", Summaries);
+  add_search("/api/v3/trace-summaries", Summaries);
+  add("/api/v3/dependencies", Dependencies);
   add("/api/v3/capabilities", Capabilities);
 }
 
