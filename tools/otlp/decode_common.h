@@ -20,6 +20,43 @@ using ingest::WireType;
 /// become structs of a hundred.
 inline constexpr size_t kElementsMax = 6'000'000;
 
+/// Calls `read(reader)` at each field of a message; it takes the field or skips it, and returns
+/// false for a fault.
+template <typename Read>
+bool ForEachField(std::string_view wire, WireFault* fault, std::string_view message, Read read) {
+  WireReader reader(wire, fault, message);
+  while (reader.Next()) {
+    if (!read(reader)) return false;
+  }
+  return fault->ok();
+}
+
+/// Calls `read(bytes)` for each field of a message that has the number; passes the others over.
+template <typename Read>
+bool ForEachMessage(std::string_view wire, WireFault* fault, std::string_view message,
+                    uint32_t field, Read read) {
+  return ForEachField(wire, fault, message, [&](WireReader& reader) {
+    std::string_view bytes;
+    return reader.field() == field ? reader.Bytes(&bytes) && read(bytes) : reader.Skip();
+  });
+}
+
+/// Reads what an upper level of a request, of a resource or a scope, says about the items in it:
+/// `read(bytes)` gets field 1, and field 3 is the URL of a schema. Fields come in any order and
+/// this must be known before the items, so each level is walked twice, and this walk hops over the
+/// items by their lengths.
+template <typename Read>
+bool ReadLevel(std::string_view wire, WireFault* fault, std::string_view message,
+               std::string_view* schema_url, Read read) {
+  *schema_url = {};
+  return ForEachField(wire, fault, message, [&](WireReader& reader) {
+    std::string_view bytes;
+    return reader.field() == 1   ? reader.Bytes(&bytes) && read(bytes)
+           : reader.field() == 3 ? reader.Bytes(schema_url)
+                                 : reader.Skip();
+  });
+}
+
 /// Reads the bytes of a KeyValue message. Arrays and maps are delimited, not looked into.
 bool ReadAttribute(std::string_view wire, WireFault* fault, AttributeView* out);
 /// Reads the bytes of an AnyValue message.

@@ -46,31 +46,19 @@ class LogDecoder {
       : options_(options), out_(*out), fault_(fault) {}
 
   bool Request(std::string_view wire) {
-    WireReader reader(wire, fault_, "ExportLogsServiceRequest");
-    while (reader.Next()) {
-      std::string_view message;
-      if (reader.field() == 1) {
-        if (!reader.Bytes(&message) || !ResourceLogs(message)) return false;
-      } else if (!reader.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+    return ForEachMessage(wire, fault_, "ExportLogsServiceRequest", 1,
+                          [&](std::string_view message) { return ResourceLogs(message); });
   }
 
  private:
   bool ResourceLogs(std::string_view wire) {
     resource_.Clear();
-    WireReader first(wire, fault_, "ResourceLogs");
-    while (first.Next()) {
-      std::string_view message;
-      if (first.field() == 1) {
-        if (!first.Bytes(&message) || !ReadResource(message, fault_, &resource_)) return false;
-      } else if (!first.Skip()) {
-        return false;
-      }
+    std::string_view schema_url;  // stored nowhere
+    if (!ReadLevel(wire, fault_, "ResourceLogs", &schema_url, [&](std::string_view bytes) {
+          return ReadResource(bytes, fault_, &resource_);
+        })) {
+      return false;
     }
-    if (!fault_->ok()) return false;
 
     metadata_.clear();
     std::vector<LabelView> labels;
@@ -98,31 +86,19 @@ class LogDecoder {
     stream_added_ = false;
     const size_t resource_metadata = metadata_.size();
 
-    WireReader second(wire, fault_, "ResourceLogs");
-    while (second.Next()) {
-      std::string_view message;
+    return ForEachMessage(wire, fault_, "ResourceLogs", 2, [&](std::string_view message) {
       metadata_.resize(resource_metadata);
-      if (second.field() == 2) {
-        if (!second.Bytes(&message) || !ScopeLogs(message)) return false;
-      } else if (!second.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+      return ScopeLogs(message);
+    });
   }
 
   bool ScopeLogs(std::string_view wire) {
     scope_.Clear();
-    WireReader first(wire, fault_, "ScopeLogs");
-    while (first.Next()) {
-      std::string_view message;
-      if (first.field() == 1) {
-        if (!first.Bytes(&message) || !ReadScope(message, fault_, &scope_)) return false;
-      } else if (!first.Skip()) {
-        return false;
-      }
+    std::string_view schema_url;
+    if (!ReadLevel(wire, fault_, "ScopeLogs", &schema_url,
+                   [&](std::string_view bytes) { return ReadScope(bytes, fault_, &scope_); })) {
+      return false;
     }
-    if (!fault_->ok()) return false;
     if (!scope_.name.empty()) metadata_.push_back({"scope_name", scope_.name});
     if (!scope_.version.empty()) metadata_.push_back({"scope_version", scope_.version});
     if (scope_.dropped_attributes != 0) {
@@ -132,17 +108,10 @@ class LogDecoder {
       Flatten({}, attribute, kFlattenDepthMax, &metadata_);
     }
     const size_t outer_metadata = metadata_.size();
-    WireReader second(wire, fault_, "ScopeLogs");
-    while (second.Next()) {
-      std::string_view message;
+    return ForEachMessage(wire, fault_, "ScopeLogs", 2, [&](std::string_view message) {
       metadata_.resize(outer_metadata);
-      if (second.field() == 2) {
-        if (!second.Bytes(&message) || !Record(message)) return false;
-      } else if (!second.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+      return Record(message);
+    });
   }
 
   bool Record(std::string_view wire) {

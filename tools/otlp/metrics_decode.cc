@@ -106,16 +106,8 @@ class MetricDecoder {
         fault_(fault) {}
 
   bool Request(std::string_view wire) {
-    WireReader reader(wire, fault_, "ExportMetricsServiceRequest");
-    while (reader.Next()) {
-      std::string_view message;
-      if (reader.field() == 1) {
-        if (!reader.Bytes(&message) || !ResourceMetrics(message)) return false;
-      } else if (!reader.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+    return ForEachMessage(wire, fault_, "ExportMetricsServiceRequest", 1,
+                          [&](std::string_view message) { return ResourceMetrics(message); });
   }
 
  private:
@@ -123,27 +115,17 @@ class MetricDecoder {
 
   bool ResourceMetrics(std::string_view wire) {
     resource_.Clear();
-    WireReader first(wire, fault_, "ResourceMetrics");
-    while (first.Next()) {
-      std::string_view message;
-      if (first.field() == 1) {
-        if (!first.Bytes(&message) || !ReadResource(message, fault_, &resource_)) return false;
-      } else if (!first.Skip()) {
-        return false;
-      }
+    std::string_view schema_url;  // stored nowhere
+    if (!ReadLevel(wire, fault_, "ResourceMetrics", &schema_url, [&](std::string_view bytes) {
+          return ReadResource(bytes, fault_, &resource_);
+        })) {
+      return false;
     }
-    if (!fault_->ok()) return false;
     SetResource();
-    WireReader second(wire, fault_, "ResourceMetrics");
-    while (second.Next()) {
-      std::string_view message;
-      if (second.field() == 2) {
-        if (!second.Bytes(&message) || !ScopeMetrics(message)) return false;
-      } else if (!second.Skip()) {
-        return false;
-      }
+    if (!ForEachMessage(wire, fault_, "ResourceMetrics", 2,
+                        [&](std::string_view message) { return ScopeMetrics(message); })) {
+      return false;
     }
-    if (!fault_->ok()) return false;
     AddTargetInfo();
     return true;
   }
@@ -204,29 +186,12 @@ class MetricDecoder {
 
   bool ScopeMetrics(std::string_view wire) {
     scope_.Clear();
-    scope_schema_ = {};
-    WireReader first(wire, fault_, "ScopeMetrics");
-    while (first.Next()) {
-      std::string_view message;
-      if (first.field() == 1) {
-        if (!first.Bytes(&message) || !ReadScope(message, fault_, &scope_)) return false;
-      } else if (first.field() == 3) {
-        if (!first.Bytes(&scope_schema_)) return false;
-      } else if (!first.Skip()) {
-        return false;
-      }
+    if (!ReadLevel(wire, fault_, "ScopeMetrics", &scope_schema_,
+                   [&](std::string_view bytes) { return ReadScope(bytes, fault_, &scope_); })) {
+      return false;
     }
-    if (!fault_->ok()) return false;
-    WireReader second(wire, fault_, "ScopeMetrics");
-    while (second.Next()) {
-      std::string_view message;
-      if (second.field() == 2) {
-        if (!second.Bytes(&message) || !Metric(message)) return false;
-      } else if (!second.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+    return ForEachMessage(wire, fault_, "ScopeMetrics", 2,
+                          [&](std::string_view message) { return Metric(message); });
   }
 
   // --- One metric ---
@@ -352,213 +317,158 @@ class MetricDecoder {
     return ReadAttribute(message, fault_, &point_.attributes.emplace_back());
   }
 
+  // A fixed-width integer where a number may be one of either kind.
+  static bool ReadInteger(WireReader* reader, double* out) {
+    uint64_t bits;
+    if (!reader->Fixed64(&bits)) return false;
+    *out = static_cast<double>(static_cast<int64_t>(bits));
+    return true;
+  }
+
+  template <typename T>
+  static bool Push(WireReader* reader, T value, std::vector<T>* out) {
+    if (out->size() >= kBucketsMax) return reader->Fail("too many buckets");
+    out->push_back(value);
+    return true;
+  }
+
   bool ReadNumber(std::string_view wire) {
     ClearPoint();
-    WireReader reader(wire, fault_, "NumberDataPoint");
-    while (reader.Next()) {
-      uint64_t bits;
-      bool good = true;
+    return ForEachField(wire, fault_, "NumberDataPoint", [&](WireReader& reader) {
       switch (reader.field()) {
         case 2:
-          good = reader.Fixed64(&point_.start);
-          break;
+          return reader.Fixed64(&point_.start);
         case 3:
-          good = reader.Fixed64(&point_.time);
-          break;
+          return reader.Fixed64(&point_.time);
         case 4:
-          good = reader.Double(&point_.value);
           point_.has_value = true;
-          break;
+          return reader.Double(&point_.value);
         case 5:
-          good = ReadExemplar(&reader);
-          break;
+          return ReadExemplar(&reader);
         case 6:
-          good = reader.Fixed64(&bits);
-          if (good) point_.value = static_cast<double>(static_cast<int64_t>(bits));
           point_.has_value = true;
-          break;
+          return ReadInteger(&reader, &point_.value);
         case 7:
-          good = ReadPointAttribute(&reader);
-          break;
+          return ReadPointAttribute(&reader);
         case 8:
-          good = reader.Varint(&point_.flags);
-          break;
+          return reader.Varint(&point_.flags);
         default:
-          good = reader.Skip();
+          return reader.Skip();
       }
-      if (!good) return false;
-    }
-    return fault_->ok();
+    });
   }
 
   bool ReadHistogram(std::string_view wire) {
     ClearPoint();
-    WireReader reader(wire, fault_, "HistogramDataPoint");
-    while (reader.Next()) {
-      bool good = true;
+    return ForEachField(wire, fault_, "HistogramDataPoint", [&](WireReader& reader) {
       switch (reader.field()) {
         case 2:
-          good = reader.Fixed64(&point_.start);
-          break;
+          return reader.Fixed64(&point_.start);
         case 3:
-          good = reader.Fixed64(&point_.time);
-          break;
+          return reader.Fixed64(&point_.time);
         case 4:
-          good = reader.Fixed64(&point_.count);
-          break;
+          return reader.Fixed64(&point_.count);
         case 5:
-          good = reader.Double(&point_.sum);
           point_.has_sum = true;
-          break;
+          return reader.Double(&point_.sum);
         case 6:
-          good = reader.RepeatedFixed64([&](uint64_t count) {
-            if (point_.bucket_counts.size() >= kBucketsMax) return reader.Fail("too many buckets");
-            point_.bucket_counts.push_back(count);
-            return true;
-          });
-          break;
+          return reader.RepeatedFixed64(
+              [&](uint64_t count) { return Push(&reader, count, &point_.bucket_counts); });
         case 7:
-          good = reader.RepeatedDouble([&](double bound) {
-            if (point_.bounds.size() >= kBucketsMax) return reader.Fail("too many bounds");
-            point_.bounds.push_back(bound);
-            return true;
-          });
-          break;
+          return reader.RepeatedDouble(
+              [&](double bound) { return Push(&reader, bound, &point_.bounds); });
         case 8:
-          good = ReadExemplar(&reader);
-          break;
+          return ReadExemplar(&reader);
         case 9:
-          good = ReadPointAttribute(&reader);
-          break;
+          return ReadPointAttribute(&reader);
         case 10:
-          good = reader.Varint(&point_.flags);
-          break;
+          return reader.Varint(&point_.flags);
         default:
-          good = reader.Skip();
+          return reader.Skip();
       }
-      if (!good) return false;
-    }
-    return fault_->ok();
+    });
   }
 
   bool ReadBuckets(WireReader* outer, ExponentialBuckets* buckets) {
     std::string_view message;
     if (!outer->Bytes(&message)) return false;
-    WireReader reader(message, fault_, "Buckets");
-    while (reader.Next()) {
-      bool good = true;
-      if (reader.field() == 1) {
-        good = reader.Sint32(&buckets->offset);
-      } else if (reader.field() == 2) {
-        good = reader.RepeatedVarint([&](uint64_t count) {
-          if (buckets->counts.size() >= kBucketsMax) return reader.Fail("too many buckets");
-          buckets->counts.push_back(count);
-          return true;
-        });
-      } else {
-        good = reader.Skip();
-      }
-      if (!good) return false;
-    }
-    return fault_->ok();
+    return ForEachField(message, fault_, "Buckets", [&](WireReader& reader) {
+      if (reader.field() == 1) return reader.Sint32(&buckets->offset);
+      if (reader.field() != 2) return reader.Skip();
+      return reader.RepeatedVarint(
+          [&](uint64_t count) { return Push(&reader, count, &buckets->counts); });
+    });
   }
 
   bool ReadExponential(std::string_view wire) {
     ClearPoint();
     ExponentialPoint& histogram = point_.exponential;
-    WireReader reader(wire, fault_, "ExponentialHistogramDataPoint");
-    while (reader.Next()) {
-      bool good = true;
+    return ForEachField(wire, fault_, "ExponentialHistogramDataPoint", [&](WireReader& reader) {
       switch (reader.field()) {
         case 1:
-          good = ReadPointAttribute(&reader);
-          break;
+          return ReadPointAttribute(&reader);
         case 2:
-          good = reader.Fixed64(&point_.start);
-          break;
+          return reader.Fixed64(&point_.start);
         case 3:
-          good = reader.Fixed64(&point_.time);
-          break;
+          return reader.Fixed64(&point_.time);
         case 4:
-          good = reader.Fixed64(&histogram.count);
-          break;
+          return reader.Fixed64(&histogram.count);
         case 5:
-          good = reader.Double(&histogram.sum);
-          break;
+          return reader.Double(&histogram.sum);
         case 6:
-          good = reader.Sint32(&histogram.scale);
-          break;
+          return reader.Sint32(&histogram.scale);
         case 7:
-          good = reader.Fixed64(&histogram.zero_count);
-          break;
+          return reader.Fixed64(&histogram.zero_count);
         case 8:
-          good = ReadBuckets(&reader, &histogram.positive);
-          break;
+          return ReadBuckets(&reader, &histogram.positive);
         case 9:
-          good = ReadBuckets(&reader, &histogram.negative);
-          break;
+          return ReadBuckets(&reader, &histogram.negative);
         case 10:
-          good = reader.Varint(&point_.flags);
-          break;
+          return reader.Varint(&point_.flags);
         case 11:
-          good = ReadExemplar(&reader);
-          break;
+          return ReadExemplar(&reader);
         case 14:
-          good = reader.Double(&histogram.zero_threshold);
-          break;
+          return reader.Double(&histogram.zero_threshold);
         default:
-          good = reader.Skip();
+          return reader.Skip();
       }
-      if (!good) return false;
-    }
-    return fault_->ok();
+    });
+  }
+
+  bool ReadQuantile(WireReader* outer) {
+    std::string_view message;
+    if (!outer->Bytes(&message)) return false;
+    if (point_.quantiles.size() >= kBucketsMax) return outer->Fail("too many quantiles");
+    auto& [quantile, value] = point_.quantiles.emplace_back();
+    return ForEachField(message, fault_, "ValueAtQuantile", [&](WireReader& reader) {
+      return reader.field() == 1   ? reader.Double(&quantile)
+             : reader.field() == 2 ? reader.Double(&value)
+                                   : reader.Skip();
+    });
   }
 
   bool ReadSummary(std::string_view wire) {
     ClearPoint();
-    WireReader reader(wire, fault_, "SummaryDataPoint");
-    while (reader.Next()) {
-      bool good = true;
+    return ForEachField(wire, fault_, "SummaryDataPoint", [&](WireReader& reader) {
       switch (reader.field()) {
         case 2:
-          good = reader.Fixed64(&point_.start);
-          break;
+          return reader.Fixed64(&point_.start);
         case 3:
-          good = reader.Fixed64(&point_.time);
-          break;
+          return reader.Fixed64(&point_.time);
         case 4:
-          good = reader.Fixed64(&point_.count);
-          break;
+          return reader.Fixed64(&point_.count);
         case 5:
-          good = reader.Double(&point_.sum);
-          break;
-        case 6: {
-          std::string_view message;
-          if (!reader.Bytes(&message)) return false;
-          if (point_.quantiles.size() >= kBucketsMax) return reader.Fail("too many quantiles");
-          auto& [quantile, value] = point_.quantiles.emplace_back();
-          WireReader inner(message, fault_, "ValueAtQuantile");
-          while (inner.Next()) {
-            good = inner.field() == 1   ? inner.Double(&quantile)
-                   : inner.field() == 2 ? inner.Double(&value)
-                                        : inner.Skip();
-            if (!good) return false;
-          }
-          good = fault_->ok();
-          break;
-        }
+          return reader.Double(&point_.sum);
+        case 6:
+          return ReadQuantile(&reader);
         case 7:
-          good = ReadPointAttribute(&reader);
-          break;
+          return ReadPointAttribute(&reader);
         case 8:
-          good = reader.Varint(&point_.flags);
-          break;
+          return reader.Varint(&point_.flags);
         default:
-          good = reader.Skip();
+          return reader.Skip();
       }
-      if (!good) return false;
-    }
-    return fault_->ok();
+    });
   }
 
   bool ReadExemplar(WireReader* outer) {
@@ -566,38 +476,27 @@ class MetricDecoder {
     if (!outer->Bytes(&message)) return false;
     if (++elements_ > kElementsMax) return outer->Fail("too many exemplars");
     ExemplarPoint& exemplar = point_.exemplars.emplace_back();
-    WireReader reader(message, fault_, "Exemplar");
-    while (reader.Next()) {
-      uint64_t bits;
+    return ForEachField(message, fault_, "Exemplar", [&](WireReader& reader) {
       std::string_view attribute;
-      bool good = true;
       switch (reader.field()) {
         case 2:
-          good = reader.Fixed64(&exemplar.time);
-          break;
+          return reader.Fixed64(&exemplar.time);
         case 3:
-          good = reader.Double(&exemplar.value);
-          break;
+          return reader.Double(&exemplar.value);
         case 4:
-          good = ReadId(&reader, &exemplar.span_id);
-          break;
+          return ReadId(&reader, &exemplar.span_id);
         case 5:
-          good = ReadId(&reader, &exemplar.trace_id);
-          break;
+          return ReadId(&reader, &exemplar.trace_id);
         case 6:
-          good = reader.Fixed64(&bits);
-          if (good) exemplar.value = static_cast<double>(static_cast<int64_t>(bits));
-          break;
+          return ReadInteger(&reader, &exemplar.value);
         case 7:
-          good = reader.Bytes(&attribute) && ++elements_ <= kElementsMax &&
+          if (++elements_ > kElementsMax) return reader.Fail("too many attributes");
+          return reader.Bytes(&attribute) &&
                  ReadAttribute(attribute, fault_, &exemplar.attributes.emplace_back());
-          break;
         default:
-          good = reader.Skip();
+          return reader.Skip();
       }
-      if (!good) return fault_->ok() ? reader.Fail("too many attributes") : false;
-    }
-    return fault_->ok();
+    });
   }
 
   // --- Labels ---

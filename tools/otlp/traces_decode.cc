@@ -11,77 +11,40 @@ class TraceDecoder {
       : out_(*out), report_(*report), fault_(fault) {}
 
   bool Request(std::string_view wire) {
-    WireReader reader(wire, fault_, "ExportTraceServiceRequest");
-    while (reader.Next()) {
-      std::string_view message;
-      if (reader.field() == 1) {
-        if (!reader.Bytes(&message) || !ResourceSpans(message)) return false;
-      } else if (!reader.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+    return ForEachMessage(wire, fault_, "ExportTraceServiceRequest", 1,
+                          [&](std::string_view message) { return ResourceSpans(message); });
   }
 
  private:
-  // Fields come in any order and what is outside must be known before the spans inside, so each
-  // upper level is walked twice; the first walk hops over the lower ones by their lengths.
   bool ResourceSpans(std::string_view wire) {
     resource_.Clear();
     std::string_view schema_url;
-    WireReader first(wire, fault_, "ResourceSpans");
-    while (first.Next()) {
-      std::string_view message;
-      if (first.field() == 1) {
-        if (!first.Bytes(&message) || !ReadResource(message, fault_, &resource_)) return false;
-      } else if (first.field() == 3) {
-        if (!first.Bytes(&schema_url)) return false;
-      } else if (!first.Skip()) {
-        return false;
-      }
+    if (!ReadLevel(wire, fault_, "ResourceSpans", &schema_url, [&](std::string_view bytes) {
+          return ReadResource(bytes, fault_, &resource_);
+        })) {
+      return false;
     }
-    if (!fault_->ok() || !Count(resource_.attributes.size() + 1, first)) return false;
+    WireReader level(wire, fault_, "ResourceSpans");
+    if (!Count(resource_.attributes.size() + 1, level)) return false;
     const uint32_t resource =
         out_.AddResource(resource_.attributes, schema_url, resource_.dropped_attributes);
-    WireReader second(wire, fault_, "ResourceSpans");
-    while (second.Next()) {
-      std::string_view message;
-      if (second.field() == 2) {
-        if (!second.Bytes(&message) || !ScopeSpans(message, resource)) return false;
-      } else if (!second.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+    return ForEachMessage(wire, fault_, "ResourceSpans", 2,
+                          [&](std::string_view message) { return ScopeSpans(message, resource); });
   }
 
   bool ScopeSpans(std::string_view wire, uint32_t resource) {
     scope_.Clear();
     std::string_view schema_url;
-    WireReader first(wire, fault_, "ScopeSpans");
-    while (first.Next()) {
-      std::string_view message;
-      if (first.field() == 1) {
-        if (!first.Bytes(&message) || !ReadScope(message, fault_, &scope_)) return false;
-      } else if (first.field() == 3) {
-        if (!first.Bytes(&schema_url)) return false;
-      } else if (!first.Skip()) {
-        return false;
-      }
+    if (!ReadLevel(wire, fault_, "ScopeSpans", &schema_url,
+                   [&](std::string_view bytes) { return ReadScope(bytes, fault_, &scope_); })) {
+      return false;
     }
-    if (!fault_->ok() || !Count(scope_.attributes.size() + 1, first)) return false;
+    WireReader level(wire, fault_, "ScopeSpans");
+    if (!Count(scope_.attributes.size() + 1, level)) return false;
     const uint32_t scope = out_.AddScope(resource, scope_.name, scope_.version, scope_.attributes,
                                          schema_url, scope_.dropped_attributes);
-    WireReader second(wire, fault_, "ScopeSpans");
-    while (second.Next()) {
-      std::string_view message;
-      if (second.field() == 2) {
-        if (!second.Bytes(&message) || !Span(message, scope)) return false;
-      } else if (!second.Skip()) {
-        return false;
-      }
-    }
-    return fault_->ok();
+    return ForEachMessage(wire, fault_, "ScopeSpans", 2,
+                          [&](std::string_view message) { return Span(message, scope); });
   }
 
   bool Span(std::string_view wire, uint32_t scope) {
