@@ -172,9 +172,6 @@ class Block final : public TraceBlock, public std::enable_shared_from_this<Block
   /// rows [begins[i], begins[i + 1]). Cost: that of those rows, and a little for those before.
   Status DecodePieces(uint32_t group, std::span<const TraceId> ids,
                       std::span<const uint32_t> begins, DecodedGroup* out) const;
-  /// Reads how many of `total` events (links) each of `rows` has, and which ones they are.
-  Status CountedRows(const Group& group, uint32_t chunk, uint32_t total, Rows rows,
-                     std::vector<int64_t>* counts, Rows* counted) const;
 
   std::shared_ptr<const block::BlockReader> file_;
   uint64_t serial_ = 0;  // names the block in the cache of decoded groups

@@ -851,24 +851,225 @@ class AttributeReader {
   size_t at_ = 0;
 };
 
-}  // namespace
+/// Decodes neighbouring pieces of a group into rows. All columns are read from the first row that
+/// is wanted.
+class PieceDecoder {
+ public:
+  PieceDecoder(const Block& block, const Block::Group& group, std::span<const TraceId> ids,
+               std::span<const uint32_t> begins, DecodedGroup* out)
+      : block_(block),
+        group_(group),
+        ids_(ids),
+        begins_(begins),
+        rows_{begins.front(), begins.back()},
+        out_(*out),
+        span_attributes_(block, group, Family::kSpan),
+        event_attributes_(block, group, Family::kEvent),
+        link_attributes_(block, group, Family::kLink) {}
 
-Status Block::CountedRows(const Group& group, uint32_t chunk, uint32_t total, Rows rows,
-                          std::vector<int64_t>* counts, Rows* counted) const {
-  VARVE_RETURN_IF_ERROR(Integers(group, chunk, group.rows, {0, rows.end}, counts));
-  uint64_t sum = 0;
-  for (uint32_t r = 0; r < rows.end; ++r) {
-    if (r == rows.begin) counted->begin = static_cast<uint32_t>(sum);
-    const int64_t count = (*counts)[r];
-    if (count < 0 || static_cast<uint64_t>(count) > total - sum) {
-      return Damage(group, "traces: a span makes no sense");
+  Status Decode() {
+    VARVE_RETURN_IF_ERROR(OpenIds());
+    VARVE_RETURN_IF_ERROR(OpenNumbers());
+    VARVE_RETURN_IF_ERROR(OpenTexts());
+    VARVE_RETURN_IF_ERROR(OpenAttributes());
+    for (uint32_t piece = 0; piece < ids_.size(); ++piece) {
+      const uint32_t begin = begins_[piece] - rows_.begin;
+      for (uint32_t row = begin; row < begins_[piece + 1] - rows_.begin; ++row) {
+        VARVE_RETURN_IF_ERROR(AddSpan(ids_[piece], begin, row));
+      }
     }
-    sum += static_cast<uint64_t>(count);
+    const bool whole = rows_.size() == group_.rows;
+    if (whole && (event_ != group_.events || link_ != group_.links || parent_bytes_.left() != 0)) {
+      return Damage("traces: events, links or parents without a span");
+    }
+    return absl::OkStatus();
   }
-  counted->end = static_cast<uint32_t>(sum);
-  counts->erase(counts->begin(), counts->begin() + rows.begin);
-  return absl::OkStatus();
-}
+
+ private:
+  using Integers = std::vector<int64_t>;
+  using Texts = std::vector<std::string_view>;
+
+  Status Damage(std::string_view what) const { return block_.Damage(group_, what); }
+
+  // --- Columns ---
+
+  Status OpenIds() {
+    VARVE_ASSIGN_OR_RETURN(span_ids_, block_.ChunkBytes(group_, kSpanIdsChunk));
+    if (span_ids_.size() != uint64_t{group_.rows} * 8) return Damage("traces: span ids");
+    span_ids_.remove_prefix(size_t{rows_.begin} * 8);
+    VARVE_ASSIGN_OR_RETURN(const std::string_view bytes, block_.ChunkBytes(group_, kParentsChunk));
+    parent_bytes_ = ByteReader(bytes);
+    codec::IntStreamReader stream;
+    parents_.resize(rows_.end);
+    if (!stream.Open(&parent_bytes_, bytes, group_.rows) || !parent_bytes_.ok() ||
+        !stream.Decode(0, rows_.end, parents_.data())) {
+      return Damage("traces: parents do not decode");
+    }
+    // Parents that are written out stand in the order of rows.
+    const auto first = parents_.begin() + rows_.begin;
+    parent_bytes_.Bytes(8 * static_cast<uint64_t>(std::count(parents_.begin(), first, int64_t{1})));
+    parents_.erase(parents_.begin(), first);
+    return absl::OkStatus();
+  }
+
+  Status OpenNumbers() {
+    for (const auto& [chunk, column] :
+         {std::pair{kStartsChunk, &starts_}, std::pair{kDurationsChunk, &durations_},
+          std::pair{kScopesChunk, &scopes_}, std::pair{kKindsChunk, &kinds_},
+          std::pair{kFlagsChunk, &flags_}, std::pair{kDroppedAttributesChunk, &dropped_attributes_},
+          std::pair{kDroppedEventsChunk, &dropped_events_},
+          std::pair{kDroppedLinksChunk, &dropped_links_}}) {
+      VARVE_RETURN_IF_ERROR(block_.Integers(group_, chunk, group_.rows, rows_, column));
+    }
+    VARVE_RETURN_IF_ERROR(CountedRows(kEventCountsChunk, group_.events, &event_counts_, &events_));
+    VARVE_RETURN_IF_ERROR(CountedRows(kLinkCountsChunk, group_.links, &link_counts_, &links_));
+    for (const auto& [chunk, column] : {std::pair{kEventTimesChunk, &event_times_},
+                                        std::pair{kEventDroppedChunk, &event_dropped_}}) {
+      VARVE_RETURN_IF_ERROR(block_.Integers(group_, chunk, group_.events, events_, column));
+    }
+    for (const auto& [chunk, column] :
+         {std::pair{kLinkDroppedChunk, &link_dropped_}, std::pair{kLinkFlagsChunk, &link_flags_}}) {
+      VARVE_RETURN_IF_ERROR(block_.Integers(group_, chunk, group_.links, links_, column));
+    }
+    VARVE_ASSIGN_OR_RETURN(link_ids_, block_.ChunkBytes(group_, kLinkIdsChunk));
+    if (link_ids_.size() != uint64_t{group_.links} * 24) return Damage("traces: link ids");
+    link_ids_.remove_prefix(size_t{links_.begin} * 24);
+    return absl::OkStatus();
+  }
+
+  // Reads how many of `total` events (links) each row has, and which ones they are.
+  Status CountedRows(uint32_t chunk, uint32_t total, Integers* counts, Block::Rows* counted) const {
+    VARVE_RETURN_IF_ERROR(block_.Integers(group_, chunk, group_.rows, {0, rows_.end}, counts));
+    uint64_t sum = 0;
+    for (uint32_t r = 0; r < rows_.end; ++r) {
+      if (r == rows_.begin) counted->begin = static_cast<uint32_t>(sum);
+      const int64_t count = (*counts)[r];
+      if (count < 0 || static_cast<uint64_t>(count) > total - sum) {
+        return Damage("traces: a span makes no sense");
+      }
+      sum += static_cast<uint64_t>(count);
+    }
+    counted->end = static_cast<uint32_t>(sum);
+    counts->erase(counts->begin(), counts->begin() + rows_.begin);
+    return absl::OkStatus();
+  }
+
+  Status OpenTexts() {
+    // Views into inflated texts survive moves of the strings: those are long, or stay where they
+    // are.
+    out_.texts.reserve(block_.columns().size() + 8);
+    const auto open = [&](uint32_t chunk, uint32_t count, Block::Rows range, Texts* to) {
+      return block_.Texts(group_, block_.columns()[TextColumn(chunk)], count, range, to,
+                          &out_.texts);
+    };
+    VARVE_RETURN_IF_ERROR(open(kNamesChunk, group_.rows, rows_, &names_));
+    VARVE_RETURN_IF_ERROR(open(kTraceStatesChunk, group_.rows, rows_, &states_));
+    VARVE_RETURN_IF_ERROR(open(kStatusMessagesChunk, group_.rows, rows_, &messages_));
+    VARVE_RETURN_IF_ERROR(open(kEventNamesChunk, group_.events, events_, &event_names_));
+    return open(kLinkStatesChunk, group_.links, links_, &link_states_);
+  }
+
+  Status OpenAttributes() {
+    VARVE_RETURN_IF_ERROR(
+        span_attributes_.Open(group_.rows, rows_, &attributes_left_, &out_.texts));
+    VARVE_RETURN_IF_ERROR(
+        event_attributes_.Open(group_.events, events_, &attributes_left_, &out_.texts));
+    return link_attributes_.Open(group_.links, links_, &attributes_left_, &out_.texts);
+  }
+
+  // --- Rows ---
+
+  static bool IsSmall(int64_t value) { return value >= 0 && value <= UINT32_MAX; }
+
+  // Adds row `r` of a piece that begins at row `piece`.
+  Status AddSpan(const TraceId& trace_id, uint32_t piece, uint32_t r) {
+    if (scopes_[r] < 0 || scopes_[r] >= block_.scope_count() || kinds_[r] < 0 ||
+        (kinds_[r] & 15) > 5 || kinds_[r] >> 4 > 2 || !IsSmall(flags_[r]) ||
+        !IsSmall(dropped_attributes_[r]) || !IsSmall(dropped_events_[r]) ||
+        !IsSmall(dropped_links_[r])) {
+      return Damage("traces: a span makes no sense");
+    }
+    SpanBatch::Span span;
+    span.scope = static_cast<uint32_t>(scopes_[r]);
+    span.trace_id = trace_id;
+    std::memcpy(span.span_id.bytes.data(), span_ids_.data() + size_t{r} * 8, 8);
+    if (parents_[r] == 1) {
+      span.parent_id = parent_bytes_.Fixed<SpanId>();
+      if (!parent_bytes_.ok()) return Damage("traces: parents end early");
+    } else if (parents_[r] != 0) {
+      const int64_t back = parents_[r] - 2;
+      if (back < 0 || back > r - piece) return Damage("traces: no such parent");
+      std::memcpy(span.parent_id.bytes.data(),
+                  span_ids_.data() + (size_t{r} - static_cast<size_t>(back)) * 8, 8);
+    }
+    span.trace_state = states_[r];
+    span.flags = static_cast<uint32_t>(flags_[r]);
+    span.name = names_[r];
+    span.kind = static_cast<SpanKind>(kinds_[r] & 15);
+    span.status = static_cast<SpanStatus>(kinds_[r] >> 4);
+    span.start_ns = starts_[r];
+    span.end_ns = WrapAdd(starts_[r], durations_[r]);
+    span.status_message = messages_[r];
+    span.dropped_attributes = static_cast<uint32_t>(dropped_attributes_[r]);
+    span.dropped_events = static_cast<uint32_t>(dropped_events_[r]);
+    span.dropped_links = static_cast<uint32_t>(dropped_links_[r]);
+    VARVE_RETURN_IF_ERROR(span_attributes_.Next(&attributes_));
+    out_.rows.AddSpan(span, attributes_);
+    for (int64_t e = 0; e < event_counts_[r]; ++e) {
+      VARVE_RETURN_IF_ERROR(AddEvent(span.start_ns));
+    }
+    for (int64_t l = 0; l < link_counts_[r]; ++l) VARVE_RETURN_IF_ERROR(AddLink());
+    return absl::OkStatus();
+  }
+
+  Status AddEvent(int64_t start_ns) {
+    const uint64_t event = event_++;
+    if (!IsSmall(event_dropped_[event])) return Damage("traces: an event makes no sense");
+    VARVE_RETURN_IF_ERROR(event_attributes_.Next(&attributes_));
+    out_.rows.AddEvent(WrapAdd(start_ns, event_times_[event]), event_names_[event], attributes_,
+                       static_cast<uint32_t>(event_dropped_[event]));
+    return absl::OkStatus();
+  }
+
+  Status AddLink() {
+    const uint64_t at = link_++;
+    if (!IsSmall(link_dropped_[at]) || !IsSmall(link_flags_[at])) {
+      return Damage("traces: a link makes no sense");
+    }
+    SpanBatch::Link link;
+    std::memcpy(link.trace_id.bytes.data(), link_ids_.data() + at * 24, 16);
+    std::memcpy(link.span_id.bytes.data(), link_ids_.data() + at * 24 + 16, 8);
+    link.trace_state = link_states_[at];
+    link.dropped_attributes = static_cast<uint32_t>(link_dropped_[at]);
+    link.flags = static_cast<uint32_t>(link_flags_[at]);
+    VARVE_RETURN_IF_ERROR(link_attributes_.Next(&attributes_));
+    out_.rows.AddLink(link, attributes_);
+    return absl::OkStatus();
+  }
+
+  const Block& block_;
+  const Block::Group& group_;
+  const std::span<const TraceId> ids_;
+  const std::span<const uint32_t> begins_;
+  const Block::Rows rows_;
+  DecodedGroup& out_;
+
+  std::string_view span_ids_, link_ids_;
+  ByteReader parent_bytes_{std::string_view()};
+  Integers parents_, starts_, durations_, scopes_, kinds_, flags_;
+  Integers dropped_attributes_, dropped_events_, dropped_links_;
+  Integers event_counts_, event_times_, event_dropped_;
+  Integers link_counts_, link_dropped_, link_flags_;
+  Block::Rows events_, links_;
+  Texts names_, states_, messages_, event_names_, link_states_;
+  uint64_t attributes_left_ = kGroupAttributesMax;
+  AttributeReader span_attributes_, event_attributes_, link_attributes_;
+  std::vector<AttributeView> attributes_;
+  uint64_t event_ = 0;  // of events_, the next one
+  uint64_t link_ = 0;
+};
+
+}  // namespace
 
 Result<std::shared_ptr<DecodedGroup>> Block::DecodeGroup(uint32_t number) const {
   auto out = std::make_shared<DecodedGroup>();
@@ -880,135 +1081,7 @@ Result<std::shared_ptr<DecodedGroup>> Block::DecodeGroup(uint32_t number) const 
 
 Status Block::DecodePieces(uint32_t number, std::span<const TraceId> ids,
                            std::span<const uint32_t> begins, DecodedGroup* out) const {
-  const Group& group = groups_[number];
-  const Rows rows{begins.front(), begins.back()};
-  const bool whole = rows.size() == group.rows;
-  VARVE_ASSIGN_OR_RETURN(std::string_view span_ids, ChunkBytes(group, kSpanIdsChunk));
-  if (span_ids.size() != uint64_t{group.rows} * 8) return Damage(group, "traces: span ids");
-  span_ids.remove_prefix(size_t{rows.begin} * 8);
-  VARVE_ASSIGN_OR_RETURN(const std::string_view parent_bytes, ChunkBytes(group, kParentsChunk));
-  ByteReader parent_in(parent_bytes);
-  codec::IntStreamReader parent_stream;
-  std::vector<int64_t> parents(rows.end);
-  if (!parent_stream.Open(&parent_in, parent_bytes, group.rows) || !parent_in.ok() ||
-      !parent_stream.Decode(0, rows.end, parents.data())) {
-    return Damage(group, "traces: parents do not decode");
-  }
-  // Parents that are written out stand in the order of rows.
-  parent_in.Bytes(8 * static_cast<uint64_t>(
-                          std::count(parents.begin(), parents.begin() + rows.begin, int64_t{1})));
-  parents.erase(parents.begin(), parents.begin() + rows.begin);
-  std::vector<int64_t> starts, durations, scopes, kinds, flags, dropped_attributes, dropped_events,
-      dropped_links, event_counts, event_times, event_dropped, link_counts, link_dropped,
-      link_flags;
-  const auto of_rows = [&](uint32_t chunk, std::vector<int64_t>* to) {
-    return Integers(group, chunk, group.rows, rows, to);
-  };
-  VARVE_RETURN_IF_ERROR(of_rows(kStartsChunk, &starts));
-  VARVE_RETURN_IF_ERROR(of_rows(kDurationsChunk, &durations));
-  VARVE_RETURN_IF_ERROR(of_rows(kScopesChunk, &scopes));
-  VARVE_RETURN_IF_ERROR(of_rows(kKindsChunk, &kinds));
-  VARVE_RETURN_IF_ERROR(of_rows(kFlagsChunk, &flags));
-  VARVE_RETURN_IF_ERROR(of_rows(kDroppedAttributesChunk, &dropped_attributes));
-  VARVE_RETURN_IF_ERROR(of_rows(kDroppedEventsChunk, &dropped_events));
-  VARVE_RETURN_IF_ERROR(of_rows(kDroppedLinksChunk, &dropped_links));
-  Rows events;
-  Rows links;
-  VARVE_RETURN_IF_ERROR(
-      CountedRows(group, kEventCountsChunk, group.events, rows, &event_counts, &events));
-  VARVE_RETURN_IF_ERROR(
-      CountedRows(group, kLinkCountsChunk, group.links, rows, &link_counts, &links));
-  VARVE_RETURN_IF_ERROR(Integers(group, kEventTimesChunk, group.events, events, &event_times));
-  VARVE_RETURN_IF_ERROR(Integers(group, kEventDroppedChunk, group.events, events, &event_dropped));
-  VARVE_RETURN_IF_ERROR(Integers(group, kLinkDroppedChunk, group.links, links, &link_dropped));
-  VARVE_RETURN_IF_ERROR(Integers(group, kLinkFlagsChunk, group.links, links, &link_flags));
-  VARVE_ASSIGN_OR_RETURN(std::string_view link_ids, ChunkBytes(group, kLinkIdsChunk));
-  if (link_ids.size() != uint64_t{group.links} * 24) return Damage(group, "traces: link ids");
-  link_ids.remove_prefix(size_t{links.begin} * 24);
-  const auto texts = [&](uint32_t chunk, uint32_t count, Rows range,
-                         std::vector<std::string_view>* to) {
-    return Texts(group, columns_[TextColumn(chunk)], count, range, to, &out->texts);
-  };
-  // Views into inflated texts survive moves of the strings: those are long, or stay where they are.
-  out->texts.reserve(columns_.size() + 8);
-  std::vector<std::string_view> names, states, messages, event_names, link_states;
-  VARVE_RETURN_IF_ERROR(texts(kNamesChunk, group.rows, rows, &names));
-  VARVE_RETURN_IF_ERROR(texts(kTraceStatesChunk, group.rows, rows, &states));
-  VARVE_RETURN_IF_ERROR(texts(kStatusMessagesChunk, group.rows, rows, &messages));
-  VARVE_RETURN_IF_ERROR(texts(kEventNamesChunk, group.events, events, &event_names));
-  VARVE_RETURN_IF_ERROR(texts(kLinkStatesChunk, group.links, links, &link_states));
-  uint64_t attributes_left = kGroupAttributesMax;
-  AttributeReader span_attributes(*this, group, Family::kSpan);
-  AttributeReader event_attributes(*this, group, Family::kEvent);
-  AttributeReader link_attributes(*this, group, Family::kLink);
-  VARVE_RETURN_IF_ERROR(span_attributes.Open(group.rows, rows, &attributes_left, &out->texts));
-  VARVE_RETURN_IF_ERROR(event_attributes.Open(group.events, events, &attributes_left, &out->texts));
-  VARVE_RETURN_IF_ERROR(link_attributes.Open(group.links, links, &attributes_left, &out->texts));
-
-  std::vector<AttributeView> attributes;
-  uint64_t event = 0;
-  uint64_t link = 0;
-  const auto small = [](int64_t value) { return value >= 0 && value <= UINT32_MAX; };
-  for (uint32_t piece = 0; piece < ids.size(); ++piece) {
-    // All columns start at the first row that is wanted.
-    const uint32_t begin = begins[piece] - rows.begin;
-    for (uint32_t r = begin; r < begins[piece + 1] - rows.begin; ++r) {
-      SpanBatch::Span span;
-      if (scopes[r] < 0 || static_cast<uint64_t>(scopes[r]) >= scopes_.size() || kinds[r] < 0 ||
-          (kinds[r] & 15) > 5 || kinds[r] >> 4 > 2 || !small(flags[r]) ||
-          !small(dropped_attributes[r]) || !small(dropped_events[r]) || !small(dropped_links[r])) {
-        return Damage(group, "traces: a span makes no sense");
-      }
-      span.scope = static_cast<uint32_t>(scopes[r]);
-      span.trace_id = ids[piece];
-      std::memcpy(span.span_id.bytes.data(), span_ids.data() + size_t{r} * 8, 8);
-      if (parents[r] == 1) {
-        span.parent_id = parent_in.Fixed<SpanId>();
-        if (!parent_in.ok()) return Damage(group, "traces: parents end early");
-      } else if (parents[r] != 0) {
-        const int64_t back = parents[r] - 2;
-        if (back < 0 || back > r - begin) return Damage(group, "traces: no such parent");
-        std::memcpy(span.parent_id.bytes.data(),
-                    span_ids.data() + (size_t{r} - static_cast<size_t>(back)) * 8, 8);
-      }
-      span.trace_state = states[r];
-      span.flags = static_cast<uint32_t>(flags[r]);
-      span.name = names[r];
-      span.kind = static_cast<SpanKind>(kinds[r] & 15);
-      span.status = static_cast<SpanStatus>(kinds[r] >> 4);
-      span.start_ns = starts[r];
-      span.end_ns = WrapAdd(starts[r], durations[r]);
-      span.status_message = messages[r];
-      span.dropped_attributes = static_cast<uint32_t>(dropped_attributes[r]);
-      span.dropped_events = static_cast<uint32_t>(dropped_events[r]);
-      span.dropped_links = static_cast<uint32_t>(dropped_links[r]);
-      VARVE_RETURN_IF_ERROR(span_attributes.Next(&attributes));
-      out->rows.AddSpan(span, attributes);
-      for (int64_t e = 0; e < event_counts[r]; ++e, ++event) {
-        if (!small(event_dropped[event])) return Damage(group, "traces: an event makes no sense");
-        VARVE_RETURN_IF_ERROR(event_attributes.Next(&attributes));
-        out->rows.AddEvent(WrapAdd(span.start_ns, event_times[event]), event_names[event],
-                           attributes, static_cast<uint32_t>(event_dropped[event]));
-      }
-      for (int64_t l = 0; l < link_counts[r]; ++l, ++link) {
-        if (!small(link_dropped[link]) || !small(link_flags[link])) {
-          return Damage(group, "traces: a link makes no sense");
-        }
-        SpanBatch::Link made;
-        std::memcpy(made.trace_id.bytes.data(), link_ids.data() + link * 24, 16);
-        std::memcpy(made.span_id.bytes.data(), link_ids.data() + link * 24 + 16, 8);
-        made.trace_state = link_states[link];
-        made.dropped_attributes = static_cast<uint32_t>(link_dropped[link]);
-        made.flags = static_cast<uint32_t>(link_flags[link]);
-        VARVE_RETURN_IF_ERROR(link_attributes.Next(&attributes));
-        out->rows.AddLink(made, attributes);
-      }
-    }
-  }
-  if (whole && (event != group.events || link != group.links || parent_in.left() != 0)) {
-    return Damage(group, "traces: events, links or parents without a span");
-  }
-  return absl::OkStatus();
+  return PieceDecoder(*this, groups_[number], ids, begins, out).Decode();
 }
 
 Result<std::shared_ptr<const DecodedGroup>> Block::LoadGroup(uint32_t number) const {
