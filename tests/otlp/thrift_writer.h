@@ -157,4 +157,105 @@ class CompactThriftWriter {
   std::vector<int16_t> ids_;
 };
 
+/// Writes Batch{process{service, tags}, spans[1]} with every type of tag.
+template <typename Writer>
+std::string JaegerBatch(Writer writer) {
+  writer.BeginStruct();
+  writer.Field(12, 1);
+  writer.BeginStruct();
+  writer.Field(11, 1);
+  writer.Text("api");
+  writer.Field(15, 2);
+  writer.List(12, 1);
+  writer.Tag("hostname", 0, [&] { writer.Field(11, 3), writer.Text("h1"); });
+  writer.EndStruct();
+  writer.Field(15, 2);
+  writer.List(12, 1);
+  writer.BeginStruct();
+  writer.Field(10, 1);
+  writer.I64(0x1122);
+  writer.Field(10, 2);
+  writer.I64(0);
+  writer.Field(10, 3);
+  writer.I64(0x33);
+  writer.Field(10, 4);
+  writer.I64(0);
+  writer.Field(11, 5);
+  writer.Text("op");
+  writer.Field(15, 6);
+  writer.List(12, 2);
+  for (int kind = 0; kind < 2; ++kind) {
+    writer.BeginStruct();
+    writer.Field(8, 1);
+    writer.I32(kind);
+    writer.Field(10, 2);
+    writer.I64(0x1122);
+    writer.Field(10, 3);
+    writer.I64(0);
+    writer.Field(10, 4);
+    writer.I64(0x44 + kind);
+    writer.EndStruct();
+  }
+  writer.Field(8, 7);
+  writer.I32(1);
+  writer.Field(10, 8);
+  writer.I64(1'000'000);
+  writer.Field(10, 9);
+  writer.I64(250);
+  writer.Field(15, 10);
+  writer.List(12, 6);
+  writer.Tag("s", 0, [&] { writer.Field(11, 3), writer.Text("text"); });
+  writer.Tag("d", 1, [&] { writer.Field(4, 4), writer.Double(0.5); });
+  writer.Tag("b", 2, [&] { writer.BoolField(5, true); });
+  writer.Tag("l", 3, [&] { writer.Field(10, 6), writer.I64(-7); });
+  writer.Tag("bin", 4, [&] { writer.Field(11, 7), writer.Text("\x01\x02"); });
+  writer.Tag("span.kind", 0, [&] { writer.Field(11, 3), writer.Text("server"); });
+  writer.Field(15, 11);
+  writer.List(12, 1);
+  writer.BeginStruct();
+  writer.Field(10, 1);
+  writer.I64(1'000'100);
+  writer.Field(15, 2);
+  writer.List(12, 2);
+  writer.Tag("event", 0, [&] { writer.Field(11, 3), writer.Text("started"); });
+  writer.Tag("n", 3, [&] { writer.Field(10, 6), writer.I64(2); });
+  writer.EndStruct();
+  // A field of the future: a map of lists, passed over.
+  writer.Field(13, 99);
+  writer.Map(11, 8, 1);
+  writer.Text("k");
+  writer.I32(5);
+  writer.EndStruct();
+  writer.EndStruct();
+  return writer.Take();
+}
+
+/// What Jaeger's JSON says of it.
+inline constexpr std::string_view kJaegerExpected =
+    R"([{"traceID":"0000000000001122","spans":[{"traceID":"0000000000001122","spanID":"0000000000000033",)"
+    R"("flags":1,"operationName":"op","references":[{"refType":"CHILD_OF","traceID":"0000000000001122","spanID":"0000000000000044"},)"
+    R"({"refType":"FOLLOWS_FROM","traceID":"0000000000001122","spanID":"0000000000000045"}],"startTime":1000000,"duration":250,)"
+    R"("tags":[{"key":"s","type":"string","value":"text"},{"key":"d","type":"float64","value":0.5},{"key":"b","type":"bool","value":true},)"
+    R"({"key":"l","type":"int64","value":-7},{"key":"bin","type":"binary","value":"AQI="},{"key":"span.kind","type":"string","value":"server"}],)"
+    R"("logs":[{"timestamp":1000100,"fields":[{"key":"event","type":"string","value":"started"},{"key":"n","type":"int64","value":2}]}],)"
+    R"("processID":"p1","warnings":null}],"processes":{"p1":{"serviceName":"api","tags":[{"key":"hostname","type":"string","value":"h1"}]}},"warnings":null}])";
+
+/// The datagrams in which a client of a Jaeger agent sends it: emitBatch{batch}.
+inline std::string BinaryDatagram() {
+  return std::string(
+             "\x80\x01\x00\x04\x00\x00\x00\x09"
+             "emitBatch"
+             "\x00\x00\x00\x00\x0c\x00\x01",
+             24) +
+         JaegerBatch(BinaryThriftWriter()) + std::string(1, '\0');
+}
+inline std::string CompactDatagram() {
+  return std::string(
+             "\x82\x81\x00\x09"
+             "emitBatch"
+             "\x1c",
+             14) +
+         JaegerBatch(CompactThriftWriter()) + std::string(1, '\0');
+}
+
 }  // namespace varve::testing
