@@ -10,34 +10,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/base/macros.h"
+#include "engine/base/stray_bytes.h"
 #include "engine/base/strings.h"
 #include "engine/index/regex_plan.h"
 
 namespace varve::index {
 namespace {
-
-/// Copies `value` with each byte that is not part of a UTF-8 rune replaced by U+FFFD.
-std::string ReplaceStrayBytes(std::string_view value) {
-  std::string out;
-  while (!value.empty()) {
-    size_t bytes = 1;
-    for (; bytes <= std::min<size_t>(4, value.size()); ++bytes) {
-      if (IsValidUtf8(value.substr(0, bytes))) break;
-    }
-    if (bytes > std::min<size_t>(4, value.size())) {
-      out += "\xef\xbf\xbd";
-      value.remove_prefix(1);
-    } else {
-      out.append(value.substr(0, bytes));
-      value.remove_prefix(bytes);
-    }
-  }
-  return out;
-}
-
-bool IsAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0; });
-}
 
 Status BadMatcher(const Matcher& matcher, std::string_view why) {
   // A pattern may be long; its beginning is enough to find it.
@@ -57,13 +35,10 @@ struct CompiledMatcher::Compiled {
   bool accepts_empty = false;
 
   bool RunRegex(std::string_view value) const {
-    const auto match = [this](std::string_view text) {
+    return AcceptsText(value, [this](std::string_view text) {
       return regex->Match(re2::StringPiece(text.data(), text.size()), 0, text.size(),
                           RE2::ANCHOR_BOTH, nullptr, 0);
-    };
-    if (match(value)) return true;
-    if (IsAscii(value) || IsValidUtf8(value)) return false;
-    return match(ReplaceStrayBytes(value));
+    });
   }
   bool Accepts(std::string_view value) const {
     if (equal) return value == matcher.value;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/base/compare_numbers.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 
@@ -96,17 +97,6 @@ void NormaliseId(SpanPredicate* predicate) {
 }
 
 }  // namespace
-
-std::optional<int> CompareNumbers(int64_t a, double b) {
-  if (std::isnan(b)) return std::nullopt;
-  if (b >= 9223372036854775808.0) return -1;
-  if (b < -9223372036854775808.0) return 1;
-  const double whole = std::trunc(b);
-  const auto integer = static_cast<int64_t>(whole);
-  if (a != integer) return a < integer ? -1 : 1;
-  const double rest = b - whole;
-  return rest > 0 ? -1 : rest < 0 ? 1 : 0;
-}
 
 bool CompiledPredicate::TestScalar(const ValueView& value) const {
   switch (predicate.op) {

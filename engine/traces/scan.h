@@ -146,7 +146,4 @@ ValueView FirstValue(const Row& row, const SpanField& field, const Key& key) {
   return out;
 }
 
-/// Compares an integer with a double exactly: <0, 0, >0; unordered (NaN) is nothing.
-std::optional<int> CompareNumbers(int64_t a, double b);
-
 }  // namespace varve::traces

@@ -6,6 +6,7 @@
 
 #include "engine/base/any_value.h"
 #include "engine/base/macros.h"
+#include "engine/base/stray_bytes.h"
 #include "engine/base/strings.h"
 
 namespace varve::query {
@@ -223,8 +224,9 @@ bool Program::TestComparison(const Node& node, const Rows& rows, uint32_t row) {
       if (value.type != Val::Type::kString) return false;
       const bool matches =
           std::any_of(node.regexes.begin(), node.regexes.end(), [&](const auto& regex) {
-            return re2::RE2::FullMatch(re2::StringPiece(value.text.data(), value.text.size()),
-                                       *regex);
+            return AcceptsText(value.text, [&](std::string_view text) {
+              return re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), *regex);
+            });
           });
       return matches != negative;
     });

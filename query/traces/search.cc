@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "engine/base/any_value.h"
 #include "engine/base/macros.h"
+#include "engine/base/stray_bytes.h"
 #include "engine/base/strings.h"
 #include "query/traces/pipeline.h"
 #include "query/traces/trace_crew.h"
@@ -202,8 +203,9 @@ class DriveTest {
     const Op op = test.predicate->op;
     if (test.regex != nullptr) {
       return value.type == Val::Type::kString &&
-             re2::RE2::FullMatch(re2::StringPiece(value.text.data(), value.text.size()),
-                                 *test.regex) == (op == Op::kRegex);
+             AcceptsText(value.text, [&](std::string_view text) {
+               return re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), *test.regex);
+             }) == (op == Op::kRegex);
     }
     if (op == Op::kTextEqual) return PrintVal(value) == test.text;
     if (value.type == Val::Type::kStatus || value.type == Val::Type::kKind) {

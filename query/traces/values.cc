@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/base/compare_numbers.h"
 #include "query/lang/traceql/literals.h"
 
 namespace varve::query {
@@ -30,16 +31,9 @@ bool Holds(Op op, const T& a, const T& b) {
   }
 }
 
-/// Compares an integer with a double exactly: no rounding of large integers.
 bool HoldsMixed(Op op, int64_t a, double b) {
-  if (std::isnan(b)) return op == Op::kNotEqual;
-  constexpr double kEdge = 9223372036854775808.0;  // 2^63
-  if (b >= kEdge) return Holds(op, 0, 1);
-  if (b < -kEdge) return Holds(op, 1, 0);
-  const double floor = std::floor(b);
-  const auto whole = static_cast<int64_t>(floor);
-  if (a != whole) return Holds(op, a < whole ? 0 : 2, 1);
-  return Holds(op, 0, b > floor ? 1 : 0);
+  const std::optional<int> order = CompareNumbers(a, b);
+  return order.has_value() ? Holds(op, *order, 0) : op == Op::kNotEqual;
 }
 
 Op Mirror(Op op) {

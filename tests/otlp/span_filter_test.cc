@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/base/strings.h"
+#include "tests/support/filter_cover.h"
 #include "tools/otlp/wire_writer.h"
 #include "varve/traceql.h"
 
@@ -167,6 +168,26 @@ TEST(SpanFilter, Operators) {
       EXPECT_TRUE(parsed.ok()) << superset << "\n" << parsed.status();
     }
   }
+}
+
+TEST(SpanFilter, WhatTheStoreIsAskedForCoversTheFilter) {
+  const testing::FilterCover cover;
+  constexpr int kFilters = 3000;
+  int valid = 0;
+  int narrowing = 0;  // it says something, and some but not all spans satisfy it
+  for (int seed = 0; seed < kFilters; ++seed) {
+    testing::Choices choices(static_cast<uint64_t>(seed));
+    const std::string json = testing::RandomFilter(choices);
+    const auto filter = SpanFilter::FromJson(json);
+    if (!filter.ok()) continue;
+    ++valid;
+    const std::string missing = cover.Missing(*filter);
+    ASSERT_EQ(missing, "") << "seed " << seed << ": " << json;
+    const size_t taken = cover.Taken(*filter);
+    narrowing += !filter->Superset().empty() && taken > 0 && taken < 300 ? 1 : 0;
+  }
+  EXPECT_GT(valid, kFilters / 2);
+  EXPECT_GT(narrowing, valid / 5);
 }
 
 TEST(SpanFilter, WhatIsNotUnderstoodIsRefused) {

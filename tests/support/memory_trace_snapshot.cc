@@ -10,6 +10,7 @@
 
 #include "engine/base/any_value.h"
 #include "engine/base/macros.h"
+#include "engine/base/stray_bytes.h"
 
 namespace varve::testing {
 namespace {
@@ -32,8 +33,10 @@ bool ValueMatches(const ValueView& value, const SpanPredicate& predicate, const 
   }
   if (predicate.op == Op::kRegex || predicate.op == Op::kNotRegex) {
     if (value.type != ValueType::kString) return false;
-    const re2::StringPiece text(value.text.data(), value.text.size());
-    return re2::RE2::FullMatch(text, *regex) == (predicate.op == Op::kRegex);
+    const bool matches = AcceptsText(value.text, [&](std::string_view text) {
+      return re2::RE2::FullMatch(re2::StringPiece(text.data(), text.size()), *regex);
+    });
+    return matches == (predicate.op == Op::kRegex);
   }
   int order = 2;  // neither equal nor ordered
   const auto compare = [&](auto a, auto b) { order = a < b ? -1 : a > b ? 1 : a == b ? 0 : 2; };

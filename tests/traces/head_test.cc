@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "engine/base/any_value.h"
+#include "engine/base/compare_numbers.h"
 #include "engine/base/strings.h"
 #include "engine/traces/snapshot.h"
 #include "tests/traces/span_model.h"

@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/base/compare_numbers.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/tracing/filter_node.h"
@@ -236,11 +237,8 @@ class Compiler {
   }
 
   Result<Node> In(const FilterTerm& term) {
-    Node out;
-    out.op = Node::Op::kIn;
+    VARVE_ASSIGN_OR_RETURN(Node out, OverList(Node::Op::kIn, term));
     out.negated = term.name == "not_in";
-    VARVE_ASSIGN_OR_RETURN(out.left, Reference(term.name, term.args[0]));
-    VARVE_RETURN_IF_ERROR(CheckList(term));
     const FilterTerm& list = term.args[1];
     for (const std::string& value : list.values) {
       VARVE_ASSIGN_OR_RETURN(out.list.emplace_back(),
@@ -286,11 +284,8 @@ class Compiler {
   }
 
   Result<Node> Words(const FilterTerm& term) {
-    Node out;
-    out.op = Node::Op::kWords;
+    VARVE_ASSIGN_OR_RETURN(Node out, OverList(Node::Op::kWords, term));
     out.in_order = term.name == "phrase";
-    VARVE_ASSIGN_OR_RETURN(out.left, Reference(term.name, term.args[0]));
-    VARVE_RETURN_IF_ERROR(CheckList(term));
     const FilterTerm& list = term.args[1];
     if (out.left.kind != OperandKind::kAttribute) {
       return Invalid(term.name, "the first argument is an attribute");
@@ -350,10 +345,15 @@ class Compiler {
                                      : ReadAs(op, field, text, type);
   }
 
-  static Status CheckList(const FilterTerm& term) {
+  // Begins a call of a reference and a list with something in it.
+  static Result<Node> OverList(Node::Op op, const FilterTerm& term) {
+    Node out;
+    out.op = op;
+    VARVE_ASSIGN_OR_RETURN(out.left, Reference(term.name, term.args[0]));
     const FilterTerm& list = term.args[1];
     if (list.kind != FilterTerm::Kind::kList) return Invalid(term.name, "takes a list");
-    return list.values.empty() ? Invalid(term.name, "the list is empty") : absl::OkStatus();
+    if (list.values.empty()) return Invalid(term.name, "the list is empty");
+    return out;
   }
 
   static Result<FilterLevel> Level(std::string_view op, std::string_view name) {
@@ -576,10 +576,11 @@ bool Holds(Node::Compare compare, const FilterScalar& a, const FilterScalar& b) 
   };
   if (a.domain != b.domain) {
     if (!is_number(a.domain) || !is_number(b.domain) || a.declared || b.declared) return false;
-    const auto number = [](const FilterScalar& scalar) {
-      return scalar.domain == Domain::kInt ? static_cast<double>(scalar.integer) : scalar.number;
-    };
-    return Holds(compare, number(a), number(b));
+    // Exactly, as the store compares them.
+    const bool integer_first = a.domain == Domain::kInt;
+    const std::optional<int> order =
+        integer_first ? CompareNumbers(a.integer, b.number) : CompareNumbers(b.integer, a.number);
+    return order.has_value() && Holds(compare, integer_first ? *order : -*order, 0);
   }
   switch (a.domain) {
     case Domain::kText:
