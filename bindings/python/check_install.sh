@@ -16,8 +16,9 @@ unset PYTHONPATH PYTHONHOME
 
 mkdir -p "$work/package"
 if [ $# -eq 0 ]; then
-  # What was compiled before, with the same flags, is found again.
-  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+  # What was compiled before, by the same name of the compiler and with the same flags, is found
+  # again; Python itself would name another.
+  export CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1 CC=${CC:-cc} CXX=${CXX:-c++}
   export CMAKE_BUILD_PARALLEL_LEVEL="${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
   "$python" -m venv "$work/venv"
   begun=$SECONDS

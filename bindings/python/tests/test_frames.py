@@ -113,6 +113,18 @@ def test_columns_of_labels(db, hosts):
     assert got == {"a": 1.0, None: 2.0, "b": 3.0}
 
 
+def test_missing_texts_of_columns_in_a_dict(db):
+    texts = {"a": ["x", None, "y"], "b": ["x", math.nan, "y"], "c": pandas.array(["x", None, "y"], "string"),
+             "d": pandas.Series(["x", None, "y"], dtype="category"), "e": np.array(["x", None, "y"], object)}
+    times = [START + dt.timedelta(seconds=i) for i in range(3)]
+    assert db.metrics.append_table({"time": times, "value": [1.0, 2.0, 3.0], **texts}, name="m").rows == 3
+    assert sorted(tuple(labels) for labels, _, _ in rows(db, "m")) == [(), tuple("abcde"), tuple("abcde")]
+    assert db.logs.append_table({"time": times, "line": list("123"), **texts}, labels=list("abcde"),
+                                fixed_labels={"app": "f"}).rows == 3
+    (entry,) = db.logql('{app="f"} |= "2"', start=START, end=START + dt.timedelta(seconds=9))
+    assert entry.labels == {"app": "f"}
+
+
 @pytest.mark.parametrize("make", [polars.DataFrame, pandas.DataFrame, dict, pyarrow.table])
 def test_a_column_that_is_no_label_is_not_lost_in_silence(db, make):
     table = make({"time": [1, 2], "value": [1.0, 2.0], "code": [200, 500]})

@@ -144,8 +144,10 @@ def values_of(values: Any) -> "Tuple[Any, Optional[_varve.Histograms]]":
 
 
 def missing(value: Any) -> Any:
-    """Turn what pandas has for a missing value into None."""
-    return None if isinstance(value, float) and math.isnan(value) else value
+    """Turn what pandas has for a missing value into None: NaN, and NA, which is not even a truth."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return None if type(value).__name__ == "NAType" else value
 
 
 def numbers_or_nan(values: Any) -> Any:
@@ -243,10 +245,9 @@ def row_labels(
     for row in range(rows):
         out: Dict[str, str] = dict(maps[row] or {})
         for name, column in zip(names, columns):
-            text = column[row]
-            if text is None or text != text:  # pandas shows a missing text as NaN
-                continue
-            out[name] = text
+            text = missing(column[row])
+            if text is not None:
+                out[name] = text
         yield out
 
 
@@ -257,4 +258,4 @@ def plain(value: Any) -> Any:
 
 def _is_text(values: Any) -> bool:
     """Whether a column holds texts, or nothing at all."""
-    return all(one is None or one != one or isinstance(one, str) for one in values)
+    return all(isinstance(one, str) or missing(one) is None for one in values)
