@@ -23,7 +23,7 @@ int64_t Plus(int64_t a, int64_t b) {
 
 /// Tells whether the series of a part all have one metric name, or none: then no two of them become
 /// equal when the name goes. If they could, whether that is an error would depend on the whole
-/// range.
+/// range. What else goes with the name (type, unit) is hardly ever stored; WindowsStayApart looks.
 bool OneName(const Node& node) {
   switch (node.kind) {
     case NodeKind::kSelector:
@@ -41,7 +41,7 @@ bool OneName(const Node& node) {
         default:
           return node.without ||
                  std::none_of(node.grouping.begin(), node.grouping.end(),
-                              [](const std::string& l) { return l == kMetricName; });
+                              [](const std::string& l) { return IsMetadataLabel(l); });
       }
     case NodeKind::kCall:
       switch (node.function->id) {

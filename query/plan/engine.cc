@@ -217,9 +217,10 @@ class EngineImpl final : public Engine {
     return Execute(context, &prepared, range, instant, query_options, begin);
   }
 
-  /// Answers an instant query from what is kept of it, if its time is settled: no sample that it
-  /// can look at may come any more. Others would be kept for nothing, since what is asked for now
-  /// is overtaken by the next append. Answers with notes are not kept, as those of ranges are not.
+  /// Answers an instant query from what is kept of it, if no sample under it has changed since.
+  /// Kept at once is what is settled: no sample that it can look at may come any more. Other
+  /// answers mostly are for now, and nobody asks for the same moment again, so they are kept when
+  /// they are asked for a second time. Answers with notes are not kept, as those of ranges are not.
   Result<QueryResult> RunInstantCached(std::shared_ptr<const Snapshot> snapshot,
                                        std::string_view text, const QueryRange& range,
                                        const QueryOptions& query_options) {
@@ -231,14 +232,18 @@ class EngineImpl final : public Engine {
     const auto* stable = dynamic_cast<const StableSnapshot*>(context.snapshot.get());
     const Stability state = stable != nullptr ? stable->stability() : Stability();
     const plan::Node& plan = *prepared.plan;
-    const bool settled =
-        plan.type == promql::ValueType::kVector && state.epoch != 0 &&
-        plan::StepsBefore(plan, context.lookback_ms, state.settled_before_ms).value_or(kMinTime) >=
-            range.start_ms;
-    if (!settled) return Execute(context, &prepared, range, true, query_options, begin);
+    // Says whether the answer only depends on what is older than a time.
+    const auto only_before = [&](int64_t time_ms) {
+      return plan::StepsBefore(plan, context.lookback_ms, time_ms).value_or(kMinTime) >=
+             range.start_ms;
+    };
+    if (plan.type != promql::ValueType::kVector || state.epoch == 0 || !only_before(kMaxTime)) {
+      return Execute(context, &prepared, range, true, query_options, begin);
+    }
     const ResultKey key{plan::KeyOf(plan), context.lookback_ms, 0, range.start_ms};
     QueryResult result;
-    if (const std::shared_ptr<const CachedResult> kept = cache_->Find(key, state.epoch)) {
+    const std::shared_ptr<const CachedResult> kept = cache_->Find(key, state.epoch);
+    if (kept != nullptr && only_before(stable->UnchangedBefore(kept->state))) {
       result.value = kept->value;
       result.statistics.parse_time = prepared.parse_time;
       result.statistics.cached_steps = 1;
@@ -246,7 +251,10 @@ class EngineImpl final : public Engine {
       return result;
     }
     VARVE_ASSIGN_OR_RETURN(result, Execute(context, &prepared, range, true, query_options, begin));
-    if (result.annotations.warnings.empty() && result.annotations.infos.empty()) {
+    const bool noted = !result.annotations.warnings.empty() || !result.annotations.infos.empty();
+    // An older snapshot must not replace the answer of a newer one.
+    const bool newer = kept == nullptr || kept->state.appends < state.appends;
+    if (!noted && newer && (only_before(state.settled_before_ms) || cache_->AskedAgain(key))) {
       cache_->Put(key, {state, range.start_ms, range.start_ms, result.value});
     }
     return result;
@@ -279,6 +287,11 @@ class EngineImpl final : public Engine {
       const int64_t unchanged_ms = stable->UnchangedBefore(kept->state);
       usable_to = std::min({kept->last_ms, last_step,
                             *plan::StepsBefore(*prepared.plan, context.lookback_ms, unchanged_ms)});
+    }
+    if (usable_to >= range.start_ms && usable_to < last_step) {
+      VARVE_ASSIGN_OR_RETURN(const bool apart,
+                             plan::WindowsStayApart(*context.snapshot, *prepared.plan));
+      if (!apart) usable_to = kMinTime;
     }
     QueryResult result;
     Matrix head;

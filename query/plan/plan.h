@@ -109,6 +109,11 @@ Result<OperatorPtr> BuildOperators(ExecContext& context, const Node& node, const
 /// if none do. Nothing if answers for parts of a range do not make up the answer for the range.
 std::optional<int64_t> StepsBefore(const Node& node, int64_t lookback_ms, int64_t before_ms);
 
+/// Tells whether, over all that is stored, the windows of a plan for which StepsBefore gives
+/// something make no two series equal by dropping `__type__` and `__unit__`. If they could, whether
+/// that is an error is a matter of the whole range, not of its parts.
+Result<bool> WindowsStayApart(const Snapshot& snapshot, const Node& node);
+
 /// Gives the grid of a subquery's inner steps for the steps of `grid`: multiples of its step after
 /// the first window's start, up to the last window's end. count may be 0.
 Result<StepGrid> SubqueryGrid(const Node& subquery, const StepGrid& grid);

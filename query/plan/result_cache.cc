@@ -4,6 +4,8 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/hash/hash.h"
+
 namespace varve::query {
 namespace {
 
@@ -68,6 +70,11 @@ void ResultCache::Erase(std::list<Entry>::iterator entry) {
   --stats_.entries;
   by_key_.erase(entry->key);
   entries_.erase(entry);
+}
+
+bool ResultCache::AskedAgain(const ResultKey& key) {
+  const uint64_t hash = absl::HashOf(key);
+  return asked_[hash % asked_.size()].exchange(hash, std::memory_order_relaxed) == hash;
 }
 
 ResultCacheStats ResultCache::stats() const {

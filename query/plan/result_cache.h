@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -50,6 +52,8 @@ class ResultCache {
   std::shared_ptr<const CachedResult> Find(const ResultKey& key, uint64_t epoch);
   /// Keeps an answer instead of what was kept of the query. Ignored if it is too large.
   void Put(const ResultKey& key, CachedResult result);
+  /// Tells whether this was asked before of the same query, not too many others ago.
+  bool AskedAgain(const ResultKey& key);
   ResultCacheStats stats() const;
   /// The size up to which Put takes an answer.
   uint64_t entry_bytes_max() const { return bytes_max_ / 4; }
@@ -62,6 +66,8 @@ class ResultCache {
   void Erase(std::list<Entry>::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const uint64_t bytes_max_;
+  /// Hashes of queries, each in the place that it says.
+  std::array<std::atomic<uint64_t>, 1024> asked_{};
   mutable absl::Mutex mutex_;
   std::list<Entry> entries_ ABSL_GUARDED_BY(mutex_);  // most recently used first
   absl::flat_hash_map<ResultKey, std::list<Entry>::iterator> by_key_ ABSL_GUARDED_BY(mutex_);

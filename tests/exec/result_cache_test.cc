@@ -130,7 +130,7 @@ TEST_F(ResultCacheTest, SeesLateData) {
   EXPECT_EQ(Ask("sum_over_time(g[3m])", 0, 80 * kMinute), 81u);
 }
 
-TEST_F(ResultCacheTest, KeepsInstantAnswersOfSettledTimes) {
+TEST_F(ResultCacheTest, KeepsInstantAnswers) {
   Fill(0, 60 * kMinute);
   // Samples may still come from 50 minutes on.
   const auto ask = [&](std::string_view query, int64_t time_ms) {
@@ -157,8 +157,10 @@ TEST_F(ResultCacheTest, KeepsInstantAnswersOfSettledTimes) {
   EXPECT_EQ(ask(query, 40 * kMinute), 0u);
   EXPECT_EQ(ask(query, 40 * kMinute), 1u);
   EXPECT_EQ(ask(query, 40 * kMinute + 1), 0u);
+  // What is open is kept when it is asked for again.
   EXPECT_EQ(ask(query, 55 * kMinute), 0u);
   EXPECT_EQ(ask(query, 55 * kMinute), 0u);
+  EXPECT_EQ(ask(query, 55 * kMinute), 1u);
   // A range with one step has another key, and a look ahead reaches what is open.
   EXPECT_EQ(Ask("g", 40 * kMinute, 40 * kMinute), 0u);
   EXPECT_EQ(ask("g", 40 * kMinute), 0u);
@@ -168,10 +170,24 @@ TEST_F(ResultCacheTest, KeepsInstantAnswersOfSettledTimes) {
   ASSERT_TRUE(Append("g", 54 * kMinute + 30'000, 1e9).ok());
   EXPECT_EQ(ask(query, 40 * kMinute), 1u);
   EXPECT_EQ(ask(query, 55 * kMinute), 0u);
-  // What is settled later is kept from then on.
-  Fill(60 * kMinute, 80 * kMinute);
-  EXPECT_EQ(ask(query, 55 * kMinute), 0u);
   EXPECT_EQ(ask(query, 55 * kMinute), 1u);
+  // Newer samples do not.
+  Fill(60 * kMinute, 80 * kMinute);
+  EXPECT_EQ(ask(query, 55 * kMinute), 1u);
+  // What was there before some late data is not given to who sees it, nor the other way round.
+  const auto before = db_->TakeSnapshot();
+  ASSERT_TRUE(before.ok());
+  ASSERT_TRUE(Append("g", 72 * kMinute + 30'000, 1e9).ok());
+  for (int i = 0; i < 3; ++i) ask("sum(g)", 73 * kMinute);
+  EXPECT_EQ(ask("sum(g)", 73 * kMinute), 1u);
+  const auto old = engine_->Instant(*before, "max_over_time(g[2m])", 73 * kMinute);
+  ASSERT_TRUE(old.ok());
+  for (int i = 0; i < 3; ++i) ask("max_over_time(g[2m])", 73 * kMinute);
+  const auto again = engine_->Instant(*before, "max_over_time(g[2m])", 73 * kMinute);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->statistics.cached_steps, 0u);
+  EXPECT_EQ(std::get<Vector>(again->value)[0].value, std::get<Vector>(old->value)[0].value);
+  EXPECT_EQ(ask("max_over_time(g[2m])", 73 * kMinute), 1u);
   // A deletion reaches everything.
   const Matcher g{MatchType::kEqual, "__name__", "g"};
   ASSERT_TRUE(db_->DeleteSeries(std::span(&g, 1), {}).ok());
@@ -255,6 +271,54 @@ TEST_F(ResultCacheTest, KeepsToItsMemory) {
   // The newest are still there.
   EXPECT_GT(Ask("g + 1999", 0, 50 * kMinute), 0u);
   EXPECT_EQ(Ask("g + 0", 0, 50 * kMinute), 0u);
+}
+
+TEST_F(ResultCacheTest, DoesNotHideSeriesThatTheirTypeKeptApart) {
+  // One metric changes its type, another its unit; a third has a type, but only one of it.
+  const auto fill = [&](int64_t begin_ms, int64_t end_ms, const char* type, const char* unit) {
+    for (int64_t t = begin_ms; t < end_ms; t += kMinute) {
+      WriteBatch batch;
+      const auto add = [&](const Labels& labels) {
+        batch.AddSample(batch.AddSeries(labels), t, 1);
+      };
+      add(Labels{{"__name__", "changes"}, {"__type__", type}, {"job", "a"}});
+      add(Labels{{"__name__", "converts"}, {"__unit__", unit}, {"job", "a"}});
+      add(Labels{{"__name__", "stays"}, {"__type__", "gauge"}, {"job", "a"}});
+      ASSERT_TRUE(db_->Append(batch).ok());
+    }
+  };
+  fill(0, 30 * kMinute, "gauge", "bytes");
+  fill(40 * kMinute, 60 * kMinute, "counter", "bits");
+  const auto ask = [&](std::string_view query, int64_t end_ms, bool no_cache) {
+    auto snapshot = db_->TakeSnapshot();
+    EXPECT_TRUE(snapshot.ok());
+    QueryOptions options;
+    options.no_cache = no_cache;
+    return engine_->Range(*snapshot, query, {0, end_ms, kMinute}, options);
+  };
+  for (const char* query : {
+           "max_over_time(changes[2m])",
+           "1 + sum_over_time(converts[2m])",
+           "max_over_time(changes[4m:1m])",
+           "max_over_time(sum without (job) (changes)[4m:1m])",
+           "max_over_time(sum by (__type__) (changes)[4m:1m])",
+       }) {
+    // The rest of the range knows the newer series only.
+    ASSERT_TRUE(ask(query, 36 * kMinute, false).ok()) << query;
+    for (const bool no_cache : {true, false}) {
+      const auto whole = ask(query, 59 * kMinute, no_cache);
+      ASSERT_FALSE(whole.ok()) << query;
+      EXPECT_EQ(whole.status().message(), "vector cannot contain metrics with the same labelset")
+          << query;
+    }
+    // The error was for the whole of that range; what was kept of its beginning still holds.
+    ASSERT_TRUE(ask(query, 36 * kMinute, false).ok()) << query;
+  }
+  Ask("max_over_time(stays[2m])", 0, 20 * kMinute);
+  EXPECT_EQ(Ask("max_over_time(stays[2m])", 0, 59 * kMinute), 21u);
+  // Without a window the answer for a range is the answers for its steps.
+  Ask("abs(changes)", 0, 20 * kMinute);
+  EXPECT_EQ(Ask("abs(changes)", 0, 59 * kMinute), 21u);
 }
 
 TEST_F(ResultCacheTest, LeavesAloneWhatIsMoreThanItsSteps) {
