@@ -128,153 +128,168 @@ Status SeriesReader::Read(const SeriesSet& set, size_t i, SeriesColumns* out) {
   return ReadFloats(floats_, out);
 }
 
-Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* out) {
-  bool shareable = true;
-  bool maybe_stale = false;
-  bool rising = true;
-  bool has_starts = false;
-  size_t total = 0;
+SeriesReader::FloatFacts SeriesReader::Look(std::span<const Chunk> chunks) {
+  FloatFacts facts;
   key_.clear();
   for (const Chunk& chunk : chunks) {
-    shareable &= chunk.axis != 0;
-    maybe_stale |= !chunk.has(kChunkHasNoStale) && !chunk.has(kChunkHasNoNan);
-    rising &=
+    facts.axes_named &= chunk.axis != 0;
+    facts.maybe_stale |= !chunk.has(kChunkHasNoStale) && !chunk.has(kChunkHasNoNan);
+    facts.rising &=
         chunk.has(kChunkNonDecreasing) || (chunk.has(kChunkConstant) && chunk.has(kChunkHasNoNan));
-    has_starts |= chunk.has(kChunkHasStartTimes);
+    facts.has_starts |= chunk.has(kChunkHasStartTimes);
+    facts.samples += chunk.count;
     key_.push_back(chunk.axis);
-    total += chunk.count;
   }
-  const bool values_unused = needs_.values_unused && !maybe_stale;
+  return facts;
+}
+
+Status SeriesReader::ReadFloats(std::span<const Chunk> chunks, SeriesColumns* out) {
+  const FloatFacts facts = Look(chunks);
+  const bool values_unused = needs_.values_unused && !facts.maybe_stale;
+  out->values.resize(facts.samples);
   const Axis* axis = nullptr;
-  out->values.resize(total);
-  if (shareable) {
-    const auto found = axes_.find(key_);
-    if (found != axes_.end()) {
-      axis = found->second.get();
-    } else {
-      if (axes_bytes_ > kAxesBytesMax) {
-        axes_.clear();
-        axes_bytes_ = 0;
-      }
-      auto made = std::make_unique<Axis>();
-      made->times.resize(total);
-      size_t at = 0;
-      for (const Chunk& chunk : chunks) {
-        VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(std::span(made->times).subspan(at, chunk.count)));
-        at += chunk.count;
-      }
-      Prepare(made.get());
-      axes_bytes_ += made->bytes() + key_.size() * 8;
-      axis = made.get();
-      axes_.emplace(key_, std::move(made));
-    }
+  if (facts.axes_named) {
+    VARVE_ASSIGN_OR_RETURN(axis, NamedAxis(chunks, facts.samples));
   } else {
-    times_.resize(total);
-    size_t at = 0;
-    for (const Chunk& chunk : chunks) {
-      if (chunk.axis == 0) {
-        const auto times = std::span(times_).subspan(at, chunk.count);
-        if (values_unused) {
-          VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(times));
-        } else {
-          VARVE_RETURN_IF_ERROR(
-              chunk.DecodeFloats(times, std::span(out->values).subspan(at, chunk.count)));
-        }
-      }
-      at += chunk.count;
-    }
+    VARVE_RETURN_IF_ERROR(DecodeWithTimes(chunks, facts.samples, values_unused, out));
     VARVE_ASSIGN_OR_RETURN(axis, RecentAxis(chunks));
   }
+  out->axis = axis;
   out->axis_is_shared = true;
-
-  if (has_starts && needs_.starts) {
-    out->starts.assign(total, kNoStartTime);
-    size_t at = 0;
-    for (const Chunk& chunk : chunks) {
-      if (chunk.has(kChunkHasStartTimes)) {
-        VARVE_RETURN_IF_ERROR(
-            chunk.DecodeStartTimes(std::span(out->starts).subspan(at, chunk.count)));
-      }
-      at += chunk.count;
-    }
+  out->samples_read += axis->need_end - axis->need_begin;
+  if (facts.has_starts && needs_.starts) {
+    VARVE_RETURN_IF_ERROR(ReadStarts(chunks, facts.samples, out));
   }
+  if (!values_unused) {
+    const bool few_windows =
+        uint64_t{plan_.grid.count} * 2 * kValueBlock < axis->need_end - axis->need_begin;
+    if (facts.axes_named && needs_.edges_suffice && facts.rising && out->starts.empty() &&
+        few_windows) {
+      VARVE_ASSIGN_OR_RETURN(const bool done, ReadEdges(chunks, *axis, out));
+      if (done) return absl::OkStatus();
+    }
+    VARVE_RETURN_IF_ERROR(ReadValues(chunks, *axis, facts.axes_named, out));
+  }
+  out->non_decreasing = facts.rising && chunks.size() == 1;
+  if (facts.maybe_stale && !needs_.stale_markers) DropStaleMarkers(out);
+  return absl::OkStatus();
+}
 
-  const auto value_at = [&](uint32_t position, double* value) -> Status {
+Result<const Axis*> SeriesReader::NamedAxis(std::span<const Chunk> chunks, size_t samples) {
+  const auto found = axes_.find(key_);
+  if (found != axes_.end()) return found->second.get();
+  if (axes_bytes_ > kAxesBytesMax) {
+    axes_.clear();
+    axes_bytes_ = 0;
+  }
+  auto made = std::make_unique<Axis>();
+  made->times.resize(samples);
+  size_t at = 0;
+  for (const Chunk& chunk : chunks) {
+    VARVE_RETURN_IF_ERROR(chunk.DecodeTimes(std::span(made->times).subspan(at, chunk.count)));
+    at += chunk.count;
+  }
+  Prepare(made.get());
+  axes_bytes_ += made->bytes() + key_.size() * 8;
+  return axes_.emplace(key_, std::move(made)).first->second.get();
+}
+
+Status SeriesReader::DecodeWithTimes(std::span<const Chunk> chunks, size_t samples,
+                                     bool values_unused, SeriesColumns* out) {
+  times_.resize(samples);
+  size_t at = 0;
+  for (const Chunk& chunk : chunks) {
+    const auto times = std::span(times_).subspan(at, chunk.count);
+    const auto values = std::span(out->values).subspan(at, chunk.count);
+    at += chunk.count;
+    if (chunk.axis != 0) continue;
+    VARVE_RETURN_IF_ERROR(values_unused ? chunk.DecodeTimes(times)
+                                        : chunk.DecodeFloats(times, values));
+  }
+  return absl::OkStatus();
+}
+
+Status SeriesReader::ReadStarts(std::span<const Chunk> chunks, size_t samples, SeriesColumns* out) {
+  out->starts.assign(samples, kNoStartTime);
+  size_t at = 0;
+  for (const Chunk& chunk : chunks) {
+    if (chunk.has(kChunkHasStartTimes)) {
+      VARVE_RETURN_IF_ERROR(
+          chunk.DecodeStartTimes(std::span(out->starts).subspan(at, chunk.count)));
+    }
+    at += chunk.count;
+  }
+  return absl::OkStatus();
+}
+
+Result<bool> SeriesReader::ReadEdges(std::span<const Chunk> chunks, const Axis& axis,
+                                     SeriesColumns* out) {
+  const auto read = [&](uint32_t position) -> Status {
+    double* const value = &out->values[position];
     for (const Chunk& chunk : chunks) {
       if (position < chunk.count) return chunk.DecodeValues(position, std::span(value, 1));
       position -= chunk.count;
     }
     return MakeStatus(StatusCode::kInternal, "sample position past the chunks");
   };
-
-  if (!values_unused) {
-    const uint32_t begin = axis->need_begin;
-    const uint32_t end = axis->need_end;
-    if (shareable && needs_.edges_suffice && rising && out->starts.empty() &&
-        uint64_t{plan_.grid.count} * 2 * kValueBlock < end - begin) {
-      // Few windows over many samples: touch their edges, and the seams of the chunks, where a
-      // counter may still fall.
-      bool falls = false;
-      uint32_t at = 0;
-      for (size_t c = 0; c + 1 < chunks.size(); ++c) {
-        at += chunks[c].count;
-        if (at <= begin || at >= end) continue;
-        VARVE_RETURN_IF_ERROR(value_at(at - 1, &out->values[at - 1]));
-        VARVE_RETURN_IF_ERROR(value_at(at, &out->values[at]));
-        falls |= out->values[at] < out->values[at - 1];
-      }
-      if (!falls) {
-        for (uint32_t i = 0; i < plan_.grid.count; ++i) {
-          if (axis->begin[i] == axis->end[i]) continue;
-          const uint32_t first = axis->begin[i];
-          const uint32_t last = axis->end[i] - 1;
-          VARVE_RETURN_IF_ERROR(value_at(first, &out->values[first]));
-          if (last != first) VARVE_RETURN_IF_ERROR(value_at(last, &out->values[last]));
-        }
-        out->edges_only = true;
-        out->non_decreasing = true;
-        out->axis = axis;
-        out->samples_read += end - begin;
-        return absl::OkStatus();
-      }
-    }
-    uint32_t at = 0;
-    for (const Chunk& chunk : chunks) {
-      const uint32_t from = std::max(begin, at);
-      const uint32_t to = std::min(end, at + chunk.count);
-      if (from < to && (shareable || chunk.axis != 0)) {
-        VARVE_RETURN_IF_ERROR(
-            chunk.DecodeValues(from - at, std::span(out->values).subspan(from, to - from)));
-      }
-      at += chunk.count;
-    }
+  // Within a chunk nothing falls; a counter may still do so at the seams.
+  uint32_t seam = 0;
+  for (size_t c = 0; c + 1 < chunks.size(); ++c) {
+    seam += chunks[c].count;
+    if (seam <= axis.need_begin || seam >= axis.need_end) continue;
+    VARVE_RETURN_IF_ERROR(read(seam - 1));
+    VARVE_RETURN_IF_ERROR(read(seam));
+    if (out->values[seam] < out->values[seam - 1]) return false;
   }
-  out->non_decreasing = rising && chunks.size() == 1;
-
-  if (maybe_stale && !needs_.stale_markers) {
-    // Windows do not see stale markers. Where there are some, this series gets an axis without.
-    const uint32_t from = axis->need_begin;
-    const uint32_t to = axis->need_end;
-    const bool any = std::any_of(out->values.begin() + from, out->values.begin() + to, IsStale);
-    if (any) {
-      out->own_axis.times.clear();
-      size_t kept = 0;
-      for (uint32_t k = from; k < to; ++k) {
-        if (IsStale(out->values[k])) continue;
-        out->own_axis.times.push_back(axis->times[k]);
-        out->values[kept] = out->values[k];
-        if (!out->starts.empty()) out->starts[kept] = out->starts[k];
-        ++kept;
-      }
-      if (!out->starts.empty()) out->starts.resize(kept);
-      Prepare(&out->own_axis);
-      axis = &out->own_axis;
-      out->axis_is_shared = false;
-    }
+  for (uint32_t i = 0; i < plan_.grid.count; ++i) {
+    if (axis.begin[i] == axis.end[i]) continue;
+    const uint32_t first = axis.begin[i];
+    const uint32_t last = axis.end[i] - 1;
+    VARVE_RETURN_IF_ERROR(read(first));
+    if (last != first) VARVE_RETURN_IF_ERROR(read(last));
   }
-  out->axis = axis;
-  out->samples_read += axis->need_end - axis->need_begin;
+  out->edges_only = true;
+  out->non_decreasing = true;
+  return true;
+}
+
+Status SeriesReader::ReadValues(std::span<const Chunk> chunks, const Axis& axis, bool axes_named,
+                                SeriesColumns* out) {
+  uint32_t at = 0;
+  for (const Chunk& chunk : chunks) {
+    const uint32_t from = std::max(axis.need_begin, at);
+    const uint32_t to = std::min(axis.need_end, at + chunk.count);
+    // Chunks without an axis gave their values with their times.
+    if (from < to && (axes_named || chunk.axis != 0)) {
+      VARVE_RETURN_IF_ERROR(
+          chunk.DecodeValues(from - at, std::span(out->values).subspan(from, to - from)));
+    }
+    at += chunk.count;
+  }
   return absl::OkStatus();
+}
+
+void SeriesReader::DropStaleMarkers(SeriesColumns* out) const {
+  const Axis& axis = *out->axis;
+  if (std::none_of(out->values.begin() + axis.need_begin, out->values.begin() + axis.need_end,
+                   IsStale)) {
+    return;
+  }
+  out->own_axis.times.clear();
+  size_t kept = 0;
+  for (uint32_t k = axis.need_begin; k < axis.need_end; ++k) {
+    if (IsStale(out->values[k])) continue;
+    out->own_axis.times.push_back(axis.times[k]);
+    out->values[kept] = out->values[k];
+    if (!out->starts.empty()) out->starts[kept] = out->starts[k];
+    ++kept;
+  }
+  if (!out->starts.empty()) out->starts.resize(kept);
+  Prepare(&out->own_axis);
+  out->samples_read -= axis.need_end - axis.need_begin;
+  out->samples_read += out->own_axis.need_end - out->own_axis.need_begin;
+  out->axis = &out->own_axis;
+  out->axis_is_shared = false;
 }
 
 void SeriesReader::TrackResets(SeriesColumns* out) {

@@ -89,7 +89,31 @@ class SeriesReader {
   Status Read(const SeriesSet& set, size_t i, SeriesColumns* out);
 
  private:
+  /// What the float chunks of a series say of themselves, all together.
+  struct FloatFacts {
+    bool axes_named = true;  // each says which axis it has
+    bool maybe_stale = false;
+    bool rising = true;  // in none of them a value is below the one before it
+    bool has_starts = false;
+    size_t samples = 0;
+  };
+  /// Looks at chunks; puts their axes into key_.
+  FloatFacts Look(std::span<const Chunk> chunks);
   Status ReadFloats(std::span<const Chunk> chunks, SeriesColumns* out);
+  /// Finds or makes the axis of chunks that all name theirs, by key_.
+  Result<const Axis*> NamedAxis(std::span<const Chunk> chunks, size_t samples);
+  /// Decodes chunks that do not name their axis: times to times_, and values unless they are
+  /// unused.
+  Status DecodeWithTimes(std::span<const Chunk> chunks, size_t samples, bool values_unused,
+                         SeriesColumns* out);
+  static Status ReadStarts(std::span<const Chunk> chunks, size_t samples, SeriesColumns* out);
+  /// Reads values at the edges of windows only: few windows over many samples that do not fall.
+  /// Gives false if some do, at a seam of two chunks.
+  Result<bool> ReadEdges(std::span<const Chunk> chunks, const Axis& axis, SeriesColumns* out);
+  static Status ReadValues(std::span<const Chunk> chunks, const Axis& axis, bool axes_named,
+                           SeriesColumns* out);
+  /// Windows do not see stale markers: where there are some, the series gets an axis without.
+  void DropStaleMarkers(SeriesColumns* out) const;
   Status ReadHistograms(const Chunk& chunk, SeriesColumns* out);
   static void TrackResets(SeriesColumns* out);
   void Prepare(Axis* axis) const;

@@ -36,6 +36,23 @@ std::optional<ElementFunction> ElementOf(FunctionId id) {
   return std::nullopt;
 }
 
+std::optional<HistogramFunction> HistogramElementOf(FunctionId id) {
+  switch (id) {
+    case FunctionId::kHistogramCount:
+      return HistogramFunction::kCount;
+    case FunctionId::kHistogramSum:
+      return HistogramFunction::kSum;
+    case FunctionId::kHistogramAvg:
+      return HistogramFunction::kAverage;
+    case FunctionId::kHistogramStddev:
+      return HistogramFunction::kStddev;
+    case FunctionId::kHistogramStdvar:
+      return HistogramFunction::kStdvar;
+    default:
+      return std::nullopt;
+  }
+}
+
 std::optional<WindowFunction> WindowOf(FunctionId id) {
   switch (id) {
     case FunctionId::kRate:
@@ -404,12 +421,6 @@ class Builder {
     return absl::OkStatus();
   }
 
-  /// Builds child `i`, or gives null if the call leaves it out.
-  Result<OperatorPtr> Optional(const Node& node, size_t i, const StepGrid& grid) {
-    if (i >= node.children.size()) return OperatorPtr();
-    return Build(*node.children[i], grid);
-  }
-
   static const Node& SkipOnce(const Node& node) {
     return node.kind == NodeKind::kOnce ? *node.children[0] : node;
   }
@@ -417,110 +428,129 @@ class Builder {
   Result<OperatorPtr> BuildCall(const Node& node, const StepGrid& grid) {
     const FunctionId id = node.function->id;
     if (const auto window = WindowOf(id)) return BuildWindow(node, *window, grid);
-    if (const auto element = ElementOf(id)) {
-      OperatorPtr input;
-      if (node.children.empty()) {
-        input = TimeScalar(context_, grid);
-      } else {
-        VARVE_ASSIGN_OR_RETURN(input, Build(*node.children[0], grid));
-      }
-      return Dropped(Elements(context_, *element, std::move(input)));
+    if (const auto element = ElementOf(id)) return BuildElements(node, *element, grid);
+    if (const auto histogram = HistogramElementOf(id)) {
+      VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
+      return Dropped(HistogramElements(context_, *histogram, std::move(input)));
     }
     switch (id) {
+      case FunctionId::kTime:
+        return TimeScalar(context_, grid);
+      case FunctionId::kMaxOf:
+      case FunctionId::kMinOf:
+        return BuildScalarExtreme(node, grid);
+      case FunctionId::kVector:
+        return Build(*node.children[0], grid);
+      case FunctionId::kScalar: {
+        VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
+        return VectorToScalar(context_, std::move(input));
+      }
       case FunctionId::kTimestamp:
       case FunctionId::kStartTimestamp:
         return BuildTimestamp(node, grid);
+      case FunctionId::kAbsent: {
+        VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
+        return Absent(context_, std::move(input), AbsentLabels(*node.children[0]));
+      }
+      case FunctionId::kRound:
+      case FunctionId::kClamp:
+      case FunctionId::kClampMin:
+      case FunctionId::kClampMax:
+        return BuildRounding(node, grid);
       case FunctionId::kHistogramQuantile:
       case FunctionId::kHistogramQuantiles:
       case FunctionId::kHistogramFraction:
         return BuildHistogramQuantiles(node, grid);
       case FunctionId::kInfo:
         return BuildInfo(node, grid);
-      case FunctionId::kTime:
-        return TimeScalar(context_, grid);
-      case FunctionId::kMaxOf:
-      case FunctionId::kMinOf: {
-        VARVE_ASSIGN_OR_RETURN(OperatorPtr left, Build(*node.children[0], grid));
-        VARVE_ASSIGN_OR_RETURN(OperatorPtr right, Build(*node.children[1], grid));
-        return ScalarExtreme(context_,
-                             id == FunctionId::kMaxOf ? ScalarChoice::kMax : ScalarChoice::kMin,
-                             std::move(left), std::move(right));
-      }
-      default:
-        break;
-    }
-    if (node.children.empty()) {
-      return MakeStatus(StatusCode::kInternal, Concat("no such function: ", node.function->name));
-    }
-    VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
-    const auto text = [&](size_t i) { return node.children[i]->text; };
-    const auto texts = [&](size_t from) {
-      std::vector<std::string> out;
-      for (size_t i = from; i < node.children.size(); ++i) out.push_back(text(i));
-      return out;
-    };
-    switch (id) {
-      case FunctionId::kVector:
-        return input;
-      case FunctionId::kScalar:
-        return VectorToScalar(context_, std::move(input));
-      case FunctionId::kRound: {
-        VARVE_ASSIGN_OR_RETURN(OperatorPtr nearest, Optional(node, 1, grid));
-        return Dropped(Round(context_, std::move(input), std::move(nearest)));
-      }
-      case FunctionId::kClamp:
-      case FunctionId::kClampMin:
-      case FunctionId::kClampMax: {
-        OperatorPtr low;
-        OperatorPtr high;
-        if (id != FunctionId::kClampMax) {
-          VARVE_ASSIGN_OR_RETURN(low, Build(*node.children[1], grid));
-        }
-        if (id != FunctionId::kClampMin) {
-          VARVE_ASSIGN_OR_RETURN(high, Build(*node.children.back(), grid));
-        }
-        return Dropped(Clamp(context_, std::move(input), std::move(low), std::move(high)));
-      }
-      case FunctionId::kAbsent:
-        return Absent(context_, std::move(input), AbsentLabels(*node.children[0]));
-      case FunctionId::kHistogramCount:
-        return Dropped(HistogramElements(context_, HistogramFunction::kCount, std::move(input)));
-      case FunctionId::kHistogramSum:
-        return Dropped(HistogramElements(context_, HistogramFunction::kSum, std::move(input)));
-      case FunctionId::kHistogramAvg:
-        return Dropped(HistogramElements(context_, HistogramFunction::kAverage, std::move(input)));
-      case FunctionId::kHistogramStddev:
-        return Dropped(HistogramElements(context_, HistogramFunction::kStddev, std::move(input)));
-      case FunctionId::kHistogramStdvar:
-        return Dropped(HistogramElements(context_, HistogramFunction::kStdvar, std::move(input)));
       case FunctionId::kLabelReplace:
-        return MergeDuplicates(
-            context_, LabelReplace(context_, std::move(input), text(1), text(2), text(3), text(4)),
-            false);
       case FunctionId::kLabelJoin:
-        return MergeDuplicates(
-            context_, LabelJoin(context_, std::move(input), text(1), text(2), texts(3)), false);
+        return BuildLabelChange(node, grid);
       case FunctionId::kSort:
       case FunctionId::kSortDesc:
       case FunctionId::kSortByLabel:
-      case FunctionId::kSortByLabelDesc: {
-        const bool by_value = id == FunctionId::kSort || id == FunctionId::kSortDesc;
-        const bool descending = id == FunctionId::kSortDesc || id == FunctionId::kSortByLabelDesc;
-        if (context_.query_grid.count > 1) {
-          context_.annotations.Add(
-              AnnotationSink::Kind::kWarning,
-              "sort is ineffective for range queries since results are always ordered by labels",
-              node.place);
-        }
-        if (grid.count > 1) {
-          return by_value ? FloatsOnly(context_, std::move(input)) : std::move(input);
-        }
-        return by_value ? SortByValue(context_, std::move(input), descending)
-                        : SortByLabel(context_, std::move(input), texts(1), descending);
-      }
+      case FunctionId::kSortByLabelDesc:
+        return BuildSort(node, grid);
       default:
         return MakeStatus(StatusCode::kInternal, Concat("no such function: ", node.function->name));
     }
+  }
+
+  /// Functions of one element; those of dates are over the time of the step if nothing is given.
+  Result<OperatorPtr> BuildElements(const Node& node, ElementFunction function,
+                                    const StepGrid& grid) {
+    OperatorPtr input;
+    if (node.children.empty()) {
+      input = TimeScalar(context_, grid);
+    } else {
+      VARVE_ASSIGN_OR_RETURN(input, Build(*node.children[0], grid));
+    }
+    return Dropped(Elements(context_, function, std::move(input)));
+  }
+
+  Result<OperatorPtr> BuildScalarExtreme(const Node& node, const StepGrid& grid) {
+    const bool max = node.function->id == FunctionId::kMaxOf;
+    VARVE_ASSIGN_OR_RETURN(OperatorPtr left, Build(*node.children[0], grid));
+    VARVE_ASSIGN_OR_RETURN(OperatorPtr right, Build(*node.children[1], grid));
+    return ScalarExtreme(context_, max ? ScalarChoice::kMax : ScalarChoice::kMin, std::move(left),
+                         std::move(right));
+  }
+
+  /// round() and clamp*(): elements against scalars.
+  Result<OperatorPtr> BuildRounding(const Node& node, const StepGrid& grid) {
+    const FunctionId id = node.function->id;
+    VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
+    if (id == FunctionId::kRound) {
+      OperatorPtr nearest;
+      if (node.children.size() > 1) {
+        VARVE_ASSIGN_OR_RETURN(nearest, Build(*node.children[1], grid));
+      }
+      return Dropped(Round(context_, std::move(input), std::move(nearest)));
+    }
+    OperatorPtr low;
+    OperatorPtr high;
+    if (id != FunctionId::kClampMax) {
+      VARVE_ASSIGN_OR_RETURN(low, Build(*node.children[1], grid));
+    }
+    if (id != FunctionId::kClampMin) {
+      VARVE_ASSIGN_OR_RETURN(high, Build(*node.children.back(), grid));
+    }
+    return Dropped(Clamp(context_, std::move(input), std::move(low), std::move(high)));
+  }
+
+  /// The texts of the arguments from `from` on.
+  static std::vector<std::string> TextsFrom(const Node& node, size_t from) {
+    std::vector<std::string> out;
+    for (size_t i = from; i < node.children.size(); ++i) out.push_back(node.children[i]->text);
+    return out;
+  }
+
+  Result<OperatorPtr> BuildLabelChange(const Node& node, const StepGrid& grid) {
+    VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
+    const auto text = [&](size_t i) { return node.children[i]->text; };
+    OperatorPtr changed =
+        node.function->id == FunctionId::kLabelReplace
+            ? LabelReplace(context_, std::move(input), text(1), text(2), text(3), text(4))
+            : LabelJoin(context_, std::move(input), text(1), text(2), TextsFrom(node, 3));
+    return MergeDuplicates(context_, std::move(changed), false);
+  }
+
+  Result<OperatorPtr> BuildSort(const Node& node, const StepGrid& grid) {
+    const FunctionId id = node.function->id;
+    VARVE_ASSIGN_OR_RETURN(OperatorPtr input, Build(*node.children[0], grid));
+    const bool by_value = id == FunctionId::kSort || id == FunctionId::kSortDesc;
+    const bool descending = id == FunctionId::kSortDesc || id == FunctionId::kSortByLabelDesc;
+    if (context_.query_grid.count > 1) {
+      context_.annotations.Add(
+          AnnotationSink::Kind::kWarning,
+          "sort is ineffective for range queries since results are always ordered by labels",
+          node.place);
+    }
+    if (grid.count > 1) {
+      return by_value ? FloatsOnly(context_, std::move(input)) : std::move(input);
+    }
+    return by_value ? SortByValue(context_, std::move(input), descending)
+                    : SortByLabel(context_, std::move(input), TextsFrom(node, 1), descending);
   }
 
   Result<OperatorPtr> BuildTimestamp(const Node& node, const StepGrid& grid) {
