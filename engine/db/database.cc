@@ -68,7 +68,7 @@ class DatabaseImpl final : public Database {
   Status Flush() override;
   Status Compact() override;
   Status Maintain() override;
-  Status Backup(const std::string& dir) override;
+  Status Backup(const std::string& dir, const BackupOptions& options) override;
   Result<std::vector<Status>> Verify() override;
   DatabaseStats Stats() const override;
   const RecoveryReport& recovery() const override { return recovery_; }
@@ -499,7 +499,7 @@ Result<std::unique_ptr<BulkLoader>> DatabaseImpl::StartBulkLoad() {
   return db::MakeBulkLoader(metrics_.get(), host_);
 }
 
-Status DatabaseImpl::Backup(const std::string& dir) {
+Status DatabaseImpl::Backup(const std::string& dir, const BackupOptions& options) {
   VARVE_RETURN_IF_ERROR(CheckWritable());
   VARVE_ASSIGN_OR_RETURN(const bool exists, fs_->Exists(dir));
   if (exists) return MakeStatus(StatusCode::kAlreadyExists, Concat(dir, ": exists already"));
@@ -507,9 +507,11 @@ Status DatabaseImpl::Backup(const std::string& dir) {
   absl::MutexLock metrics_lock(&metrics_->maintenance_mutex());
   absl::MutexLock logs_lock(&logs_->maintenance_mutex());
   absl::MutexLock traces_lock(&traces_->maintenance_mutex());
-  VARVE_RETURN_IF_ERROR(metrics_->SealAll());
-  VARVE_RETURN_IF_ERROR(logs_->SealAll());
-  VARVE_RETURN_IF_ERROR(traces_->SealAll());
+  if (!options.skip_heads) {
+    VARVE_RETURN_IF_ERROR(metrics_->SealAll());
+    VARVE_RETURN_IF_ERROR(logs_->SealAll());
+    VARVE_RETURN_IF_ERROR(traces_->SealAll());
+  }
   const Status status = BackupLocked(dir);
   if (!status.ok()) fs_->RemoveAll(dir).IgnoreError();
   return status;

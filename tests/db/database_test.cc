@@ -311,6 +311,32 @@ TEST_F(DatabaseTest, BackupOpensLikeAnyDatabase) {
   EXPECT_TRUE(other->Append(batch).ok());
 }
 
+TEST_F(DatabaseTest, BackupWithoutHeadsHasTheBlocksOnly) {
+  for (int t = 0; t < 50; ++t) ASSERT_TRUE(Append(Series(t % 3), t * 1000, t).ok());
+  ASSERT_TRUE(db_->Flush().ok());
+  const auto sealed = model_;
+  const uint64_t blocks = db_->Stats().blocks.size();
+  for (int t = 50; t < 80; ++t) ASSERT_TRUE(Append(Series(t % 5), t * 1000, t).ok());
+  ASSERT_TRUE(db_->Backup("copy", {.skip_heads = true}).ok());
+  EXPECT_EQ(db_->Backup("copy", {.skip_heads = true}).code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(db_->Stats().blocks.size(), blocks);  // nothing was sealed for it
+  EXPECT_EQ(db_->Stats().head_samples, 30u);
+  Options copy = options_;
+  copy.dir = "copy";
+  auto other = MustOpen(copy);
+  EXPECT_EQ(MustReadAll(*other), sealed);
+  EXPECT_TRUE(other->recovery().clean());
+  // The copy takes what it lacks, and keeps it.
+  WriteBatch batch;
+  batch.AddSample(batch.AddSeries(Series(1)), 70'000, 1);
+  ASSERT_TRUE(other->Append(batch).ok());
+  const auto more = MustReadAll(*other);
+  ASSERT_TRUE(other->Close().ok());
+  other = MustOpen(copy);
+  EXPECT_EQ(MustReadAll(*other), more);
+  EXPECT_EQ(MustReadAll(*db_), model_);
+}
+
 TEST_F(DatabaseTest, BulkLoadIsVisibleAllAtOnce) {
   auto loader = *db_->StartBulkLoad();
   std::vector<int64_t> times;

@@ -129,7 +129,7 @@ class FakeDatabase final : public Database {
   Status Flush() override { return absl::OkStatus(); }
   Status Compact() override { return absl::OkStatus(); }
   Status Maintain() override { return absl::OkStatus(); }
-  Status Backup(const std::string&) override { return absl::OkStatus(); }
+  Status Backup(const std::string&, const BackupOptions&) override { return absl::OkStatus(); }
   Result<std::vector<Status>> Verify() override { return std::vector<Status>(); }
   DatabaseStats Stats() const override { return {}; }
   const RecoveryReport& recovery() const override { return recovery_; }

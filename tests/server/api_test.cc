@@ -412,6 +412,9 @@ TEST_F(ApiTest, AdminIsOffUnlessEnabled) {
   EXPECT_EQ(Post("/api/v1/admin/tsdb/snapshot?skip_head=maybe", "").status, 400);
   const Answer snapshot = Post("/api/v1/admin/tsdb/snapshot?skip_head=false", "");
   EXPECT_EQ(snapshot.status, 200);
+  EXPECT_FALSE(database_.backup_options.skip_heads);
+  EXPECT_EQ(Post("/api/v1/admin/tsdb/snapshot?skip_head=1", "").status, 200);
+  EXPECT_TRUE(database_.backup_options.skip_heads);
   EXPECT_NE(snapshot.body.find(R"("data":{"name":"20231114T221320Z-)"), std::string::npos)
       << snapshot.body;
 }

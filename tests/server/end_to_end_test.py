@@ -151,6 +151,15 @@ def main():
                    "sum(jobs_total)")
         check('"177"' in done.stdout, done.stdout)
 
+        # One without the head lacks what came since.
+        server.push('late 1\n')
+        status, body, _ = server.request("POST", "/api/v1/admin/tsdb/snapshot?skip_head=true")
+        check(status == 200, body)
+        snapshot = os.path.join(data, "snapshots", json.loads(body)["data"]["name"])
+        done = run("query", "--data", snapshot, "--json",
+                   "sum(last_over_time(jobs_total[1h])) + (count(late) or vector(1000))")
+        check('"1177"' in done.stdout, done.stdout)
+
         # A clean stop and a restart change no answer.
         before = server.query('jobs_total', start=now - 60, end=now, step=1)
         server.stop()

@@ -47,8 +47,9 @@ class FakeDatabase final : public Database {
     return absl::OkStatus();
   }
   Status Maintain() override { return absl::OkStatus(); }
-  Status Backup(const std::string& dir) override {
+  Status Backup(const std::string& dir, const BackupOptions& options) override {
     backup_dir = dir;
+    backup_options = options;
     return absl::OkStatus();
   }
   Result<std::vector<Status>> Verify() override { return std::vector<Status>(); }
@@ -64,6 +65,7 @@ class FakeDatabase final : public Database {
 
   int compactions = 0;
   std::string backup_dir;
+  BackupOptions backup_options;
 
  private:
   mutable absl::Mutex mutex_;

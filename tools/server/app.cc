@@ -171,8 +171,8 @@ class AppImpl final : public App {
     traces.append_logs = [this](const LogBatch& batch) { return AppendLogs(batch); };
     traces_ = std::make_unique<api::TraceServer>(traces, &context_, &router_);
     api::AddLokiOtlpRoute(&traces_->context(), loki_->own_router());
-    context_.backup_beside = [this](const std::string& dir) {
-      return traces_->archive().Backup(ArchiveIn(dir));
+    context_.backup_beside = [this](const std::string& dir, const BackupOptions& backup) {
+      return traces_->archive().Backup(ArchiveIn(dir), backup);
     };
   }
   ~AppImpl() override { Stop().IgnoreError(); }

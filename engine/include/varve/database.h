@@ -122,6 +122,12 @@ class BulkLoader {
   virtual Status Finish() = 0;
 };
 
+struct BackupOptions {
+  /// Copies the blocks that there are, without a flush: costs next to nothing, but what was
+  /// appended since the heads were last sealed is not in the copy.
+  bool skip_heads = false;
+};
+
 /// Stores metrics, logs and traces in one directory. Thread-safe: every method may be called
 /// from any thread at any time, except Close.
 class Database {
@@ -184,8 +190,9 @@ class Database {
   virtual Status Maintain() = 0;
 
   /// Writes a consistent copy into `dir`, which must not exist, after a flush; files are hard
-  /// links where the file system allows. The copy opens like any database.
-  virtual Status Backup(const std::string& dir) = 0;
+  /// links where the file system allows. The copy opens like any database. Errors: kAlreadyExists.
+  virtual Status Backup(const std::string& dir, const BackupOptions& options) = 0;
+  Status Backup(const std::string& dir) { return Backup(dir, BackupOptions()); }
 
   /// Reads every byte of every file and checks what can be checked. Returns all damage found.
   virtual Result<std::vector<Status>> Verify() = 0;

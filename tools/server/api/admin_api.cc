@@ -15,12 +15,15 @@ namespace varve::api {
 namespace {
 
 http::Response Snapshot(Context& context, Database& database, http::Request& request) {
-  // Taken for what it is and no more: a snapshot without the head would lack acknowledged samples.
-  if (const std::string_view text = request.params.Get("skip_head");
-      !text.empty() && !ParseGoBool(text)) {
-    return Error(400, "bad_data",
-                 Concat("invalid parameter \"skip_head\": unable to parse boolean ",
-                        "strconv.ParseBool: parsing ", GoQuote(text), ": invalid syntax"));
+  BackupOptions options;
+  if (const std::string_view text = request.params.Get("skip_head"); !text.empty()) {
+    const std::optional<bool> skip = ParseGoBool(text);
+    if (!skip) {
+      return Error(400, "bad_data",
+                   Concat("invalid parameter \"skip_head\": unable to parse boolean ",
+                          "strconv.ParseBool: parsing ", GoQuote(text), ": invalid syntax"));
+    }
+    options.skip_heads = *skip;
   }
   // 20260102T030405Z-1f2e3d4c5b6a7988, as Prometheus names them.
   std::string name = FormatTime(context.clock->NowMs()).substr(0, 19);
@@ -35,8 +38,10 @@ http::Response Snapshot(Context& context, Database& database, http::Request& req
     return Error(500, "internal", Concat("create snapshots directory: ", std::strerror(errno)));
   }
   const std::string dir = parent + "/" + name;
-  Status status = database.Backup(dir);
-  if (status.ok() && context.backup_beside != nullptr) status = context.backup_beside(dir);
+  Status status = database.Backup(dir, options);
+  if (status.ok() && context.backup_beside != nullptr) {
+    status = context.backup_beside(dir, options);
+  }
   if (!status.ok()) {
     return Error(500, "internal", Concat("create snapshot: ", ToStd(status.message())));
   }

@@ -48,7 +48,7 @@ struct Context {
   bool enable_remote_write = true;
   std::chrono::milliseconds scrape_interval{0};  // 0: no scrape of ourselves
   /// Completes a backup of the database in a directory with what is kept beside it; may be null.
-  std::function<Status(const std::string& dir)> backup_beside;
+  std::function<Status(const std::string& dir, const BackupOptions& options)> backup_beside;
 
   // --- Appear when the database is open ---
 

@@ -67,12 +67,12 @@ Status TraceArchive::Add(const TraceSnapshot& store, const TraceId& id) {
   return database->Maintain();
 }
 
-Status TraceArchive::Backup(const std::string& dir) {
+Status TraceArchive::Backup(const std::string& dir, const BackupOptions& options) {
   if (open_ == nullptr) return absl::OkStatus();
   const Result<Database*> database = Get(false);
   if (database.status().code() == StatusCode::kNotFound) return absl::OkStatus();
   if (!database.ok()) return database.status();
-  return (*database)->Backup(dir);
+  return (*database)->Backup(dir, options);
 }
 
 Status TraceArchive::Close() {

@@ -34,7 +34,7 @@ class TraceArchive {
   /// Returns a view of what is archived; null if nothing ever was.
   Result<std::shared_ptr<const TraceSnapshot>> TakeSnapshot();
   /// Writes a copy into `dir`, which must not exist; nothing if nothing was ever archived.
-  Status Backup(const std::string& dir);
+  Status Backup(const std::string& dir, const BackupOptions& options);
   /// Call it when no other call is running, and no view is left.
   Status Close();
 
