@@ -1,6 +1,7 @@
 #include <bit>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <limits>
 #include <random>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tools/server/json/shortest.h"
 #include "tools/server/json/writer.h"
 
 namespace varve::json {
@@ -104,6 +106,77 @@ TEST(JsonTest, DecimalsAreTheShortestThatReadBack) {
     if (value >= 1e-6 && value < 1e15) {
       ASSERT_EQ(text, std::string_view(shortest, end));
     }
+  }
+}
+
+TEST(JsonTest, ShortestDecimalsAreThoseOfToChars) {
+  std::mt19937_64 random(11);
+  const auto check = [](double value) {
+    char want[64];
+    *std::to_chars(want, want + sizeof(want) - 1, value, std::chars_format::scientific).ptr = 0;
+    const Decimal decimal = ShortestDecimal(value);
+    std::string digits = std::to_string(decimal.digits);
+    char exponent[16];
+    std::snprintf(exponent, sizeof(exponent), "e%+03d",
+                  decimal.exponent + static_cast<int>(digits.size()) - 1);
+    if (digits.size() > 1) digits.insert(1, ".");
+    ASSERT_EQ(digits + exponent, want);
+  };
+  for (int i = 0; i < 200'000; ++i) {
+    const auto value = std::bit_cast<double>(random() & ~(uint64_t{1} << 63));
+    if (std::isfinite(value) && value > 0) check(value);
+    check(static_cast<double>(1 + random() % 1'000'000) / static_cast<double>(1 + random() % 1000));
+  }
+  // Powers of two, where numbers below are twice as dense, powers of ten, and their neighbours.
+  const auto around = [&](double value) {
+    check(value);
+    check(std::nextafter(value, 1e308));
+    if (value > std::numeric_limits<double>::denorm_min()) check(std::nextafter(value, 0));
+  };
+  for (int e = -1074; e < 1024; ++e) around(std::ldexp(1.0, e));
+  for (int e = -323; e <= 307; ++e)
+    around(std::strtod(("1e" + std::to_string(e)).c_str(), nullptr));
+  check(std::numeric_limits<double>::max());
+  check(9007199254740993.0);
+  check(2e-44);
+}
+
+TEST(JsonTest, PointsOfAllKindsAndLengths) {
+  std::mt19937_64 random(12);
+  const auto value = [&]() -> double {
+    switch (random() % 12) {
+      case 0:
+        return -static_cast<double>(random() % 100'000);
+      case 1:
+        return random() % 2 == 0 ? -0.0 : std::numeric_limits<double>::quiet_NaN();
+      case 2:
+        return 99'999'998 + static_cast<double>(random() % 4);
+      case 3:
+        return static_cast<double>(random() % 1'000'000) / 1e4;
+      case 4:
+        return std::ldexp(static_cast<double>(random() >> 11),
+                          -60 + static_cast<int>(random() % 80));
+      case 5:
+        return std::bit_cast<double>(random());
+      default:
+        return std::floor(std::pow(10, static_cast<double>(random() % 9000) / 1000));
+    }
+  };
+  PointsWriter points;
+  for (int run = 0; run < 400; ++run) {
+    std::vector<int64_t> times(random() % 200);
+    std::vector<double> values(times.size());
+    for (size_t i = 0; i < times.size(); ++i) {
+      times[i] = (run < 200 ? 0 : run) + static_cast<int64_t>(i) * 60'000;
+      values[i] = value();
+    }
+    std::string out;
+    points.Append(times, values, &out);
+    std::string want;
+    for (size_t i = 0; i < times.size(); ++i) {
+      want += (i == 0 ? "[" : ",[") + Time(times[i]) + ",\"" + Float(values[i]) + "\"]";
+    }
+    ASSERT_EQ(out, want);
   }
 }
 

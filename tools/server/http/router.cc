@@ -7,6 +7,12 @@ namespace {
 
 bool MatchSegments(const std::vector<std::string>& pattern,
                    const std::vector<std::string>& segments, Params* params) {
+  // Most routes differ in how many segments they have, or in the last one.
+  const std::string& last = pattern.back();
+  if (!last.starts_with('*')) {
+    if (pattern.size() != segments.size()) return false;
+    if (!last.starts_with(':') && last != segments.back()) return false;
+  }
   size_t i = 0;
   for (; i < pattern.size(); ++i) {
     const std::string& part = pattern[i];

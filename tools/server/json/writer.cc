@@ -6,7 +6,12 @@
 #include <cmath>
 #include <cstring>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "engine/base/utf8.h"
+#include "tools/server/json/shortest.h"
 
 namespace varve::json {
 namespace {
@@ -78,6 +83,24 @@ char* PrintPlain(double magnitude, char* out) {
   return out + (std::bit_width(digits) + 7) / 8;
 }
 
+/// Prints a decimal from 1e-6 to below 1e15 that has digits behind the point. Writes up to 48
+/// bytes.
+char* PrintFixed(const Decimal& decimal, char* out) {
+  char digits[40] = {};
+  const auto count = static_cast<int>(PrintUint(decimal.digits, digits) - digits);
+  const int point = count + decimal.exponent;
+  if (point <= 0) {
+    std::memcpy(out, "0.000000", 8);
+    std::memcpy(out + 2 - point, digits, 20);
+    return out + 2 - point + count;
+  }
+  // Copies of one size need no call.
+  std::memcpy(out, digits, 16);
+  out[point] = '.';
+  std::memcpy(out + point + 1, digits + point, 20);
+  return out + count + 1;
+}
+
 char* Print(std::string_view text, char* out) {
   std::memcpy(out, text.data(), text.size());
   return out + text.size();
@@ -93,10 +116,8 @@ char* PrintFloat(double value, char* out) {
   char* const end = out + kNumberBytesMax - 1;
   if (magnitude < 1e15) {
     if (char* const done = PrintPlain(magnitude, out); done != nullptr) return done;
-    return std::to_chars(
-               out, end, magnitude,
-               magnitude < 1e-6 ? std::chars_format::scientific : std::chars_format::fixed)
-        .ptr;
+    if (magnitude >= 1e-6) return PrintFixed(ShortestDecimal(magnitude), out);
+    return std::to_chars(out, end, magnitude, std::chars_format::scientific).ptr;
   }
   if (magnitude >= 1e21)
     return std::to_chars(out, end, magnitude, std::chars_format::scientific).ptr;
@@ -148,47 +169,147 @@ void AppendTimeMs(int64_t time_ms, std::string* out) {
   out->append(text, PrintTimeMs(time_ms, text));
 }
 
+namespace {
+
+/// Digits of many values, made one after another without a question for whole numbers below 10^8,
+/// which most samples are.
+class WholeTexts {
+ public:
+  static constexpr size_t kCount = 64;
+
+  void Make(std::span<const double> values) {
+    if (!IsWhole(values.front()) && !IsWhole(values.back())) {
+      bytes_.fill(0);  // likely no column of whole numbers
+      return;
+    }
+    size_t i = 0;
+#if defined(__SSE2__)
+    for (; i + 2 <= values.size(); i += 2) MakeTwo(&values[i], i);
+#endif
+    for (; i < values.size(); ++i) MakeOne(values[i], i);
+  }
+  /// Prints value `i`, unless it is none of them. May write 8 bytes.
+  bool Print(size_t i, char** out) const {
+    const size_t bytes = bytes_[i];
+    if (bytes == 0) return false;
+    std::memcpy(*out, &digits_[i * 8] + (8 - bytes), 8);
+    *out += bytes;
+    return true;
+  }
+
+ private:
+  /// By bits: a negative zero is none.
+  static bool IsWhole(double value) {
+    const double whole = std::floor(value);
+    return value < kTenTo8 && std::bit_cast<int64_t>(value) >= 0 && whole == value;
+  }
+  void MakeOne(double value, size_t i) {
+    bytes_[i] = 0;
+    if (!IsWhole(value)) return;
+    const uint64_t digits = EightDigits(static_cast<uint32_t>(value));
+    Store(digits | kZeros, &digits_[i * 8]);
+    bytes_[i] = static_cast<uint8_t>(8 - std::countr_zero(digits | uint64_t{1} << 56) / 8);
+  }
+
+#if defined(__SSE2__)
+  /// Does what MakeOne does, for two values at once.
+  void MakeTwo(const double* values, size_t i) {
+    const __m128d value = _mm_loadu_pd(values);
+    const __m128d in_range = _mm_and_pd(_mm_cmpge_pd(value, _mm_setzero_pd()),
+                                        _mm_cmplt_pd(value, _mm_set1_pd(kTenTo8)));
+    const __m128i whole = _mm_cvttpd_epi32(_mm_and_pd(value, in_range));
+    const int equal = _mm_movemask_pd(_mm_cmpeq_pd(_mm_cvtepi32_pd(whole), value));
+    const int is_whole = equal & ~_mm_movemask_pd(value);
+    // As in EightDigits, with a value in each half of a register.
+    const __m128i x = _mm_unpacklo_epi32(whole, _mm_setzero_si128());
+    const __m128i high = _mm_srli_epi64(_mm_mul_epu32(x, _mm_set1_epi64x(0xd1b71759)), 45);
+    const __m128i low = _mm_sub_epi32(x, _mm_mul_epu32(high, _mm_set1_epi64x(10'000)));
+    const __m128i fours = _mm_or_si128(high, _mm_slli_epi64(low, 32));
+    const __m128i hundreds = _mm_srli_epi16(_mm_mulhi_epu16(fours, _mm_set1_epi32(5243)), 3);
+    const __m128i twos = _mm_or_si128(
+        hundreds,
+        _mm_slli_epi32(_mm_sub_epi16(fours, _mm_mullo_epi16(hundreds, _mm_set1_epi32(100))), 16));
+    const __m128i tens = _mm_srli_epi16(_mm_mullo_epi16(twos, _mm_set1_epi16(103)), 10);
+    const __m128i ones = _mm_sub_epi16(twos, _mm_mullo_epi16(tens, _mm_set1_epi16(10)));
+    const __m128i digits = _mm_or_si128(tens, _mm_slli_epi16(ones, 8));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(&digits_[i * 8]),
+                     _mm_or_si128(digits, _mm_set1_epi8('0')));
+    const auto zeros =
+        static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(digits, _mm_setzero_si128())));
+    // The last digit counts, whatever it is.
+    const uint32_t counted = ~zeros | 0x8080;
+    const auto bytes = [&](uint32_t mask) {
+      return static_cast<uint8_t>(8 - std::countr_zero(mask));
+    };
+    bytes_[i] = (is_whole & 1) != 0 ? bytes(counted) : uint8_t{0};
+    bytes_[i + 1] = (is_whole & 2) != 0 ? bytes(counted >> 8) : uint8_t{0};
+  }
+#endif
+
+  std::array<char, kCount * 8 + 8> digits_;  // eight of each value, with leading zeros
+  std::array<uint8_t, kCount> bytes_;        // how many of them are printed; 0: not such a value
+};
+
+}  // namespace
+
+void PointsWriter::Place(std::span<const int64_t> times_ms, size_t from, uint32_t* places) {
+  size_t k = from;
+  for (size_t i = 0; i < times_ms.size();) {
+    const Time* const known = times_.data();
+    const size_t same_max = std::min(times_ms.size() - i, times_.size() - k);
+    size_t same = 0;
+    while (same < same_max && known[k + same].time_ms == times_ms[i + same]) {
+      places[i + same] = static_cast<uint32_t>(k + same);
+      ++same;
+    }
+    i += same;
+    k += same;
+    if (i == times_ms.size()) return;
+    while (k < times_.size() && times_[k].time_ms < times_ms[i]) ++k;
+    if (k < times_.size() && times_[k].time_ms == times_ms[i]) continue;
+    // Another grid, or a gap in the series before: start over from here.
+    times_.resize(k);
+    Time made{times_ms[i], 0, {}};
+    char* text = made.text;
+    *text++ = ',';
+    *text++ = '[';
+    text = PrintTimeMs(made.time_ms, text);
+    *text++ = ',';
+    *text++ = '"';
+    made.bytes = static_cast<uint32_t>(text - made.text);
+    times_.push_back(made);
+  }
+}
+
 void PointsWriter::Append(std::span<const int64_t> times_ms, std::span<const double> values,
                           std::string* out) {
   // Series of one query have their times from one grid: what came before each value then is the
   // same text again.
-  char block[4096];
-  char* at = block;
-  size_t k = 0;
-  for (size_t i = 0; i < times_ms.size(); ++i) {
-    if (static_cast<size_t>(block + sizeof(block) - at) < kTimeBytesMax + kNumberBytesMax + 8) {
-      out->append(block, at);
-      at = block;
+  char block[WholeTexts::kCount * (kTimeBytesMax + kNumberBytesMax + 2) + kTimeBytesMax];
+  WholeTexts wholes;
+  uint32_t places[WholeTexts::kCount];
+  size_t next = 0;
+  for (size_t i = 0; i < times_ms.size(); i += WholeTexts::kCount) {
+    const size_t count = std::min(WholeTexts::kCount, times_ms.size() - i);
+    if (next >= kTimesMax) {
+      times_.clear();
+      next = 0;
     }
-    while (k < times_.size() && times_[k].time_ms < times_ms[i]) ++k;
-    if (k == times_.size()) {
-      Time made{times_ms[i], 0, {}};
-      char* text = made.text;
-      *text++ = ',';
-      *text++ = '[';
-      text = PrintTimeMs(times_ms[i], text);
-      *text++ = ',';
-      *text++ = '"';
-      made.bytes = static_cast<uint32_t>(text - made.text);
-      if (times_.size() == kTimesMax) times_.clear();
-      k = times_.size();
-      times_.push_back(made);
-    } else if (times_[k].time_ms != times_ms[i]) {
-      // Another grid, or a gap in the first series: start over from here.
-      times_.resize(k);
-      --i;
-      continue;
+    wholes.Make(values.subspan(i, count));
+    Place(times_ms.subspan(i, count), next, places);
+    next = places[count - 1] + 1;
+    char* at = block;
+    for (size_t j = 0; j < count; ++j) {
+      const Time& time = times_[places[j]];
+      std::memcpy(at, time.text, sizeof(time.text));  // of one size: no call
+      at += time.bytes;
+      if (!wholes.Print(j, &at)) at = PrintFloat(values[i + j], at);
+      std::memcpy(at, "\"]", 2);
+      at += 2;
     }
-    const Time& time = times_[k];
-    std::memcpy(at, time.text, sizeof(time.text));  // of one size: no call
-    const size_t comma = i == 0 ? 1 : 0;
-    if (comma != 0) std::memmove(at, at + 1, time.bytes - 1);
-    at += time.bytes - comma;
-    at = PrintFloat(values[i], at);
-    *at++ = '"';
-    *at++ = ']';
+    // No comma before the first.
+    out->append(i == 0 ? block + 1 : block, at);
   }
-  out->append(block, at);
 }
 
 namespace {

@@ -43,6 +43,9 @@ class PointsWriter {
     uint32_t bytes;
     char text[kTimeBytesMax];  // with what stands before it and after it
   };
+  /// Finds or makes the texts of ascending times, from `times_[from]` on. Gives their places.
+  void Place(std::span<const int64_t> times_ms, size_t from, uint32_t* places);
+
   std::vector<Time> times_;  // ascending
 };
 
