@@ -8,7 +8,10 @@ Usage:
 
   bench/e2e/query.py [--build build/release] [--servers varve,prometheus,victoria-metrics]
                      [--cases 4k-24h,30k-1h] [--only REGEX] [--caches off,on] [--sealed]
-                     [--json FILE]
+                     [--json FILE] [--work DIR --keep [--load-only]]
+
+--keep leaves the written data in DIR, and a later run asks it without writing again: `--load-only`
+writes while the machine is busy, a run without it measures when it is not.
 
 --sealed also asks a Varve whose data is all in one block (`varve compact`, restarted): a column of
 its own.
@@ -142,6 +145,22 @@ def stop(process):
     process.wait(timeout=120)
 
 
+def prepare(work, case, rounds, now, args):
+    """Gives the end of the case's data and its requests; the file is made unless there is one."""
+    files = sorted(work.glob(f"queries-{case}-*.bin"))
+    if files and args.keep:
+        file = files[-1]
+        end = int(file.stem.rsplit("-", 1)[1])
+    else:
+        end = now
+        file = work / f"queries-{case}-{end}.bin"
+    if not file.exists():
+        subprocess.run([args.build / "bin/bench_e2e_generate_queries", file, str(CASES[case][0]),
+                        str(rounds), str(STEP_MS), str(end * 1000)], check=True,
+                       stdout=subprocess.DEVNULL)
+    return end, ingest.read_requests(file)
+
+
 def run_server(server, requests, per_round, hours_of_data, end, args):
     """Without requests it asks what is there already."""
     process = start(server)
@@ -154,6 +173,8 @@ def run_server(server, requests, per_round, hours_of_data, end, args):
             if isinstance(server, ingest.VictoriaMetrics):
                 ingest.get(server.port, "/internal/force_flush")
         settle(process.pid)
+        if args.load_only:
+            return results
         for cache in args.caches.split(","):
             asker = Asker(server, cache == "on")
             for name, query, hours, step in QUERIES:
@@ -180,41 +201,54 @@ def main():
     parser.add_argument("--only")
     parser.add_argument("--seconds", type=float, default=1.0, help="CPU seconds spent on each query")
     parser.add_argument("--work", type=pathlib.Path, help="keeps requests between runs")
+    parser.add_argument("--keep", action="store_true", help="keeps written data, too")
+    parser.add_argument("--load-only", action="store_true", help="writes and asks nothing")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
     work = args.work or pathlib.Path(tempfile.mkdtemp(prefix="varve-e2e-"))
     work.mkdir(parents=True, exist_ok=True)
-    end = (int(time.time()) // HOUR - 1) * HOUR
+    now = (int(time.time()) // HOUR - 1) * HOUR
     results = {}
     for case in args.cases.split(","):
         counters, hours = CASES[case]
         rounds = (hours * HOUR + 600) * 1000 // STEP_MS
-        file = work / f"queries-{case}-{end}.bin"
-        if not file.exists():
-            subprocess.run([args.build / "bin/bench_e2e_generate_queries", file, str(counters),
-                            str(rounds), str(STEP_MS), str(end * 1000)], check=True,
-                           stdout=subprocess.DEVNULL)
-        requests = ingest.read_requests(file)
+        end, requests = prepare(work, case, rounds, now, args)
         answers = {}
         for name in args.servers.split(","):
             binary = args.build / "bin/varve" if name == "varve" else shutil.which(name)
             if not binary or not os.path.exists(binary):
                 print(f"{case}: {name} skipped: not installed")
                 continue
-            data = work / f"data-{name}-{case}"
-            shutil.rmtree(data, ignore_errors=True)
-            data.mkdir()
+            data = work / f"data-{name}-{case}-{end}"
+            written = data.with_suffix(".written")
+            if not written.exists():
+                shutil.rmtree(data, ignore_errors=True)
+                data.mkdir()
             server = ingest.SERVERS[name](str(binary), data, ingest.free_port())
             server.name = name
-            answers[name] = run_server(server, requests, len(requests) // rounds, hours, end, args)
+            answers[name] = run_server(server, [] if written.exists() else requests,
+                                       len(requests) // rounds, hours, end, args)
+            if args.keep:
+                written.touch()
+            if args.load_only:
+                continue
             if args.sealed and name == "varve":
-                subprocess.run([str(binary), "compact", "--data", str(data)], check=True,
+                # In a copy, so that the head is there for the next run.
+                sealed = work / "sealed"
+                shutil.rmtree(sealed, ignore_errors=True)
+                shutil.copytree(data, sealed) if args.keep else data.rename(sealed)
+                subprocess.run([str(binary), "compact", "--data", str(sealed)], check=True,
                                stdout=subprocess.DEVNULL)
+                server = ingest.SERVERS[name](str(binary), sealed, ingest.free_port())
                 server.name = "varve sealed"
                 answers["varve sealed"] = run_server(server, [], 1, hours, end, args)
-            shutil.rmtree(data, ignore_errors=True)
+                shutil.rmtree(sealed, ignore_errors=True)
+            if not args.keep:
+                shutil.rmtree(data, ignore_errors=True)
             print(f"{case}: {name} done, peak RSS {answers[name]['peak_rss_bytes'] / 1e6:.0f} MB",
                   flush=True)
+        if args.load_only:
+            continue
         results[case] = answers
         names = list(answers)
         print(f"\n{case}: ms of CPU per query\n{'cache':6}{'query':36}{'series':>8}" +

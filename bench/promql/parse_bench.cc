@@ -2,12 +2,19 @@
 // found).
 
 #include <benchmark/benchmark.h>
+#include <simdjson.h>
+#include <time.h>
 
+#include <algorithm>
+#include <set>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/base/macros.h"
 #include "query/lang/promql/parse.h"
 #include "query/lang/promql/print.h"
+#include "tests/support/shared_data.h"
 
 namespace varve::promql {
 namespace {
@@ -39,6 +46,58 @@ void BM_Parse(benchmark::State& state) {
   state.counters["bytes"] = static_cast<double>(query.size());
 }
 BENCHMARK(BM_Parse)->DenseRange(0, std::size(kQueries) - 1)->Unit(benchmark::kMicrosecond);
+
+double CpuMicroseconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
+}
+
+/// The queries of public dashboards and rules: what a typical one is, and what it costs. Each is
+/// timed alone, the best of five.
+void BM_ParseRealWorld(benchmark::State& state) {
+  const auto path = testing::SharedPath("conformance/promql/real_world.ndjson.zst");
+  if (!path) {
+    state.SkipWithError("skipped: no shared folder, so no real-world queries");
+    return;
+  }
+  const std::string text = testing::ReadFile(*path);
+  std::set<std::string> queries;
+  simdjson::dom::parser json;
+  for (const std::string_view line : testing::SplitLines(text)) {
+    const simdjson::dom::element record = json.parse(simdjson::padded_string(line));
+    std::string query{record["exec"].get_string().value()};
+    if (Parse(query).ok()) queries.insert(std::move(query));
+  }
+  std::vector<double> bytes;
+  std::vector<double> costs;
+  for (auto _ : state) {
+    bytes.clear();
+    costs.clear();
+    for (const std::string& query : queries) {
+      double best = 1e9;
+      for (int i = 0; i < 5; ++i) {
+        const double begin = CpuMicroseconds();
+        benchmark::DoNotOptimize(Parse(query));
+        best = std::min(best, CpuMicroseconds() - begin);
+      }
+      bytes.push_back(static_cast<double>(query.size()));
+      costs.push_back(best);
+    }
+  }
+  const auto quantile = [](std::vector<double>& values, double q) {
+    std::sort(values.begin(), values.end());
+    return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1))];
+  };
+  state.counters["queries"] = static_cast<double>(queries.size());
+  state.counters["bytes_p50"] = quantile(bytes, 0.5);
+  state.counters["bytes_p90"] = quantile(bytes, 0.9);
+  state.counters["us_p50"] = quantile(costs, 0.5);
+  state.counters["us_p90"] = quantile(costs, 0.9);
+  const auto below = std::lower_bound(costs.begin(), costs.end(), 100.0) - costs.begin();
+  state.counters["below_100us"] = static_cast<double>(below) / static_cast<double>(costs.size());
+}
+BENCHMARK(BM_ParseRealWorld)->Iterations(1)->Unit(benchmark::kMillisecond);
 
 void BM_ParseCached(benchmark::State& state) {
   for (auto _ : state) {

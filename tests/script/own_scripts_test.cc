@@ -32,7 +32,7 @@ void RunAll(const StorageFactory& storage, const RunOptions& options,
             const query::EngineOptions& engine_options) {
   const auto engine = query::Engine::Make(engine_options);
   const auto files = Scripts();
-  ASSERT_GE(files.size(), 7u);
+  ASSERT_GE(files.size(), 8u);
   for (const std::string& file : files) {
     const auto result = RunScript(testing::ReadFile(file), *engine, storage, options);
     ASSERT_TRUE(result.ok()) << file << ": " << result.status();
