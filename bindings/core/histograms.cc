@@ -40,7 +40,9 @@ class Reader {
       return Bad("is not histograms (Arrow format \"" + std::string(schema.format) + "\")");
     }
     const auto number = [](const ArrowSchema& type) { return IsNumber(type.format); };
-    const auto list = [](const ArrowSchema& type) { return IsList(type.format); };
+    const auto list = [](const ArrowSchema& type) {
+      return IsList(type.format) && type.n_children == 1;
+    };
     const auto text = [](const ArrowSchema&) { return true; };  // AppendTexts says what is wrong
     for (int64_t i = 0; i < schema.n_children; ++i) {
       const ArrowSchema& child = *schema.children[i];

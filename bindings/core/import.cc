@@ -65,7 +65,7 @@ Status CheckShape(const ArrowSchema& schema, const ArrowArray& array, std::strin
   int64_t buffers = 2;
   if (format == "u" || format == "U" || format == "z" || format == "Z") buffers = 3;
   if (format == "vu" || format == "vz") buffers = 3;  // views, data..., sizes
-  if (format == "+s" || format == "+w") buffers = 1;
+  if (format == "+s" || format.starts_with("+w:")) buffers = 1;
   if (format == "n") buffers = 0;
   if (array.length < 0 || array.offset < 0 || array.n_buffers < buffers ||
       array.n_children != schema.n_children ||

@@ -194,6 +194,19 @@ def test_mistakes_of_tables(db, column, text):
         db.metrics.append_table(table, name="m")
 
 
+def test_buckets_as_lists_of_three(db):
+    for kind in (pyarrow.list_(pyarrow.float64(), 3), pyarrow.list_(pyarrow.float32()), pyarrow.large_list(pyarrow.int64())):
+        whole = pyarrow.struct([("sum", pyarrow.int8()), ("count", pyarrow.uint16()), ("buckets", pyarrow.list_(kind))])
+        rows = [{"count": 3, "sum": 4, "buckets": [[1, 2, 1], [2, 4, 2]]}, {"count": 0, "sum": 0, "buckets": []}]
+        table = pyarrow.table({"time": pyarrow.array([T, T + 1], pyarrow.timestamp("ms")),
+                               "histogram": pyarrow.array(rows, whole)})
+        assert db.metrics.append_table(table.slice(0, 1), name="m").rows == 1  # the same again is no error
+        assert db.metrics.append_table(table.slice(1), name="m").rows == 1
+    first, second = (value for _, value in sorted(read(db, "m").items()))
+    assert (first["buckets"], first["schema"]) == ([(1.0, 2.0, 1.0), (2.0, 4.0, 2.0)], 0)
+    assert second["buckets"] == [] and second["count"] == 0
+
+
 def test_rows_without_histograms(db):
     kind = pyarrow.struct([("count", pyarrow.int64()), ("sum", pyarrow.float32())])
     table = pyarrow.table({"time": pyarrow.array([T, T + 1], pyarrow.timestamp("ms")), "value": [1.0, 2.0],
