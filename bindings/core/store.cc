@@ -324,6 +324,12 @@ Result<std::shared_ptr<const SpanBatch>> Store::Trace(const TraceId& id) {
   });
 }
 
+Result<std::vector<correlate::TraceLog>> Store::LogsOfTrace(const TraceId& id, size_t limit) {
+  return Call([&](Database& database) {
+    return correlate::LogsOfTrace(database, id, {.range = std::nullopt, .limit = limit});
+  });
+}
+
 Result<std::vector<std::string>> Store::Services() {
   return Call([&](Database& database) -> Result<std::vector<std::string>> {
     const auto snapshot = database.TakeTraceSnapshot();

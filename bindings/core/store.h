@@ -11,6 +11,7 @@
 #include "bindings/core/arrow.h"
 #include "bindings/core/result.h"
 #include "bindings/core/search.h"
+#include "varve/correlate.h"
 #include "varve/database.h"
 #include "varve/query.h"
 #include "varve/status.h"
@@ -89,6 +90,8 @@ class Store : public std::enable_shared_from_this<Store> {
   Result<std::unique_ptr<arrow::Source>> Spans(const std::string& service, NsRange range);
   /// All spans of a trace, by start time; none if there is no such trace.
   Result<std::shared_ptr<const SpanBatch>> Trace(const TraceId& id);
+  /// At most `limit` log entries of a trace, oldest first.
+  Result<std::vector<correlate::TraceLog>> LogsOfTrace(const TraceId& id, size_t limit);
   Result<std::vector<std::string>> Services();
 
  private:

@@ -117,20 +117,26 @@ TEST_F(TrainTicket, EveryTraceFindsItsLogs) {
   flush();
   EXPECT_GT(count, 170'000u);
   ASSERT_TRUE(server_.database().Compact().ok());
+  const Entries none;
   size_t with_logs = 0;
   size_t entries = 0;
   for (size_t i = 0; i < lines_.size(); ++i) {
     const std::string id = IdOf(i);
+    const auto wanted = expected.find(id);
+    const Entries& entries_wanted = wanted == expected.end() ? none : wanted->second;
     correlate::TraceLogsOptions options;
     options.limit = 100'000;
-    options.range = NsRange();  // clocks of the pods may be off by more than the default allows
+    // At all times, as clocks of the pods may be off by more than the default allows; to save time
+    // most only where their entries are.
+    options.range = NsRange();
+    if (i % 8 != 0 && !entries_wanted.empty() && entries_wanted.begin()->first != 0) {
+      options.range = NsRange{entries_wanted.begin()->first, entries_wanted.rbegin()->first};
+    }
     const auto got = correlate::LogsOfTrace(server_.database(), *ParseTraceId(id), options);
     ASSERT_TRUE(got.ok()) << got.status();
     Entries found;
     for (const correlate::TraceLog& log : *got) found.emplace(Comparable(log.time_ns), log.line);
-    const auto wanted = expected.find(id);
-    ASSERT_TRUE(found == (wanted == expected.end() ? Entries() : wanted->second))
-        << id << ": " << found.size() << " found";
+    ASSERT_TRUE(found == entries_wanted) << id << ": " << found.size() << " found";
     with_logs += found.empty() ? 0 : 1;
     entries += found.size();
   }

@@ -233,6 +233,22 @@ void AddSpans(nb::list resources, nb::list spans, SpanBatch* batch) {
   }
 }
 
+// Gives a trace's log entries as tuples of time, labels, line and metadata, oldest first.
+nb::list GetTraceLogs(Store& self, nb::bytes id, size_t limit) {
+  const auto trace_id = IdOf<TraceId>(id);
+  const std::vector<correlate::TraceLog> logs =
+      ValueOrRaise(Unlocked([&] { return self.LogsOfTrace(trace_id, limit); }));
+  nb::list out;
+  for (const correlate::TraceLog& log : logs) {
+    nb::dict labels;
+    for (const LabelView& label : log.stream.view()) labels[Text(label.name)] = Text(label.value);
+    nb::dict metadata;
+    for (const auto& [name, value] : log.metadata) metadata[Text(name)] = Text(value);
+    out.append(nb::make_tuple(log.time_ns, labels, Text(log.line), metadata));
+  }
+  return out;
+}
+
 void RegisterSpans(nb::class_<Store>& store) {
   store
       .def("append_spans", &AppendSpans, nb::arg("resources"), nb::arg("spans"),
@@ -240,6 +256,7 @@ void RegisterSpans(nb::class_<Store>& store) {
       .def("append_span_table", &AppendSpanTable, nb::arg("table"), nb::arg("attributes"),
            nb::arg("unit_ns"), nb::arg("durable").none(), nb::arg("partial"))
       .def("trace", &GetTrace, nb::arg("id"))
+      .def("trace_logs", &GetTraceLogs, nb::arg("id"), nb::arg("limit"))
       .def(
           "spans",
           [](Store& self, const std::string& service, int64_t start_ns, int64_t end_ns) {

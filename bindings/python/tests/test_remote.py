@@ -118,6 +118,8 @@ def test_logs_and_traces(server, tmp_path):
                 {"trace_id": f"{i + 100:x}", "span_id": "1", "service": "batch", "name": "run",
                  "start": now + i, "duration": 0.001 * (i + 1), "attributes": {"n": i},
                  "status": "error" if i % 5 == 0 else "ok"} for i in range(30)], unit="ns") == (30, 0)
+            db.logs.append({"app": "batch", "level": "info"}, "of a trace", time_ns=now + 50,
+                           metadata={"trace_id": f"{100:032x}"})
         for query in ('{app="shop"}', '{app="shop"} |= "1" | json | n > 3', '{env="test"}',
                       'sum by (app) (count_over_time({app=~".+"}[1m]))', 'rate({app="shop", level="info"}[30s])',
                       '{nothing="here"}', '{app="shop"} | line_format "{{.n}}"'):
@@ -147,6 +149,10 @@ def test_logs_and_traces(server, tmp_path):
             assert a.kind == b.kind and repr(a) == repr(b), query
         for trace_id in (TRACE, "64", "ff"):
             assert remote.traces.get(trace_id) == local.traces.get(trace_id)
+        for trace_id, count in ((TRACE, 0), ("64", 1), ("ff", 0)):
+            a, b = ([(one.time_ns, one.line, one.labels["app"], one.metadata["trace_id"])
+                     for one in db.traces.logs(trace_id)] for db in (remote, local))
+            assert a == b and len(a) == count
         assert remote.traces.services() == local.traces.services() == ["batch", "db", "shop"]
         for lang, text in (("promql", "sum(up)"), ("logql", '{app="x"} |= "y"'), ("traceql", "{ .a = 1 }")):
             assert remote.explain(text, lang=lang) == local.explain(text, lang=lang)

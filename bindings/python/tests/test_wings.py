@@ -96,6 +96,22 @@ def test_traces(db):
     assert db.traces.spans(start="2026-01-02T00:00:00Z").to_arrow().num_rows == 0
 
 
+def test_logs_of_a_trace(db):
+    db.traces.append(SPANS)
+    start = 1_767_225_600_000_000_001
+    db.logs.append({"app": "shop"}, [f"in the text: {TRACE}", "by metadata", "of nobody"],
+                   time_ns=[start + 2, start + 1, start + 3],
+                   metadata=[{}, {"trace_id": TRACE}, {"trace_id": "1" * 32}])
+    first, second = db.traces.logs(TRACE)
+    assert first == (start + 1, {"app": "shop"}, "by metadata", {"trace_id": TRACE})
+    assert second.line == f"in the text: {TRACE}" and second.labels == {"app": "shop"}
+    assert first.time == dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)
+    assert db.traces.logs(bytes.fromhex(TRACE), limit=1) == [first]
+    assert db.traces.logs("ff") == []
+    with pytest.raises(varve.InvalidArgumentError, match="limit"):
+        db.traces.logs(TRACE, limit=0)
+
+
 @pytest.mark.parametrize("change, error, text", [
     ({"trace_id": None}, TypeError, "trace_id must be hex"),
     ({"trace_id": "xyz"}, ValueError, "hex digits"),

@@ -23,7 +23,7 @@ from ._database import (
 )
 from ._result import ArrowStream, LogEntry, LogResult, Result, Series, Trace, TraceResult
 from ._varve import __version__
-from ._wings import Logs, Span, Traces
+from ._wings import Logs, Span, TraceLog, Traces
 from .errors import (
     ClosedError,
     CorruptionError,
@@ -74,6 +74,7 @@ __all__ = [
     "Result",
     "Series",
     "Span",
+    "TraceLog",
     "StateError",
     "StorageError",
     "Trace",

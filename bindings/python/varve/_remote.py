@@ -155,6 +155,17 @@ class RemoteBackend:
                 for span in scope["spans"]
             ]
 
+    def trace_logs(
+        self, id: bytes, limit: int
+    ) -> List[Tuple[int, Dict[str, str], str, Dict[str, str]]]:
+        path = f"/api/v1/correlate/traces/{id.hex()}/logs"
+        answer = self._get(f"{path}?limit={limit}", "", None)
+        with self._reading(path):
+            return [
+                (int(one["timestamp"]), one["stream"], one["line"], one["metadata"])
+                for one in answer["data"]["entries"]
+            ]
+
     def services(self) -> List[str]:
         return sorted(self._get("/api/services", "", None)["data"])
 

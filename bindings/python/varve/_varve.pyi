@@ -219,6 +219,9 @@ class Store:
         partial: bool,
     ) -> Tuple[int, int]: ...
     def trace(self, id: bytes) -> List[Dict[str, Any]]: ...
+    def trace_logs(
+        self, id: bytes, limit: int
+    ) -> List[Tuple[int, Dict[str, str], str, Dict[str, str]]]: ...
     def logql(
         self,
         text: str,

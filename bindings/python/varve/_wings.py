@@ -164,6 +164,20 @@ class Logs:
         return ArrowStream.begun(lambda: self._backend.log_entries(selector, *span, rows))
 
 
+class TraceLog(NamedTuple):
+    """A log entry that belongs to a trace."""
+
+    time_ns: int
+    labels: Dict[str, str]
+    line: str
+    metadata: Dict[str, str]
+
+    @property
+    def time(self) -> dt.datetime:
+        """The time, rounded down to a millisecond; ``time_ns`` is exact."""
+        return datetime_of(self.time_ns // 1_000_000)
+
+
 class Span(NamedTuple):
     """A span as it is stored."""
 
@@ -293,6 +307,17 @@ class Traces:
             Span(**{**span, "kind": KINDS[span["kind"]], "status": STATUSES[span["status"]]})
             for span in found
         ]
+
+    def logs(self, trace_id: Union[str, bytes], *, limit: int = 1000) -> List[TraceLog]:
+        """Return the log entries of a trace, oldest first and at most ``limit``.
+
+        They are those whose metadata names the trace (``trace_id``) and those whose line holds its
+        id; from a minute before the trace to five minutes after it, or of any time if the trace
+        itself is not stored."""
+        if limit < 1:
+            raise InvalidArgumentError("limit must be positive")
+        found = self._backend.trace_logs(_id(trace_id, 16, "trace_id"), limit)
+        return [TraceLog(*one) for one in found]
 
     def spans(
         self,
