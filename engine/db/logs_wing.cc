@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/db/wing_store_impl.h"
+#include "engine/logs/log_scan.h"
 #include "engine/logs/seal.h"
 #include "engine/logs/tombstone.h"
 
@@ -29,7 +30,7 @@ Result<LogsWing::Deletion> LogsWing::CompileDeletion(const std::string& payload)
   spec.range = deletion.range;
   spec.line_filters = deletion.filters;
   spec.metadata = deletion.metadata;
-  VARVE_ASSIGN_OR_RETURN(out.scan, CompileLogScan(spec));
+  VARVE_ASSIGN_OR_RETURN(out.scan, LogScan::Make(spec, LogScan::Effort::kUnbounded));
   return out;
 }
 

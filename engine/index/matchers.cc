@@ -9,6 +9,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "engine/base/bounded_regex.h"
 #include "engine/base/macros.h"
 #include "engine/base/stray_bytes.h"
 #include "engine/base/strings.h"
@@ -113,6 +114,9 @@ Result<CompiledMatcher> CompiledMatcher::Make(const Matcher& matcher) {
       RE2::Options options(RE2::Quiet);
       options.set_dot_nl(true);
       const re2::StringPiece text(pattern->data(), pattern->size());
+      if (BoundedRegex::HasTooManyParts(*pattern)) {
+        return BadMatcher(matcher, "expression too large");
+      }
       std::unique_ptr<RE2> regex;
       if (small) {
         options.set_max_mem(Recent::kMemoryBytesMax);

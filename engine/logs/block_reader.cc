@@ -134,12 +134,13 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     } else {
       VARVE_RETURN_IF_ERROR(Load(part.group, lines, metadata, storage, stats));
       // Rows of the part ascend; those of a group shared by streams do not.
-      SelectRows(scan, rows, part.row, part.row + part.rows, &storage->selected);
+      VARVE_RETURN_IF_ERROR(
+          SelectRows(scan, rows, part.row, part.row + part.rows, &storage->selected));
     }
     for (const auto& one : hidden) {
       if (storage->selected.empty()) break;
       std::vector<uint32_t> gone;
-      SelectRows(*one, rows, part.row, part.row + part.rows, &gone);
+      VARVE_RETURN_IF_ERROR(SelectRows(*one, rows, part.row, part.row + part.rows, &gone));
       std::erase_if(storage->selected, [&, at = size_t{0}](uint32_t row) mutable {
         while (at < gone.size() && gone[at] < row) ++at;
         return at < gone.size() && gone[at] == row;
@@ -364,7 +365,8 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     const Status status =
         scan.KeepMatchingLines(storage->table.get(), spec.lines != LogScanSpec::Lines::kNone,
                                &storage->rows, &storage->matched);
-    if (!status.ok()) return LinesError(index, status, storage);
+    if (status.code() == StatusCode::kDataLoss) return LinesError(index, status, storage);
+    VARVE_RETURN_IF_ERROR(status);
     storage->matched_scan = scan.id();
     storage->ruled_out = false;
     stats->bytes_decompressed += group.line_bytes;

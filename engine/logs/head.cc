@@ -285,7 +285,7 @@ struct Head::PageChunk final : LogChunk::Impl {
   static Status Filter(const LogScan& scan, const Rows& rows, uint32_t count, RowStorage* storage,
                        LogRows* out, LogScanStats* stats) {
     count = std::min(count, rows.size());
-    SelectRows(scan, rows, 0, count, &storage->selected);
+    VARVE_RETURN_IF_ERROR(SelectRows(scan, rows, 0, count, &storage->selected));
     SortAndCollapse(rows, &storage->selected);
     stats->entries += count;
     stats->line_bytes += rows.line_begin[count];
@@ -363,14 +363,17 @@ Result<LogAppendResult> Head::Append(PreparedBatch* prepared, const LogFn& log) 
     return result;
   }
   if (stream_count() + created > limits_.head_streams_max) {
+    // Close to the limit it counts that the batch may name a stream twice.
+    absl::flat_hash_map<SeriesKey, bool, SeriesKeyHash>
+        made;  // new ones, and whether there is room
     uint64_t room =
         limits_.head_streams_max - std::min<uint64_t>(limits_.head_streams_max, stream_count());
     std::vector<bool> refused(batch.streams().size());
     for (size_t i = 0; i < batch.streams().size(); ++i) {
       if (ordinals[i] != UINT32_MAX || !prepared->stream_ok_[i]) continue;
-      if (room > 0) {
-        --room;
-      } else {
+      const auto [stream, first] = made.try_emplace(prepared->keys_[i], room > 0);
+      if (first && stream->second) --room;
+      if (!stream->second) {
         refused[i] = true;
         prepared->stream_ok_[i] = false;
       }

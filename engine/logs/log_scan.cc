@@ -1,13 +1,13 @@
 #include "engine/logs/log_scan.h"
 
-#include <re2/re2.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <utility>
 
 #include "absl/base/call_once.h"
+#include "engine/base/bounded_regex.h"
+#include "engine/base/interrupt.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/index/value_scan.h"
@@ -146,7 +146,8 @@ std::string SureText(std::string_view pattern) {
 struct LogScan::Filter {
   LineFilter::Op op;
   std::vector<std::string> needles;
-  std::vector<std::unique_ptr<re2::RE2>> patterns;
+  std::vector<std::unique_ptr<BoundedRegex>> patterns;
+  Effort effort = Effort::kBounded;
 
   /// If not empty: one of these is in every line for which Any holds.
   std::vector<std::string> literals;
@@ -159,16 +160,19 @@ struct LogScan::Filter {
   const logs::LineAutomaton* automaton() const {
     absl::call_once(automaton_once_, [this] {
       std::vector<std::string> expressions;
-      for (const auto& pattern : patterns) expressions.push_back(pattern->pattern());
+      for (const auto& pattern : patterns) expressions.push_back(pattern->re2().pattern());
       automaton_ = patterns.empty() ? logs::LineAutomaton::OfTexts(needles)
                                     : logs::LineAutomaton::OfPatterns(expressions);
     });
     return automaton_.get();
   }
 
+  using Answer = BoundedRegex::Answer;
   bool wanted() const { return op == LineFilter::Op::kContains || op == LineFilter::Op::kMatches; }
 
-  bool Any(std::string_view line) const {
+  /// Tells whether one of the texts is in the line, or one of the expressions matches. An
+  /// expression that needs too many steps sets `fault`.
+  bool Any(std::string_view line, Status* fault) const {
     for (const std::string& needle : needles) {
       if (line.find(needle) != std::string_view::npos) return true;
     }
@@ -179,12 +183,34 @@ struct LogScan::Filter {
       return false;
     }
     for (const auto& pattern : patterns) {
-      if (re2::RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), *pattern)) return true;
+      if (Tire(pattern->Steps(line), fault)) return false;
+      const Answer answer = pattern->Find(line);
+      if (answer == Answer::kYes) return true;
+      if (answer == Answer::kNo) continue;
+      const re2::RE2& unbounded = pattern->re2();
+      if (effort == Effort::kBounded) {
+        fault->Update(MakeStatus(StatusCode::kInvalidArgument,
+                                 Concat("line filter ", pattern->Describe(), " needs too many ",
+                                        "steps for a line of ", line.size(), " bytes")));
+      } else if (re2::RE2::PartialMatch(re2::StringPiece(line.data(), line.size()), unbounded)) {
+        return true;
+      }
     }
     return false;
   }
 
  private:
+  /// Counts what this thread has to do, and looks now and then whether it should go on.
+  static bool Tire(uint64_t steps, Status* fault) {
+    constexpr uint64_t kSteps = 2 << 20;  // 30 ms where an expression is at its worst
+    static thread_local uint64_t done = 0;
+    done += steps;
+    if (done < kSteps) return false;
+    done = 0;
+    fault->Update(InterruptCheck::Interrupted());
+    return !fault->ok();
+  }
+
   mutable absl::once_flag automaton_once_;
   mutable std::unique_ptr<const logs::LineAutomaton> automaton_;
 };
@@ -192,13 +218,14 @@ struct LogScan::Filter {
 LogScan::LogScan() = default;
 LogScan::~LogScan() = default;
 
-Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
+Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec, Effort effort) {
   auto scan = std::shared_ptr<LogScan>(new LogScan());
   scan->spec_ = spec;
   for (const LineFilter& line_filter : spec.line_filters) {
-    auto owned = std::make_unique<Filter>();
+    auto owned = std::make_shared<Filter>();
     Filter& filter = *owned;
     filter.op = line_filter.op;
+    filter.effort = effort;
     const bool regex =
         filter.op == LineFilter::Op::kMatches || filter.op == LineFilter::Op::kNotMatches;
     for (const std::string& text : line_filter.texts) {
@@ -206,17 +233,14 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
         filter.needles.push_back(text);
         continue;
       }
-      re2::RE2::Options options(re2::RE2::Quiet);
-      options.set_max_mem(index::kRegexMemoryBytesMax);
-      auto pattern =
-          std::make_unique<re2::RE2>(re2::StringPiece(text.data(), text.size()), options);
+      auto pattern = std::make_unique<BoundedRegex>(text);
       if (pattern->ok()) {
         filter.patterns.push_back(std::move(pattern));
         filter.literals.push_back(SureText(text));
         continue;
       }
       return MakeStatus(StatusCode::kInvalidArgument,
-                        Concat("line filter \"", text, "\": ", pattern->error()));
+                        Concat("line filter ", pattern->Describe(), ": ", pattern->error()));
     }
     // One expression without a sure text leaves nothing sure of all.
     if (std::any_of(filter.literals.begin(), filter.literals.end(),
@@ -229,11 +253,15 @@ Result<std::shared_ptr<const LogScan>> LogScan::Make(const LogScanSpec& spec) {
   scan->FindKeys();
   if (spec.lines != LogScanSpec::Lines::kBytes || !spec.with_metadata ||
       !spec.metadata_names.empty()) {
-    LogScanSpec whole = spec;
-    whole.lines = LogScanSpec::Lines::kBytes;
-    whole.with_metadata = true;
-    whole.metadata_names.clear();
-    VARVE_ASSIGN_OR_RETURN(scan->whole_, Make(whole));
+    auto whole = std::shared_ptr<LogScan>(new LogScan());
+    whole->spec_ = spec;
+    whole->spec_.lines = LogScanSpec::Lines::kBytes;
+    whole->spec_.with_metadata = true;
+    whole->spec_.metadata_names.clear();
+    whole->filters_ = scan->filters_;
+    whole->metadata_ = scan->metadata_;
+    whole->FindKeys();
+    scan->whole_ = std::move(whole);
   }
   return std::shared_ptr<const LogScan>(std::move(scan));
 }
@@ -266,17 +294,19 @@ void LogScan::FindKeys() {
   }
 }
 
-bool LogScan::MatchesLine(std::string_view line) const {
-  return std::all_of(filters_.begin(), filters_.end(),
-                     [line](const auto& filter) { return filter->Any(line) == filter->wanted(); });
+bool LogScan::MatchesLine(std::string_view line, Status* fault) const {
+  return std::all_of(filters_.begin(), filters_.end(), [&](const auto& filter) {
+    return filter->Any(line, fault) == filter->wanted() && fault->ok();
+  });
 }
 
-void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
-                                std::vector<uint32_t>* selected) const {
+Status LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
+                                  std::vector<uint32_t>* selected) const {
   std::vector<uint32_t> hits;
+  Status fault;
   for (const auto& one : filters_) {
     const Filter& filter = *one;
-    if (selected->empty()) return;
+    if (selected->empty() || !fault.ok()) return fault;
     const auto line_of = [&](uint32_t row) {
       return text.substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
     };
@@ -291,7 +321,7 @@ void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t>
                              [&](uint32_t i) { hits.push_back(first + i); });
       // Of an expression, these are those worth running it on.
       std::erase_if(hits, [&](uint32_t row) {
-        return !filter.patterns.empty() && !filter.Any(line_of(row));
+        return !filter.patterns.empty() && !filter.Any(line_of(row), &fault);
       });
       if (filter.wanted()) {
         selected->swap(hits);
@@ -310,8 +340,9 @@ void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t>
     const logs::LineAutomaton* automaton =
         selected->size() >= kAutomatonRowsMin ? filter.automaton() : nullptr;
     if (automaton == nullptr) {
-      std::erase_if(*selected,
-                    [&](uint32_t row) { return filter.Any(line_of(row)) != filter.wanted(); });
+      std::erase_if(*selected, [&](uint32_t row) {
+        return filter.Any(line_of(row), &fault) != filter.wanted();
+      });
       continue;
     }
     constexpr size_t kBatch = 256;
@@ -326,12 +357,13 @@ void LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_t>
       for (size_t i = 0; i < count; ++i) {
         const Verdict verdict = automaton->verdict(states[i]);
         const bool any =
-            verdict == Verdict::kUnsure ? filter.Any(lines[i]) : verdict == Verdict::kYes;
+            verdict == Verdict::kUnsure ? filter.Any(lines[i], &fault) : verdict == Verdict::kYes;
         if (any == filter.wanted()) (*selected)[kept++] = (*selected)[begin + i];
       }
     }
     selected->resize(kept);
   }
+  return fault;
 }
 
 Status LogScan::KeepMatchingLines(logs::LineTable* table, bool render, logs::Rows* rows,
@@ -362,14 +394,15 @@ Status LogScan::KeepMatchingLines(logs::LineTable* table, bool render, logs::Row
   }
   if (!render && later.empty() && unsure.empty()) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(table->RenderSome(*selected, rows));
+  Status fault;
   std::erase_if(*selected, [&](uint32_t row) {
     const std::string_view line = rows->line(row);
-    if (!unsure.empty() && unsure[row]) return !MatchesLine(line);
-    return std::any_of(later.begin(), later.end(), [line](const Filter* filter) {
-      return filter->Any(line) != filter->wanted();
+    if (!unsure.empty() && unsure[row]) return !MatchesLine(line, &fault);
+    return std::any_of(later.begin(), later.end(), [&](const Filter* filter) {
+      return filter->Any(line, &fault) != filter->wanted();
     });
   });
-  return absl::OkStatus();
+  return fault;
 }
 
 bool LogScan::MatchesMetadata(LabelsView metadata) const {
@@ -382,6 +415,9 @@ Result<std::shared_ptr<const LogScan>> CompileLogScan(const LogScanSpec& spec) {
   return LogScan::Make(spec);
 }
 
-bool LineMatches(const LogScan& scan, std::string_view line) { return scan.MatchesLine(line); }
+bool LineMatches(const LogScan& scan, std::string_view line) {
+  Status fault;
+  return scan.MatchesLine(line, &fault);
+}
 
 }  // namespace varve

@@ -9,10 +9,6 @@
 #include "engine/index/matchers.h"
 #include "varve/log_scan.h"
 
-namespace re2 {
-class RE2;
-}
-
 namespace varve {
 
 namespace logs {
@@ -23,7 +19,11 @@ struct Rows;
 /// A LogScanSpec ready to run. Immutable and thread-safe.
 class LogScan {
  public:
-  static Result<std::shared_ptr<const LogScan>> Make(const LogScanSpec& spec);
+  /// Says what happens where an expression needs too many steps for a line (base/bounded_regex.h):
+  /// queries are refused, deletions go on for as long as it takes.
+  enum class Effort : uint8_t { kBounded, kUnbounded };
+  static Result<std::shared_ptr<const LogScan>> Make(const LogScanSpec& spec,
+                                                     Effort effort = Effort::kBounded);
   ~LogScan();
 
   const LogScanSpec& spec() const { return spec_; }
@@ -55,15 +55,15 @@ class LogScan {
 
   /// Keeps those of the rows in `selected` (ascending) whose lines match. Line i is
   /// text[line_begin[i], line_begin[i + 1]); index::kScanPadding bytes behind the last are
-  /// readable.
-  void KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
-                         std::vector<uint32_t>* selected) const;
+  /// readable. Errors: kInvalidArgument for a line too long for an expression, of InterruptCheck.
+  Status KeepMatchingLines(std::string_view text, std::span<const uint32_t> line_begin,
+                           std::vector<uint32_t>* selected) const;
   /// The same for encoded lines (LineTable::templated). Renders those that stay into `rows`, if
-  /// `render` or if a filter needs them. Errors: kDataLoss.
+  /// `render` or if a filter needs them. Errors: also kDataLoss.
   Status KeepMatchingLines(logs::LineTable* table, bool render, logs::Rows* rows,
                            std::vector<uint32_t>* selected) const;
-  /// Tests a line against all line filters.
-  bool MatchesLine(std::string_view line) const;
+  /// Tests a line against all line filters. One that is too long for an expression sets `fault`.
+  bool MatchesLine(std::string_view line, Status* fault) const;
   /// Tests an entry's structured metadata against all of spec().metadata.
   bool MatchesMetadata(LabelsView metadata) const;
 
@@ -74,7 +74,7 @@ class LogScan {
 
   LogScanSpec spec_;
   std::shared_ptr<const LogScan> whole_;
-  std::vector<std::unique_ptr<const Filter>> filters_;
+  std::vector<std::shared_ptr<const Filter>> filters_;
   std::vector<index::CompiledMatcher> metadata_;
   std::vector<std::vector<Alternative>> needed_;
   uint64_t id_ = 0;

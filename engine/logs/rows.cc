@@ -30,8 +30,8 @@ void ForgetGroup(RowStorage* storage) {
   storage->matched_scan = 0;
 }
 
-void SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
-                std::vector<uint32_t>* selected) {
+Status SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
+                  std::vector<uint32_t>* selected) {
   selected->clear();
   const NsRange range = scan.spec().range;
   if (rows.ascending) {
@@ -50,7 +50,8 @@ void SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t 
     std::erase_if(*selected,
                   [&](uint32_t row) { return !scan.MatchesMetadata(rows.metadata_of(row)); });
   }
-  if (scan.tests_lines()) scan.KeepMatchingLines(rows.text, rows.line_begin, selected);
+  if (!scan.tests_lines()) return absl::OkStatus();
+  return scan.KeepMatchingLines(rows.text, rows.line_begin, selected);
 }
 
 void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected) {

@@ -71,8 +71,9 @@ void ForgetGroup(RowStorage* storage);
 
 /// Replaces `selected` by the rows in [begin, end) that `scan` asks for, in order. Lines and
 /// metadata must be decoded where the scan tests them.
-void SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
-                std::vector<uint32_t>* selected);
+/// Errors: those of LogScan::KeepMatchingLines.
+Status SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
+                  std::vector<uint32_t>* selected);
 /// Sorts `selected` by time, ties as they are, and drops all but the first of equal entries.
 /// Precondition: lines and metadata are decoded.
 void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected);

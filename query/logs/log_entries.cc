@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "engine/base/interrupt.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 
@@ -205,7 +206,11 @@ class EntrySearch {
     const ScanUnit& unit = plan.units[unit_index];
     if (bound_ && IsBeyond(unit.chunk)) return absl::OkStatus();
     LogScanStats stats;
-    VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
+    const auto poll = [this] { return context_.exec.Poll(); };
+    {
+      const InterruptCheck check(poll);
+      VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
+    }
     worker.scan.Add(stats);
     VARVE_RETURN_IF_ERROR(context_.AddScan(stats));
     LogRows& rows = worker.rows;
@@ -225,7 +230,11 @@ class EntrySearch {
       entry.time_ns = time;
       entry.line = rows.lines[row];
       entry.labels.Reset(rows.metadata_of(row));
-      if (!pipeline_.Process(entry)) continue;
+      if (!pipeline_.Process(entry)) {
+        if (!entry.fault.ok()) [[unlikely]]
+          return entry.fault;
+        continue;
+      }
       Kept kept;
       kept.time_ns = time;
       kept.stream = unit.stream;

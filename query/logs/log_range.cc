@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/base/interrupt.h"
 #include "engine/base/strings.h"
 #include "query/lang/logql/print.h"
 
@@ -189,7 +190,11 @@ class LogRangeOperator final : public StoredOperator {
     VARVE_RETURN_IF_ERROR(context_.Poll());
     const ScanUnit& unit = plan.units[unit_index];
     LogScanStats stats;
-    VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
+    const auto poll = [this] { return context_.Poll(); };
+    {
+      const InterruptCheck check(poll);
+      VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
+    }
     worker.scan.Add(stats);
     VARVE_RETURN_IF_ERROR(log_.AddScan(stats));
     const LogRows& rows = worker.rows;
@@ -206,11 +211,14 @@ class LogRangeOperator final : public StoredOperator {
       entry.line = with_lines ? rows.lines[row] : std::string_view();
       const LabelsView metadata = rows.metadata_of(row);
       entry.labels.Reset(metadata);
-      if (!pipeline_->Process(entry)) continue;
       double value = 1;
-      if (pipeline_->unwrap() != nullptr) {
-        if (!pipeline_->Unwrap(entry, &value)) continue;
-      } else if (measures_bytes_) {
+      if (!pipeline_->Process(entry) ||
+          (pipeline_->unwrap() != nullptr && !pipeline_->Unwrap(entry, &value))) {
+        if (!entry.fault.ok()) [[unlikely]]
+          return entry.fault;
+        continue;
+      }
+      if (measures_bytes_) {
         value = static_cast<double>(with_lines ? entry.line.size() : rows.line_lengths[row]);
       }
       VARVE_RETURN_IF_ERROR(Add(entry, metadata.empty(), value, unit_index, worker));

@@ -133,8 +133,8 @@ std::vector<LogStageStats> StagesOf(const ScanPlan& plan, const Pipeline& pipeli
     stage.rows_in = counts.stages[i].in;
     stage.rows_out = counts.stages[i].out;
   }
-  if (std::string extracted = pipeline.Extracted(); !extracted.empty()) {
-    add(std::move(extracted), depth);
+  for (std::string& note : pipeline.ParserNotes()) {
+    add(std::move(note), depth);
   }
   return out;
 }

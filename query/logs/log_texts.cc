@@ -75,7 +75,10 @@ class LogPipelineImpl final : public LogPipeline {
     entry_.labels.Reset(metadata);
     entry_.time_ns = time_ns;
     entry_.line = line;
-    if (!pipeline_->Process(entry_)) return false;
+    if (!pipeline_->Process(entry_)) {
+      entry_.fault = absl::OkStatus();  // a line too long for an expression does not match
+      return false;
+    }
     TakeEntry(entry_, out);
     return true;
   }

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/macros.h"
 #include "query/functions/log_values.h"
 #include "query/lang/logql/print.h"
 #include "query/logs/ip_match.h"
 #include "query/logs/json.h"
 #include "query/logs/json_path.h"
+#include "query/logs/label_filter.h"
 #include "query/logs/logfmt.h"
 #include "query/logs/text_pattern.h"
 #include "varve/logql.h"
@@ -28,28 +30,8 @@ using Part = EntryLabels::Part;
 
 constexpr std::string_view kJsonError = "JSONParserErr";
 constexpr std::string_view kLogfmtError = "LogfmtParserErr";
-constexpr std::string_view kLabelFilterError = "LabelFilterErr";
 constexpr std::string_view kTemplateError = "TemplateFormatErr";
 constexpr std::string_view kSampleError = "SampleExtractionErr";
-
-re2::StringPiece Piece(std::string_view text) { return {text.data(), text.size()}; }
-
-/// Marks an entry; the details live as long as it is processed.
-void MarkError(EntryContext& entry, std::string_view error, std::string_view details) {
-  entry.labels.SetError(error, entry.labels.arena().Copy(details));
-  if (entry.hints->preserve_error) entry.labels.Set(Part::kParsed, kPreserveErrorLabel, "true");
-}
-
-Result<std::shared_ptr<const re2::RE2>> CompileRegex(std::string_view text, bool anchored) {
-  re2::RE2::Options options(re2::RE2::Quiet);
-  options.set_max_mem(8 << 20);
-  auto out = std::make_shared<const re2::RE2>(
-      Piece(anchored ? Concat("^(?:", text, ")$") : std::string(text)), options);
-  if (out->ok()) return out;
-  const re2::RE2 plain(Piece(text), options);
-  return MakeStatus(StatusCode::kInvalidArgument,
-                    Concat("error parsing regexp: ", GoRegexError(plain.ok() ? *out : plain)));
-}
 
 // --- Line filters ---
 
@@ -77,22 +59,24 @@ class LineFilterOp final : public StageOp {
     return std::unique_ptr<StageOp>(std::move(out));
   }
 
+  bool KeepsParsed() const override { return true; }
   bool Process(EntryContext& entry) const override {
     for (const Term& term : terms_) {
-      if (Holds(term, entry.line)) return !negative_;
+      if (Holds(term, entry)) return !negative_ && entry.fault.ok();
     }
-    return negative_;
+    return negative_ && entry.fault.ok();
   }
 
  private:
   struct Term {
     std::string text;
-    std::shared_ptr<const re2::RE2> regex;
+    std::shared_ptr<const BoundedRegex> regex;
     std::shared_ptr<const TextPattern> pattern;
     std::shared_ptr<const IpMatcher> ip;
   };
-  static bool Holds(const Term& term, std::string_view line) {
-    if (term.regex != nullptr) return re2::RE2::PartialMatch(Piece(line), *term.regex);
+  static bool Holds(const Term& term, EntryContext& entry) {
+    const std::string_view line = entry.line;
+    if (term.regex != nullptr) return IsYes(term.regex->Find(line), *term.regex, line, entry);
     if (term.pattern != nullptr) return term.pattern->Test(line);
     if (term.ip != nullptr) return term.ip->FindIn(line);
     return term.text.empty() ||
@@ -104,26 +88,46 @@ class LineFilterOp final : public StageOp {
 
 // --- Parsers ---
 
-/// Sets a label that a parser found, under the rules for names: taken ones get `_extracted`, the
-/// first value stays, and only what is needed is kept. `name` must live as long as the entry.
-/// Returns true once all that is needed is there.
-bool SetParsed(EntryContext& entry, const KeyCache::Node& key, std::string_view value) {
-  EntryLabels& labels = entry.labels;
-  const bool taken = labels.Collides(key.name);
-  if (!(taken ? key.extracted_needed : key.needed)) return false;
-  const std::string_view name = taken ? key.extracted : key.name;
-  if (labels.ParsedHas(name)) return false;
-  labels.Set(Part::kParsed, name, value);
-  return !entry.hints->all() && entry.hints->Done(labels);
-}
-
-/// A string filter that a parser can apply as soon as it has set the label.
-struct EarlyTest {
-  std::string name;
-  const StageOp* filter;
+/// What became of a value that a parser found.
+enum class Parsed : uint8_t {
+  kMore,
+  kDone,      // all that is needed is there
+  kRejected,  // the entry is dropped
 };
 
-class JsonOp final : public StageOp {
+/// Sets a label that a parser found, under the rules for names: taken ones get `_extracted`, the
+/// first value stays, and only what is needed is kept. `name` must live as long as the entry.
+/// A value that a label filter behind the parser refuses rejects the entry.
+Parsed SetParsed(EntryContext& entry, const KeyCache::Node& key, std::string_view value) {
+  EntryLabels& labels = entry.labels;
+  const bool taken = labels.Collides(key.name);
+  if (!(taken ? key.extracted_needed : key.needed)) return Parsed::kMore;
+  const std::string_view name = taken ? key.extracted : key.name;
+  if (labels.ParsedHas(name)) return Parsed::kMore;
+  const EarlyTest* const test = taken ? key.extracted_test : key.test;
+  if (test != nullptr && test->Refuses(value)) return Parsed::kRejected;
+  labels.Set(Part::kParsed, name, value);
+  return !entry.hints->all() && entry.hints->Done(labels) ? Parsed::kDone : Parsed::kMore;
+}
+
+/// A parser whose labels the label filters behind it can look at one by one: what it has set once
+/// stays as it is.
+class ParserOp : public StageOp {
+ public:
+  std::vector<EarlyTest>* early_tests() override { return &early_; }
+  bool KeepsParsed() const override { return true; }
+
+ protected:
+  uint32_t Find(EntryContext& entry, uint32_t parent, std::string_view key,
+                uint32_t previous) const {
+    return entry.caches[index].Find(parent, key, previous, *entry.hints, early_);
+  }
+
+ private:
+  std::vector<EarlyTest> early_;
+};
+
+class JsonOp final : public ParserOp {
  public:
   bool Process(EntryContext& entry) const override {
     if (entry.hints->no_labels || (!entry.hints->all() && entry.hints->Done(entry.labels)))
@@ -131,21 +135,21 @@ class JsonOp final : public StageOp {
     KeyCache& cache = entry.caches[index];
     cache.Trim();
     JsonFault fault = JsonFault::kNone;
-    if (Walk(entry, cache, KeyCache::kRoot, entry.line, 0, &fault)) return true;
+    const Parsed parsed = Walk(entry, cache, KeyCache::kRoot, entry.line, 0, &fault);
     if (fault != JsonFault::kNone) MarkError(entry, kJsonError, ToString(fault));
-    return true;
+    return parsed != Parsed::kRejected;
   }
 
  private:
   static constexpr int kDepthMax = 128;
 
-  /// Returns true when nothing more is needed; with a fault, false.
-  static bool Walk(EntryContext& entry, KeyCache& cache, uint32_t parent, std::string_view text,
-                   int depth, JsonFault* fault) {
+  /// Returns kMore at the end and at a fault.
+  Parsed Walk(EntryContext& entry, KeyCache& cache, uint32_t parent, std::string_view text,
+              int depth, JsonFault* fault) const {
     JsonObjectReader reader(text);
     if (!reader.Open()) {
       *fault = reader.fault();
-      return false;
+      return Parsed::kMore;
     }
     std::string_view key;
     JsonValue value;
@@ -157,28 +161,28 @@ class JsonOp final : public StageOp {
       std::string_view unescaped = key;
       if (!UnescapeJson(key, entry.labels.arena(), &unescaped)) {
         *fault = JsonFault::kEscape;
-        return false;
+        return Parsed::kMore;
       }
       if (value.type == JsonType::kArray || value.type == JsonType::kNull) continue;
-      const uint32_t at =
-          cache.Find(parent, unescaped, previous, *entry.hints, entry.labels.arena());
+      const uint32_t at = Find(entry, parent, unescaped, previous);
       previous = at;
       if (value.type == JsonType::kObject) {
         if (!cache[at].prefix_needed) continue;
         if (depth == kDepthMax) {
           *fault = JsonFault::kDepth;
-          return false;
+          return Parsed::kMore;
         }
-        if (Walk(entry, cache, at, value.text, depth + 1, fault)) return true;
-        if (*fault != JsonFault::kNone) return false;
+        const Parsed parsed = Walk(entry, cache, at, value.text, depth + 1, fault);
+        if (parsed != Parsed::kMore || *fault != JsonFault::kNone) return parsed;
         continue;
       }
       const KeyCache::Node& node = cache[at];
       if (node.name.empty() || (!node.needed && !node.extracted_needed)) continue;
-      if (SetParsed(entry, node, JsonLabelValue(value, entry.labels.arena()))) return true;
+      const Parsed parsed = SetParsed(entry, node, JsonLabelValue(value, entry.labels.arena()));
+      if (parsed != Parsed::kMore) return parsed;
     }
     *fault = reader.fault();
-    return false;
+    return Parsed::kMore;
   }
 };
 
@@ -233,8 +237,14 @@ class JsonPathsOp final : public StageOp {
   std::vector<Item> items_;
 };
 
-class LogfmtOp final : public StageOp {
+class LogfmtOp final : public ParserOp {
  public:
+  /// With names of its own, later pairs replace earlier ones.
+  std::vector<EarlyTest>* early_tests() override {
+    return items_.empty() ? ParserOp::early_tests() : nullptr;
+  }
+  bool KeepsParsed() const override { return items_.empty(); }
+
   explicit LogfmtOp(const Stage& stage) : strict_(stage.strict), keep_empty_(stage.keep_empty) {
     for (const logql::Extraction& item : stage.extractions) {
       items_.push_back({item.name, Concat(item.name, kExtractedSuffix), item.expression});
@@ -261,12 +271,14 @@ class LogfmtOp final : public StageOp {
         continue;
       }
       if (items_.empty() && value.empty() && !keep_empty_) continue;
-      previous = cache.Find(KeyCache::kRoot, key, previous, *entry.hints, labels.arena());
+      previous = Find(entry, KeyCache::kRoot, key, previous);
       const KeyCache::Node& node = cache[previous];
       if (node.name.empty()) continue;
       if (items_.empty()) {
         if (!node.needed && !node.extracted_needed) continue;
-        if (SetParsed(entry, node, DropInvalidUtf8(value, labels.arena()))) break;
+        const Parsed parsed = SetParsed(entry, node, DropInvalidUtf8(value, labels.arena()));
+        if (parsed == Parsed::kRejected) return false;
+        if (parsed == Parsed::kDone) break;
         continue;
       }
       for (const Item& item : items_) {
@@ -291,12 +303,12 @@ class LogfmtOp final : public StageOp {
   std::vector<Item> items_;
 };
 
-class RegexpOp final : public StageOp {
+class RegexpOp final : public ParserOp {
  public:
   static Result<std::unique_ptr<StageOp>> Make(const Stage& stage) {
     auto out = std::make_unique<RegexpOp>();
     VARVE_ASSIGN_OR_RETURN(out->regex_, CompileRegex(stage.text, false));
-    const auto& names = out->regex_->CapturingGroupNames();
+    const auto& names = out->regex_->re2().CapturingGroupNames();
     if (names.empty()) {
       return MakeStatus(StatusCode::kInvalidArgument,
                         "at least one named capture must be supplied");
@@ -319,27 +331,27 @@ class RegexpOp final : public StageOp {
       return true;
     re2::StringPiece captures[kGroupsMax];
     const int count = std::min(groups_.back().first + 1, kGroupsMax);
-    if (!regex_->Match(Piece(entry.line), 0, entry.line.size(), re2::RE2::UNANCHORED, captures,
-                       count)) {
-      return true;
+    if (!IsYes(regex_->Capture(entry.line, 0, captures, count), *regex_, entry.line, entry)) {
+      return entry.fault.ok();
     }
     KeyCache& cache = entry.caches[index];
     uint32_t previous = KeyCache::kRoot;
     for (const auto& [group, name] : groups_) {
       if (group >= count) break;
-      previous = cache.Find(KeyCache::kRoot, name, previous, *entry.hints, entry.labels.arena());
-      SetParsed(entry, cache[previous], {captures[group].data(), captures[group].size()});
+      previous = Find(entry, KeyCache::kRoot, name, previous);
+      const std::string_view value(captures[group].data(), captures[group].size());
+      if (SetParsed(entry, cache[previous], value) == Parsed::kRejected) return false;
     }
     return true;
   }
 
  private:
   static constexpr int kGroupsMax = 256;
-  std::shared_ptr<const re2::RE2> regex_;
+  std::shared_ptr<const BoundedRegex> regex_;
   std::vector<std::pair<int, std::string>> groups_;  // ascending
 };
 
-class PatternOp final : public StageOp {
+class PatternOp final : public ParserOp {
  public:
   static Result<std::unique_ptr<StageOp>> Make(const Stage& stage) {
     auto out = std::make_unique<PatternOp>();
@@ -355,9 +367,8 @@ class PatternOp final : public StageOp {
     KeyCache& cache = entry.caches[index];
     uint32_t previous = KeyCache::kRoot;
     for (size_t i = 0; i < entry.captures.size(); ++i) {
-      previous = cache.Find(KeyCache::kRoot, pattern_->names()[i], previous, *entry.hints,
-                            entry.labels.arena());
-      SetParsed(entry, cache[previous], entry.captures[i]);
+      previous = Find(entry, KeyCache::kRoot, pattern_->names()[i], previous);
+      if (SetParsed(entry, cache[previous], entry.captures[i]) == Parsed::kRejected) return false;
     }
     return true;
   }
@@ -390,7 +401,7 @@ class UnpackOp final : public StageOp {
           is_packed = true;
           continue;
         }
-        previous = cache.Find(KeyCache::kRoot, key, previous, *entry.hints, arena);
+        previous = cache.Find(KeyCache::kRoot, key, previous, *entry.hints, {});
         found.emplace_back(previous, JsonLabelValue(value, arena));
       }
     }
@@ -413,6 +424,7 @@ class UnpackOp final : public StageOp {
 class LineFormatOp final : public StageOp {
  public:
   explicit LineFormatOp(std::shared_ptr<const LogTemplate> t) : template_(std::move(t)) {}
+  bool KeepsParsed() const override { return true; }
   bool Process(EntryContext& entry) const override {
     entry.text.clear();
     const Status status =
@@ -516,6 +528,7 @@ class LabelFormatOp final : public StageOp {
 
 class DecolorizeOp final : public StageOp {
  public:
+  bool KeepsParsed() const override { return true; }
   bool Process(EntryContext& entry) const override {
     const auto starts = [](std::string_view line, size_t at) -> size_t {
       if (line[at] == '\x1b') return 1;
@@ -586,36 +599,6 @@ class DecolorizeOp final : public StageOp {
 
 // --- Labels ---
 
-/// A matcher as label filters, drop and keep have it: anchored, the dot stops at a newline.
-class StringTest {
- public:
-  static Result<StringTest> Make(const Matcher& matcher) {
-    StringTest out;
-    out.matcher_ = matcher;
-    if (matcher.type == MatchType::kRegex || matcher.type == MatchType::kNotRegex) {
-      VARVE_ASSIGN_OR_RETURN(out.regex_, CompileRegex(matcher.value, true));
-    }
-    return out;
-  }
-  bool Matches(std::string_view value) const {
-    switch (matcher_.type) {
-      case MatchType::kEqual:
-        return value == matcher_.value;
-      case MatchType::kNotEqual:
-        return value != matcher_.value;
-      case MatchType::kRegex:
-        return re2::RE2::PartialMatch(Piece(value), *regex_);
-      default:
-        return !re2::RE2::PartialMatch(Piece(value), *regex_);
-    }
-  }
-  const std::string& name() const { return matcher_.name; }
-
- private:
-  Matcher matcher_;
-  std::shared_ptr<const re2::RE2> regex_;
-};
-
 class DropKeepOp final : public StageOp {
  public:
   static Result<std::unique_ptr<StageOp>> Make(const Stage& stage) {
@@ -635,20 +618,21 @@ class DropKeepOp final : public StageOp {
     EntryLabels& labels = entry.labels;
     if (!keep_) {
       for (const Item& item : items_) {
-        if (!item.test || item.test->Matches(labels.Value(item.name))) labels.Delete(item.name);
+        if (!item.test || item.test->Matches(labels.Value(item.name), entry))
+          labels.Delete(item.name);
       }
-      return true;
+      return entry.fault.ok();
     }
     entry.captures.clear();
     labels.ForEach([&](Part, std::string_view name, std::string_view value) {
       if (name == kErrorLabel || name == kErrorDetailsLabel || name == kPreserveErrorLabel) return;
       for (const Item& item : items_) {
-        if (item.name == name && (!item.test || item.test->Matches(value))) return;
+        if (item.name == name && (!item.test || item.test->Matches(value, entry))) return;
       }
       entry.captures.push_back(name);
     });
     for (const std::string_view name : entry.captures) labels.Delete(name);
-    return true;
+    return entry.fault.ok();
   }
 
  private:
@@ -660,124 +644,22 @@ class DropKeepOp final : public StageOp {
   bool keep_ = false;
 };
 
-template <typename T>
-bool CompareValues(CompareOp op, T a, T b) {
-  switch (op) {
-    case CompareOp::kEqual:
-      return a == b;
-    case CompareOp::kNotEqual:
-      return a != b;
-    case CompareOp::kGreater:
-      return a > b;
-    case CompareOp::kGreaterEqual:
-      return a >= b;
-    case CompareOp::kLess:
-      return a < b;
-    default:
-      return a <= b;
-  }
-}
-
 class LabelFilterOp final : public StageOp {
  public:
   static Result<std::unique_ptr<StageOp>> Make(const LabelFilter& filter) {
     auto out = std::make_unique<LabelFilterOp>();
-    VARVE_ASSIGN_OR_RETURN(out->root_, Compile(filter));
+    VARVE_ASSIGN_OR_RETURN(out->test_, LabelTest::Make(filter));
     return std::unique_ptr<StageOp>(std::move(out));
   }
-  bool Process(EntryContext& entry) const override { return Test(root_, entry); }
-  void AddRequired(std::vector<std::string>* out) const override { AddNames(root_, out); }
+  bool Process(EntryContext& entry) const override {
+    return test_.Holds(entry) && entry.fault.ok();
+  }
+  void AddRequired(std::vector<std::string>* out) const override { test_.AddNames(out); }
+  bool KeepsParsed() const override { return true; }
+  void AddEarlyTests(std::vector<EarlyTest>* out) const override { test_.AddEarlyTests(out); }
 
  private:
-  struct Node {
-    LabelFilter::Kind kind = LabelFilter::Kind::kString;
-    CompareOp compare = CompareOp::kEqual;
-    std::string name;
-    double number = 0;
-    std::optional<StringTest> test;
-    std::shared_ptr<const IpMatcher> ip;
-    std::vector<Node> sides;  // two or none
-  };
-
-  static Result<Node> Compile(const LabelFilter& filter) {
-    Node out;
-    out.kind = filter.kind;
-    out.compare = filter.compare;
-    out.name = filter.name;
-    out.number = filter.number;
-    switch (filter.kind) {
-      case LabelFilter::Kind::kAnd:
-      case LabelFilter::Kind::kOr: {
-        VARVE_ASSIGN_OR_RETURN(Node left, Compile(*filter.left));
-        VARVE_ASSIGN_OR_RETURN(Node right, Compile(*filter.right));
-        out.sides.push_back(std::move(left));
-        out.sides.push_back(std::move(right));
-        break;
-      }
-      case LabelFilter::Kind::kString: {
-        VARVE_ASSIGN_OR_RETURN(out.test, StringTest::Make(filter.matcher));
-        break;
-      }
-      case LabelFilter::Kind::kIp: {
-        VARVE_ASSIGN_OR_RETURN(auto ip, IpMatcher::Parse(filter.text));
-        out.ip = std::make_shared<const IpMatcher>(ip);
-        break;
-      }
-      default:
-        break;
-    }
-    return out;
-  }
-
-  static bool Test(const Node& node, EntryContext& entry) {
-    EntryLabels& labels = entry.labels;
-    switch (node.kind) {
-      case LabelFilter::Kind::kString:
-        return node.test->Matches(labels.Value(node.name));
-      case LabelFilter::Kind::kAnd: {
-        // Both sides run, as in Loki: the second may mark an error though the first fails.
-        const bool left = Test(node.sides[0], entry);
-        const bool right = Test(node.sides[1], entry);
-        return left && right;
-      }
-      case LabelFilter::Kind::kOr:
-        return Test(node.sides[0], entry) || Test(node.sides[1], entry);
-      default:
-        break;
-    }
-    const auto value = labels.Get(node.name);
-    if (!value) return false;
-    switch (node.kind) {
-      case LabelFilter::Kind::kIp:
-        return node.ip->FindIn(*value) == (node.compare == CompareOp::kEqual);
-      case LabelFilter::Kind::kNumber: {
-        const auto number = ParseGoFloat(*value);
-        if (!number) return Unconvertible(entry, GoFloatError(*value));
-        return CompareValues(node.compare, *number, node.number);
-      }
-      case LabelFilter::Kind::kDuration: {
-        const auto ns = ParseGoDuration(*value);
-        if (!ns) return Unconvertible(entry, GoDurationError(*value));
-        return CompareValues(node.compare, *ns, static_cast<int64_t>(node.number));
-      }
-      default: {
-        const auto bytes = ParseHumanBytes(*value);
-        if (!bytes) return Unconvertible(entry, HumanBytesError(*value));
-        return CompareValues(node.compare, *bytes, static_cast<uint64_t>(node.number));
-      }
-    }
-  }
-  static bool Unconvertible(EntryContext& entry, std::string_view details) {
-    MarkError(entry, kLabelFilterError, details);
-    return true;
-  }
-
-  static void AddNames(const Node& node, std::vector<std::string>* out) {
-    for (const Node& side : node.sides) AddNames(side, out);
-    if (node.sides.empty()) out->push_back(node.name);
-  }
-
-  Node root_;
+  LabelTest test_;
 };
 
 /// Line filters are applied before everything up to the last of these stages. That decolorize is
@@ -883,7 +765,7 @@ void KeyCache::Clear() {
 }
 
 uint32_t KeyCache::Find(uint32_t parent, std::string_view key, uint32_t previous,
-                        const ParserHints& hints, EntryArena&) {
+                        const ParserHints& hints, const std::vector<EarlyTest>& early) {
   const uint32_t guess = nodes_[previous].next;
   if (guess != 0 && nodes_[guess].parent == parent && nodes_[guess].key == key) return guess;
   const auto found = index_.find(std::make_pair(parent, key));
@@ -903,10 +785,12 @@ uint32_t KeyCache::Find(uint32_t parent, std::string_view key, uint32_t previous
   if (name.size() > begin || prefix > 0) {
     node.name = bytes_.Copy(name);
     node.needed = hints.Needs(name);
+    node.test = FindEarlyTest(early, name);
     node.prefix_needed = hints.NeedsPrefix(name);
     name += kExtractedSuffix;
     node.extracted = bytes_.Copy(name);
     node.extracted_needed = hints.Needs(name);
+    node.extracted_test = FindEarlyTest(early, name);
   } else {
     node.needed = node.extracted_needed = false;
   }
@@ -966,8 +850,10 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
       if (stage.kind == StageKind::kPattern) {
         return logql::SenseError(query, stage.span, Concat("invalid pattern parser: ", what));
       }
-      return logql::SenseError(query, stage.span,
-                               Concat("stage '", logql::Print(stage), "' : ", what));
+      constexpr size_t kShownMax = 512;
+      std::string shown = logql::Print(stage);
+      if (shown.size() > kShownMax) shown.replace(kShownMax, std::string::npos, "...");
+      return logql::SenseError(query, stage.span, Concat("stage '", shown, "' : ", what));
     }
     if (behind_unwrap) {
       (*compiled)->AddRequired(&required);
@@ -981,7 +867,8 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
                                     log.stages.end(), ReadsLine);
       if (!read) continue;
     }
-    out->slow_ |= stage.kind == StageKind::kLineFormat || stage.kind == StageKind::kLabelFormat;
+    out->slow_ |= stage.kind == StageKind::kLineFormat || stage.kind == StageKind::kLabelFormat ||
+                  stage.kind == StageKind::kRegexp;
     out->reads_line_ |= ReadsLine(stage) || stage.kind == StageKind::kLineFormat ||
                         stage.kind == StageKind::kLabelFormat;
     if (stage.kind == StageKind::kLineFilter && !line_changed) {
@@ -1034,6 +921,7 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
   out->names_.insert(out->names_.end(), names_behind.begin(), names_behind.end());
   for (size_t i = 0; i < out->stages_.size(); ++i)
     out->stages_[i]->index = static_cast<uint32_t>(i);
+  out->PushFilters();
 
   // Loki's rule of which labels parsers extract.
   if (use.metric) {
@@ -1054,6 +942,23 @@ Result<std::shared_ptr<const Pipeline>> Pipeline::Compile(std::string_view query
     }
   }
   return std::shared_ptr<const Pipeline>(std::move(out));
+}
+
+void Pipeline::PushFilters() {
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    std::vector<EarlyTest>* const early = stages_[i]->early_tests();
+    if (early == nullptr) continue;
+    size_t next = i + 1;
+    for (; next < stages_.size() && stages_[next]->KeepsParsed(); ++next) {
+      stages_[next]->AddEarlyTests(early);
+    }
+    if (next == stages_.size()) {
+      for (const auto& stage : after_unwrap_) stage->AddEarlyTests(early);
+    }
+    for (const EarlyTest& test : *early) early_names_.push_back(test.name);
+  }
+  std::sort(early_names_.begin(), early_names_.end());
+  early_names_.erase(std::unique(early_names_.begin(), early_names_.end()), early_names_.end());
 }
 
 void Pipeline::Prepare(EntryContext& entry, bool count) const {
@@ -1119,15 +1024,20 @@ bool Pipeline::Unwrap(EntryContext& entry, double* value) const {
 std::vector<std::string> Pipeline::Describe() const {
   std::vector<std::string> out = StoreFilters();
   out.insert(out.end(), names_.begin(), names_.end());
-  if (std::string extracted = Extracted(); !extracted.empty()) out.push_back(std::move(extracted));
+  for (std::string& note : ParserNotes()) out.push_back(std::move(note));
   return out;
 }
 
-std::string Pipeline::Extracted() const {
-  if (hints_.required.empty()) return "";
-  std::string line = "extract only:";
-  for (const std::string& name : hints_.required) line += Concat(" ", name);
-  return line;
+std::vector<std::string> Pipeline::ParserNotes() const {
+  std::vector<std::string> out;
+  const auto add = [&](std::string line, const std::vector<std::string>& names) {
+    if (names.empty()) return;
+    for (const std::string& name : names) line += Concat(" ", name);
+    out.push_back(std::move(line));
+  };
+  add("extract only:", hints_.required);
+  add("reject while parsing:", early_names_);
+  return out;
 }
 
 std::vector<std::string> Pipeline::StoreFilters() const {

@@ -14,8 +14,21 @@
 #include "query/logs/hints.h"
 #include "query/logs/template.h"
 #include "varve/log_scan.h"
+#include "varve/status.h"
 
 namespace varve::query {
+
+struct LabelTestNode;
+
+/// What the label filters behind a parser ask of one label. The parser knows the value for good as
+/// soon as it has found it, so it can reject the entry without looking at the rest of the line.
+struct EarlyTest {
+  std::string name;
+  std::vector<const LabelTestNode*> filters;
+
+  /// Says whether one of the filters drops each entry in which the label has this value.
+  bool Refuses(std::string_view value) const;
+};
 
 /// Remembers, for the keys that a parser meets, the label names that they become. Keys of nested
 /// JSON objects hang below that of the object. Usually the same keys come in the same order, so the
@@ -29,8 +42,10 @@ class KeyCache {
     std::string_view extracted;  // the label where `name` is taken
     bool needed = true;
     bool extracted_needed = true;
-    bool prefix_needed = true;  // labels below this one
-    uint32_t next = 0;          // the node that followed last time
+    bool prefix_needed = true;        // labels below this one
+    const EarlyTest* test = nullptr;  // what filters ask of `name`, of `extracted`; mostly nothing
+    const EarlyTest* extracted_test = nullptr;
+    uint32_t next = 0;  // the node that followed last time
   };
   static constexpr uint32_t kRoot = 0;
 
@@ -39,9 +54,9 @@ class KeyCache {
   void Trim() {
     if (nodes_.size() > kNodesMax) Clear();
   }
-  /// Finds or makes the node of `key` below `parent`; `unescaped` is what the name is made of.
+  /// Finds or makes the node of `key` below `parent`. `hints` and `early` are always the same ones.
   uint32_t Find(uint32_t parent, std::string_view key, uint32_t previous, const ParserHints& hints,
-                EntryArena& arena);
+                const std::vector<EarlyTest>& early);
   const Node& operator[](uint32_t i) const { return nodes_[i]; }
 
  private:
@@ -75,6 +90,7 @@ struct EntryContext {
   std::vector<StageCount> counts;
   std::vector<std::string_view> captures;
   std::string text;
+  Status fault;  // not OK: the query ends with it; the stage has dropped the entry
 };
 
 /// Transforms or drops entries. Immutable and thread-safe.
@@ -85,6 +101,12 @@ class StageOp {
   virtual bool Process(EntryContext& entry) const = 0;
   /// Adds the labels that the stage reads.
   virtual void AddRequired(std::vector<std::string>*) const {}
+  /// Gives the list that a parser goes by if it can reject entries early, null otherwise.
+  virtual std::vector<EarlyTest>* early_tests() { return nullptr; }
+  /// Says that no label that a parser before has set changes here, and none leaves.
+  virtual bool KeepsParsed() const { return false; }
+  /// Adds what a label filter asks of single labels. The stage must outlive the tests.
+  virtual void AddEarlyTests(std::vector<EarlyTest>*) const {}
   uint32_t index = 0;  // of the stage's cache
 };
 
@@ -122,7 +144,8 @@ class Pipeline {
 
   /// Prepares a thread's context; with `count`, it counts what each stage does.
   void Prepare(EntryContext& entry, bool count = false) const;
-  /// Runs the stages on the entry whose time, line and labels are set.
+  /// Runs the stages on the entry whose time, line and labels are set. False if it is dropped, see
+  /// EntryContext::fault.
   bool Process(EntryContext& entry) const {
     if (!entry.counts.empty()) [[unlikely]]
       return ProcessCounting(entry);
@@ -140,17 +163,20 @@ class Pipeline {
   /// Names what the store does, and the stages in the order of EntryContext::counts.
   std::vector<std::string> StoreFilters() const;
   const std::vector<std::string>& stage_names() const { return names_; }
-  /// Names the labels that parsers extract if those are not all; empty otherwise.
-  std::string Extracted() const;
+  /// Says which labels parsers extract if those are not all, and by which they reject entries.
+  std::vector<std::string> ParserNotes() const;
 
  private:
   bool ProcessCounting(EntryContext& entry) const;
+  /// Gives the label filters to the parsers before them.
+  void PushFilters();
 
   std::vector<LineFilter> line_filters_;
   std::vector<Matcher> early_matchers_;
   std::vector<std::unique_ptr<StageOp>> stages_;
   std::vector<std::unique_ptr<const StageOp>> after_unwrap_;
   std::vector<std::string> names_;
+  std::vector<std::string> early_names_;  // of the labels that parsers test
   const logql::Stage* unwrap_ = nullptr;  // of the tree, which outlives this
   bool reads_line_ = false;
   bool slow_ = false;

@@ -233,7 +233,7 @@ void ExpectSameMatches(const std::vector<std::string_view>& lines, const Encoded
   Rows decoded;
   ASSERT_TRUE(table.Render(&decoded).ok());
   std::vector<uint32_t> kept = selected;
-  (*scan)->KeepMatchingLines(decoded.text, decoded.line_begin, &kept);
+  ASSERT_TRUE((*scan)->KeepMatchingLines(decoded.text, decoded.line_begin, &kept).ok());
   ASSERT_EQ(kept, expected) << GoQuote(spec.line_filters[0].texts[0]);
 }
 

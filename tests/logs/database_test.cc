@@ -195,6 +195,42 @@ TEST(Append, ReferencesAndRejections) {
   EXPECT_EQ(MustReadAll(*db).size(), 4u);
 }
 
+// A batch may name a stream twice; that makes one stream, also close to the limit.
+TEST(Append, AStreamNamedTwiceCountsOnce) {
+  Options options = TestOptions(std::make_shared<io::MemoryFileSystem>());
+  options.limits.head_streams_max = 3;
+  auto db = MustOpen(options);
+  LogBatch batch;
+  for (const int stream : {1, 2, 1, 2, 3}) {
+    batch.AddEntry(batch.AddStream(Stream(stream)), static_cast<int64_t>(batch.entries().size()),
+                   "x");
+  }
+  auto result = db->AppendLogs(batch);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->entries, 5u);
+  EXPECT_EQ(result->refs[0], result->refs[2]);
+  EXPECT_NE(result->refs[0], result->refs[1]);
+  EXPECT_EQ(MustReadAll(*db).size(), 3u);
+
+  // What finds no room is refused each time that it is named; what has room never.
+  ASSERT_TRUE(db->Flush().ok());
+  batch.Clear();
+  for (const int stream : {4, 5, 4, 6, 7, 6, 7, 4}) {
+    batch.AddEntry(batch.AddStream(Stream(stream)), static_cast<int64_t>(batch.entries().size()),
+                   "y");
+  }
+  EXPECT_EQ(db->AppendLogs(batch).status().code(), StatusCode::kResourceExhausted);
+  WriteOptions partial;
+  partial.partial = true;
+  result = db->AppendLogs(batch, partial);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->entries, 6u);
+  ASSERT_EQ(result->rejections.size(), 2u);
+  EXPECT_EQ(result->rejections[0].entry, 4u);
+  EXPECT_EQ(result->rejections[1].entry, 6u);
+  EXPECT_EQ(result->rejections[0].reason, LogRejectReason::kStreamLimit);
+}
+
 TEST(Blocks, ManyStreamsShareRowGroups) {
   Options options = TestOptions(std::make_shared<io::MemoryFileSystem>());
   auto db = MustOpen(options);

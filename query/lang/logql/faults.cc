@@ -2,6 +2,7 @@
 
 #include <re2/re2.h>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/strings.h"
 #include "query/functions/log_values.h"
 
@@ -40,6 +41,9 @@ bool MatchesEmpty(const Matcher& matcher, Span span) {
     case MatchType::kNotEqual:
       return !matcher.value.empty();
     default: {
+      if (BoundedRegex::HasTooManyParts(matcher.value)) {
+        throw SyntaxFault{span, "error parsing regexp: expression too large", false};
+      }
       RE2::Options options(RE2::Quiet);
       options.set_dot_nl(true);
       const RE2 expression(matcher.value, options);
@@ -93,11 +97,12 @@ void CheckMatchers(const std::vector<Matcher>& matchers, Span span, bool allow_e
 void CheckSelectors(const Expr& expr) {
   if (expr.kind == ExprKind::kLog) CheckMatchers(expr.matchers, expr.span, false);
   if (expr.kind == ExprKind::kLabelReplace) {
-    const RE2 expression(expr.strings[3], RE2::Quiet);
-    if (!expression.ok()) {
+    const bool large = BoundedRegex::HasTooManyParts(expr.strings[3]);
+    const RE2 expression(large ? std::string() : expr.strings[3], RE2::Quiet);
+    if (large || !expression.ok()) {
       throw SyntaxFault{expr.span,
                         Concat("invalid regex in label_replace: error parsing regexp: ",
-                               query::GoRegexError(expression)),
+                               large ? "expression too large" : query::GoRegexError(expression)),
                         false};
     }
   }
