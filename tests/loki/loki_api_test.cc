@@ -2,10 +2,13 @@
 
 #include <simdjson.h>
 
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 
 #include "tests/loki/loki_app.h"
+#include "tools/loki/delete_log.h"
 #include "tools/server/http/websocket_client.h"
 
 namespace varve::loki {
@@ -274,6 +277,48 @@ TEST_F(LokiApiTest, TailsOverWebSocket) {
   while (message.ok()) message = second->Next();
   EXPECT_NE(ToStd(message.status().message()).find("server stops"), std::string::npos)
       << message.status();
+}
+
+TEST_F(LokiApiTest, TheListOfDeletionsOutlivesTheServer) {
+  const auto remove = [&] {
+    return Send(http::Method::kPost,
+                "/loki/api/v1/delete?" + Query("{app=\"a\"} |= \"two\"") + "&start=0&end=" + At(0),
+                "");
+  };
+  EXPECT_EQ(Get("/loki/api/v1/delete").body, "[]");
+  EXPECT_EQ(remove().headers.Get("X-Delete-Request-ID"), "00000001");
+  const std::string list = Get("/loki/api/v1/delete").body;
+  EXPECT_NE(list.find("\"created_at\":"), std::string::npos) << list;
+  Stop();
+  Start();
+  EXPECT_EQ(Get("/loki/api/v1/delete").body, list);
+  EXPECT_EQ(remove().headers.Get("X-Delete-Request-ID"), "00000002");
+  Stop();
+  // A damaged list is lost; nothing else is.
+  const std::string path = options_.delete_log_path;
+  std::string bytes;
+  {
+    std::ifstream in(path, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  ASSERT_GT(bytes.size(), 100u);
+  DeleteLog log;
+  for (const size_t at : {size_t{0}, size_t{20}, size_t{30}, bytes.size() - 1}) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 4);
+    std::ofstream(path, std::ios::binary) << damaged;
+    EXPECT_EQ(log.Open(path).code(), StatusCode::kDataLoss) << at;
+    EXPECT_TRUE(log.items().empty());
+  }
+  std::ofstream(path, std::ios::binary) << bytes;
+  ASSERT_TRUE(log.Open(path).ok());
+  EXPECT_EQ(log.items().size(), 2u);
+  // Only the newest stay.
+  for (int i = 0; i < 1001; ++i) ASSERT_TRUE(log.Add({"", "q", {0, 1}, i}).ok());
+  EXPECT_EQ(log.items().size(), 1000u);
+  EXPECT_EQ(log.items().back().id, "000003eb");
+  Start();
+  EXPECT_EQ(Get("/loki/api/v1/delete").status, 200);
 }
 
 TEST_F(LokiApiTest, BoundsTails) {

@@ -33,6 +33,7 @@ class LokiAppTest : public ::testing::Test {
     database_options_.dir = dir_;
     database_options_.background_threads = 0;
     options_.enable_delete = true;
+    options_.delete_log_path = dir_ + "/loki_deletions";
   }
   void TearDown() override {
     Stop();
@@ -47,7 +48,7 @@ class LokiAppTest : public ::testing::Test {
     auto database = Database::Open(database_options_);
     ASSERT_TRUE(database.ok()) << database.status();
     database_ = *std::move(database);
-    loki_->Open(*database_);
+    EXPECT_TRUE(loki_->Open(*database_).ok());
   }
   void Stop() {
     if (http_ == nullptr) return;

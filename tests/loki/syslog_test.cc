@@ -63,9 +63,11 @@ TEST(Syslog, AnythingIsAMessage) {
 
 TEST(Syslog, FramesBothKindsForEveryCut) {
   const std::string stream =
-      "5 <1>ab<2>line one\r\n\n11 <3>with\n\nnl<4>\xff line two\n3 abc\n12x no count\nrest";
+      "5 <1>ab<2>line one\r\n\n11 <3>with\n\nnl7 <5>end\n<4>\xff line two\n3 abc\n12x no "
+      "count\nrest";
   const std::vector<std::string> expected = {
-      "<1>ab", "<2>line one", "<3>with\n\nnl", "<4>\xff line two", "abc", "12x no count", "rest"};
+      "<1>ab", "<2>line one",  "<3>with\n\nnl", "<5>end", "<4>\xff line two",
+      "abc",   "12x no count", "rest"};
   for (size_t step = 1; step <= stream.size(); ++step) {
     SyslogFramer framer(100);
     std::vector<std::string> got;

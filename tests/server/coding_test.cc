@@ -1,5 +1,6 @@
 #include "tools/server/http/coding.h"
 
+#include <lz4frame.h>
 #include <snappy.h>
 #include <sys/resource.h>
 #include <zlib.h>
@@ -18,6 +19,11 @@ std::string Encode(Coding coding, std::string_view text) {
   if (coding == Coding::kIdentity) return std::string(text);
   if (coding == Coding::kSnappyBlock) {
     snappy::Compress(text.data(), text.size(), &out);
+    return out;
+  }
+  if (coding == Coding::kLz4) {
+    out.resize(LZ4F_compressFrameBound(text.size(), nullptr));
+    out.resize(LZ4F_compressFrame(out.data(), out.size(), text.data(), text.size(), nullptr));
     return out;
   }
   const std::unique_ptr<Encoder> encoder = Encoder::Make(coding);
@@ -42,8 +48,8 @@ size_t PeakRssBytes() {
 }
 
 TEST(CodingTest, RoundTripsAtAndAroundTheLimit) {
-  for (const Coding coding :
-       {Coding::kIdentity, Coding::kGzip, Coding::kDeflate, Coding::kZstd, Coding::kSnappyBlock}) {
+  for (const Coding coding : {Coding::kIdentity, Coding::kGzip, Coding::kDeflate, Coding::kZstd,
+                              Coding::kSnappyBlock, Coding::kLz4}) {
     for (const size_t bytes : {0u, 1u, 1000u, 16384u, 100'000u, 1'000'000u}) {
       const std::string text = Sample(bytes);
       const std::string coded = Encode(coding, text);
@@ -63,7 +69,7 @@ TEST(CodingTest, RoundTripsAtAndAroundTheLimit) {
 TEST(CodingTest, EveryCutIsNoticed) {
   const std::string text = Sample(3000);
   for (const Coding coding :
-       {Coding::kGzip, Coding::kDeflate, Coding::kZstd, Coding::kSnappyBlock}) {
+       {Coding::kGzip, Coding::kDeflate, Coding::kZstd, Coding::kSnappyBlock, Coding::kLz4}) {
     const std::string coded = Encode(coding, text);
     for (size_t cut = 0; cut < coded.size(); ++cut) {
       const Result<std::string> got = Decode(coding, coded.substr(0, cut), DecodeLimits());

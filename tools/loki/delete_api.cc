@@ -1,50 +1,11 @@
-#include <deque>
 #include <memory>
 
-#include "absl/synchronization/mutex.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/loki/api.h"
+#include "tools/loki/delete_log.h"
 
 namespace varve::loki {
-
-// Deletions of this run of the server. They take effect at once, so the list is only a record.
-class DeleteLog {
- public:
-  struct Item {
-    std::string id;
-    std::string query;
-    NsRange range;
-    int64_t created_ns = 0;
-  };
-
-  std::string Add(Item item) {
-    const absl::MutexLock lock(&mutex_);
-    char id[32];
-    std::snprintf(id, sizeof id, "%08llx", static_cast<unsigned long long>(++count_));
-    item.id = id;
-    items_.push_back(std::move(item));
-    if (items_.size() > kItemsMax) items_.pop_front();
-    return id;
-  }
-  std::deque<Item> All() const {
-    const absl::MutexLock lock(&mutex_);
-    return items_;
-  }
-  bool Has(std::string_view id) const {
-    const absl::MutexLock lock(&mutex_);
-    for (const Item& item : items_) {
-      if (item.id == id) return true;
-    }
-    return false;
-  }
-
- private:
-  static constexpr size_t kItemsMax = 1000;
-  mutable absl::Mutex mutex_;
-  std::deque<Item> items_ ABSL_GUARDED_BY(mutex_);
-  uint64_t count_ ABSL_GUARDED_BY(mutex_) = 0;
-};
 
 namespace {
 
@@ -79,9 +40,11 @@ Response Create(Context& context, Database& database, Request& request, DeleteLo
   const NsRange range{*start, *end};
   const Status status = database.DeleteLogs(info->selectors.front(), range, info->line_filters, {});
   if (!status.ok()) return ErrorResponse(status);
+  const Result<std::string> id = log->Add({"", std::string(text), range, now});
+  if (!id.ok()) return ErrorResponse(id.status());
   Response response;
   response.status = 204;
-  response.headers.Add("X-Delete-Request-ID", log->Add({"", std::string(text), range, now}));
+  response.headers.Add("X-Delete-Request-ID", *id);
   return response;
 }
 
@@ -89,7 +52,7 @@ Response List(const DeleteLog& log) {
   std::string body;
   json::Writer json(&body);
   json.BeginArray();
-  for (const DeleteLog::Item& item : log.All()) {
+  for (const DeleteLog::Item& item : log.items()) {
     json.BeginObject().Field("request_id", item.id);
     json.Key("start_time").TimeMs(item.range.min_ns / 1'000'000);
     json.Key("end_time").TimeMs(item.range.max_ns / 1'000'000);

@@ -293,6 +293,16 @@ std::optional<int64_t> LogfmtTime(std::string_view line, const std::string& name
   return std::nullopt;
 }
 
+/// Compiles the expression that the first lines of entries match; null if there is none.
+Result<std::unique_ptr<const RE2>> MakeFirstLine(const std::string& multiline) {
+  if (multiline.empty() || multiline == "auto") return nullptr;
+  RE2::Options options(RE2::Latin1);
+  options.set_log_errors(false);
+  auto out = std::make_unique<const RE2>(multiline, options);
+  if (out->ok()) return out;
+  return MakeStatus(StatusCode::kInvalidArgument, Concat("multiline expression: ", out->error()));
+}
+
 class Importer {
  public:
   Importer(const LogImportOptions& options, Database* database, LogImportSummary* summary)
@@ -306,18 +316,13 @@ class Importer {
   }
 
   Status Run(const std::vector<std::string>& paths) {
-    if (!options_.multiline.empty() && options_.multiline != "auto") {
-      RE2::Options re_options(RE2::Latin1);
-      re_options.set_log_errors(false);
-      first_line_ = std::make_unique<RE2>(options_.multiline, re_options);
-      if (!first_line_->ok()) {
-        return MakeStatus(StatusCode::kInvalidArgument,
-                          Concat("multiline expression: ", first_line_->error()));
-      }
-    }
+    VARVE_ASSIGN_OR_RETURN(first_line_, MakeFirstLine(options_.multiline));
     for (const std::string& path : paths) {
       std::error_code error;
       const uint64_t size = std::filesystem::file_size(path, error);
+      if (error == std::errc::no_such_file_or_directory) {
+        return MakeStatus(StatusCode::kNotFound, Concat(path, ": ", error.message()));
+      }
       if (!error) total_bytes_ += size;
     }
     StartBatch();
@@ -519,7 +524,7 @@ class Importer {
   int64_t now_ns_ = 0;
   uint64_t total_bytes_ = 0;
   uint64_t bytes_done_ = 0;
-  std::unique_ptr<RE2> first_line_;
+  std::unique_ptr<const RE2> first_line_;
   // Of the file at hand:
   std::string path_;
   uint64_t line_number_ = 0;
@@ -604,6 +609,8 @@ std::optional<int64_t> FindTime(std::string_view line, int64_t now_ns) {
   }
   return std::nullopt;
 }
+
+Status CheckMultiline(const std::string& multiline) { return MakeFirstLine(multiline).status(); }
 
 Status ImportLogFiles(const std::vector<std::string>& paths, const LogImportOptions& options,
                       Database* database, LogImportSummary* summary) {

@@ -50,11 +50,15 @@ struct LogImportSummary {
 
 /// Appends the lines of files, plain or compressed with gzip or zstd, byte for byte, each file a
 /// stream. Lines that would share a time get successive nanoseconds, so that their order and
-/// repeats survive. Durable on return. Memory is bounded by `line_bytes_max`. Errors: kNotFound and
-/// kUnavailable name the file; kDataLoss for damaged compression, with the offset; those of
-/// Database::AppendLogs. What came before an error stays.
+/// repeats survive. Durable on return. Memory is bounded by `line_bytes_max`. Errors: kNotFound
+/// names a file that is not there, and then nothing was imported; of CheckMultiline; kUnavailable
+/// for a file that cannot be read; kDataLoss for damaged compression, with the offset; those of
+/// Database::AppendLogs. What came before one of these stays.
 Status ImportLogFiles(const std::vector<std::string>& paths, const LogImportOptions& options,
                       Database* database, LogImportSummary* summary);
+
+/// Tells whether LogImportOptions::multiline is one. Errors: kInvalidArgument.
+Status CheckMultiline(const std::string& multiline);
 
 /// Finds the time in a line of log: RFC 3339 and its relatives, Apache's, syslog's, a Unix time at
 /// the front. A time without zone is UTC, one without year lies nearest to `now_ns`. Looks at the

@@ -3,6 +3,7 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/loki/bulk.h"
+#include "tools/loki/delete_log.h"
 #include "tools/loki/tail.h"
 
 namespace varve::loki {
@@ -72,8 +73,12 @@ void LokiServer::Shutdown(std::chrono::milliseconds grace) {
   http_.reset();
 }
 
-void LokiServer::Open(Database& database) {
+Status LokiServer::Open(Database& database) {
+  const Status status = options_.delete_log_path.empty()
+                            ? absl::OkStatus()
+                            : context_.delete_log->Open(options_.delete_log_path);
   context_.database.store(&database, std::memory_order_release);
+  return status;
 }
 
 void LokiServer::Close() {

@@ -20,6 +20,8 @@ struct LokiOptions {
   query::LogEngineOptions engine;
   SyslogOptions syslog;
   bool enable_delete = false;
+  /// Where the list of deletions is kept; empty: it ends with the process.
+  std::string delete_log_path;
   /// Serves the same on an address of its own; by convention the port is 3100.
   bool listen = false;
   http::ServerOptions http;
@@ -37,7 +39,8 @@ class LokiServer {
   /// Begins to listen for syslog and on Loki's own port, where asked for. `observer` may be null
   /// and must outlive this. Errors: of SyslogServer::Start and http::Server::Start.
   Status Listen(http::ServerObserver* observer = nullptr);
-  void Open(Database& database);
+  /// Errors: of reading the list of deletions, which is then empty.
+  Status Open(Database& database);
   /// Ends what Listen began; see http::Server::Shutdown.
   void Shutdown(std::chrono::milliseconds grace);
   /// Stops receiving; what was received is appended.

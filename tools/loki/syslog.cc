@@ -277,7 +277,10 @@ bool SyslogFramer::Next(std::string_view* message) {
           return false;
         }
         *message = std::string_view(buffer_).substr(at + 1, size);
+        // Senders that end each message with a newline count it.
+        while (message->ends_with('\n')) message->remove_suffix(1);
         begin_ = at + 1 + size;
+        if (message->empty()) continue;
         return true;
       }
       // Digits that are no count begin a line.

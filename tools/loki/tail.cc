@@ -14,7 +14,7 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr size_t kInboxBytesMax = 8u << 20;
-constexpr size_t kDroppedMax = 100;  // named in one frame
+constexpr size_t kDroppedMax = 1000;  // named in one frame, as many as Loki names
 constexpr size_t kFrameEntriesMax = 1000;
 constexpr size_t kFrameBytesMax = 1u << 20;
 
@@ -126,6 +126,9 @@ class TailHub::Tail {
       if (frame.empty() && dropped.empty()) return;
       if (!SendFrame(frame, dropped)) {
         const absl::MutexLock lock(&mutex_);
+        // Nobody has heard of the older ones either; they came first.
+        dropped_.insert(dropped_.begin(), dropped.begin(), dropped.end());
+        if (dropped_.size() > kDroppedMax) dropped_.resize(kDroppedMax);
         for (const query::LogStream& stream : frame) {
           const auto labels = std::make_shared<const Labels>(LabelsOf(stream));
           for (const query::LogEntry& entry : stream.entries) DropLocked(labels, entry.time_ns);

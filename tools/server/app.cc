@@ -164,8 +164,9 @@ class AppImpl final : public App {
     api::AddAllRoutes(&context_, &router_);
     api::AddRemoteReadRoute(&context_, &router_);
     api::AddExportRoutes(&context_, &router_);
-    loki_ =
-        std::make_unique<loki::LokiServer>(options.loki, context_.clock, options.version, &router_);
+    loki::LokiOptions loki = options.loki;
+    loki.delete_log_path = Concat(options.database.dir, "/loki_deletions");
+    loki_ = std::make_unique<loki::LokiServer>(loki, context_.clock, options.version, &router_);
     api::TraceOptions traces = options.traces;
     traces.open_archive = [this](bool create) { return OpenArchive(create); };
     traces.append_logs = [this](const LogBatch& batch) { return AppendLogs(batch); };
@@ -298,7 +299,10 @@ class AppImpl final : public App {
     ingest_ = std::make_unique<ingest::IngestContext>(*database_, options_.ingest, context_.clock);
     context_.ingest.store(ingest_.get(), std::memory_order_release);
     context_.database.store(database_.get(), std::memory_order_release);
-    loki_->Open(*database_);
+    if (const Status status = loki_->Open(*database_); !status.ok()) {
+      log_(LogLevel::kWarning, "the list of deleted logs is lost",
+           {{"error", std::string(ToStd(status.message()))}});
+    }
     traces_->Open(*database_);
     log_(LogLevel::kInfo, "ready",
          {{"wal_records", std::to_string(report.wal_records)},

@@ -101,8 +101,16 @@ int RunImportLogs(const ImportLogsCommand& command) {
   if (command.format == "logfmt") options.format = loki::LogFormat::kLogfmt;
   if (!command.time.empty() && command.time != "found") {
     const Result<int64_t> time = ReadTime(command.time, Clock::Real()->NowMs() * 1'000'000);
-    if (!time.ok()) return Fail(time.status());
+    if (!time.ok()) {
+      std::cerr << "varve: --time " << command.time << ": " << ToStd(time.status().message())
+                << "\n";
+      return kUsage;
+    }
     options.time_ns = *time;
+  }
+  if (const Status status = loki::CheckMultiline(options.multiline); !status.ok()) {
+    std::cerr << "varve: --multiline: " << ToStd(status.message()) << "\n";
+    return kUsage;
   }
   using SteadyClock = std::chrono::steady_clock;
   const auto begin = SteadyClock::now();

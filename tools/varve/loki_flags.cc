@@ -1,10 +1,13 @@
 #include "tools/varve/loki_flags.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 
 #include "engine/base/strings.h"
 #include "tools/server/api/parameters.h"
 #include "tools/varve/commands.h"
+#include "varve/logql.h"
 
 namespace varve::cli {
 namespace {
@@ -26,6 +29,45 @@ std::string CheckTime(std::string& text) {
 }
 std::string CheckAddress(std::string& text) {
   const auto value = ParseListenAddress(text);
+  return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
+}
+
+/// Reads one entry of Loki's retention_stream, PERIOD[,PRIORITY],SELECTOR. Errors:
+/// kInvalidArgument.
+Result<RetentionRule> ParseRetention(std::string_view text) {
+  const auto bad = [&](std::string_view what) {
+    return MakeStatus(StatusCode::kInvalidArgument, Concat(text, ": ", what));
+  };
+  const size_t brace = std::min(text.find('{'), text.size());
+  std::string_view head = text.substr(0, brace);
+  if (brace == text.size() || !head.ends_with(',')) {
+    return bad("must look like PERIOD,PRIORITY,{SELECTOR}");
+  }
+  head.remove_suffix(1);
+  RetentionRule out;
+  const size_t comma = head.find(',');
+  const auto period = api::ParseDuration(head.substr(0, comma));
+  if (!period.ok()) return bad(ToStd(period.status().message()));
+  if (period->count() < 0) return bad("the period must not be negative");
+  out.keep = *period;
+  if (comma != std::string_view::npos) {
+    const std::string_view priority = head.substr(comma + 1);
+    const auto [end, error] =
+        std::from_chars(priority.data(), priority.data() + priority.size(), out.priority);
+    if (error != std::errc() || end != priority.data() + priority.size()) {
+      return bad("the priority must be a whole number");
+    }
+  }
+  const auto query = query::InspectLogQuery(text.substr(brace));
+  if (!query.ok()) return bad(ToStd(query.status().message()));
+  if (!query->is_log_query || query->has_pipeline || query->selectors.size() != 1) {
+    return bad("a selector of streams is needed, without stages");
+  }
+  out.matchers = query->selectors.front();
+  return out;
+}
+std::string CheckRetention(std::string& text) {
+  const auto value = ParseRetention(text);
   return value.ok() ? std::string() : std::string(ToStd(value.status().message()));
 }
 
@@ -111,6 +153,15 @@ void LokiFlags::AddTo(CLI::App* serve) {
   number("--loki.max_concurrent_tail_requests", &limits.max_concurrent_tail_requests,
          "Tails at once; 0: unbounded");
   number("--loki.volume_max_series", &limits.volume_max_series, "Series of a volume answer");
+  text("--loki.retention_period", &retention_period_,
+       "How long entries stay, 0: for ever; default: as --retention-time says", duration);
+  serve
+      ->add_option("--loki.retention_stream", retention_streams_,
+                   "PERIOD,PRIORITY,{SELECTOR}: how long entries of these streams stay; of several "
+                   "the highest priority counts, then the shortest; may be repeated")
+      ->check(CLI::Validator(CheckRetention, "RULE"))
+      ->allow_extra_args(false)
+      ->group(kGroup);
 }
 
 void LokiFlags::Apply(server::AppOptions* options) const {
@@ -129,6 +180,12 @@ void LokiFlags::Apply(server::AppOptions* options) const {
   out.engine.max_query_length = DurationOf(query_length_);
   out.engine.timeout = DurationOf(query_timeout_);
   out.engine.max_query_bytes_read = *ParseSize(query_bytes_);
+  if (!retention_period_.empty()) {
+    options->database.log_retention_time = DurationOf(retention_period_);
+  }
+  for (const std::string& rule : retention_streams_) {
+    options->database.log_retention_rules.push_back(*ParseRetention(rule));
+  }
   out.enable_delete = options->enable_admin_api;
   if (!listen_.empty()) {
     const ListenAddress address = *ParseListenAddress(listen_);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tools/server/app.h"
 
@@ -36,6 +37,8 @@ class LokiFlags {
   std::string query_length_ = "721h";
   std::string query_timeout_ = "1m";
   std::string query_bytes_ = "0";
+  std::string retention_period_;
+  std::vector<std::string> retention_streams_;
 };
 
 }  // namespace varve::cli

@@ -1,5 +1,6 @@
 #include "tools/server/http/coding.h"
 
+#include <lz4frame.h>
 #include <snappy.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -150,6 +151,47 @@ Result<std::string> DecodeZstd(std::string_view body, const DecodeLimits& limits
     if (left == 0 && in.pos == in.size) break;
     const bool stuck = in.pos == in_before && out_used == out_before;
     if (in.pos == in.size && out_used < out.size() && stuck) {
+      return Malformed("compressed body is cut short");
+    }
+  }
+  out.resize(out_used);
+  return out;
+}
+
+// ---------- lz4
+
+struct FreeLz4 {
+  void operator()(LZ4F_dctx* context) const { LZ4F_freeDecompressionContext(context); }
+};
+
+// A frame's blocks are at most 4 MiB, which bounds what the decoder keeps.
+Result<std::string> DecodeLz4(std::string_view body, const DecodeLimits& limits) {
+  LZ4F_dctx* made = nullptr;
+  if (LZ4F_isError(LZ4F_createDecompressionContext(&made, LZ4F_VERSION)) != 0) {
+    return MakeStatus(StatusCode::kResourceExhausted, "no memory for lz4");
+  }
+  const std::unique_ptr<LZ4F_dctx, FreeLz4> lz4(made);
+  std::string out;
+  size_t in_used = 0;
+  size_t out_used = 0;
+  while (true) {
+    if (out_used == out.size()) {
+      if (out_used > limits.output_bytes_max) return TooLarge(limits);
+      GrowForMore(limits, &out);
+    }
+    size_t in_bytes = body.size() - in_used;
+    size_t out_bytes = out.size() - out_used;
+    const size_t left = LZ4F_decompress(lz4.get(), out.data() + out_used, &out_bytes,
+                                        body.data() + in_used, &in_bytes, nullptr);
+    if (LZ4F_isError(left) != 0) {
+      return Malformed(Concat("malformed lz4 body: ", LZ4F_getErrorName(left)));
+    }
+    in_used += in_bytes;
+    out_used += out_bytes;
+    if (out_used > limits.output_bytes_max) return TooLarge(limits);
+    // Frames may follow each other.
+    if (left == 0 && in_used == body.size()) break;
+    if (in_bytes == 0 && out_bytes == 0 && out_used < out.size()) {
       return Malformed("compressed body is cut short");
     }
   }
@@ -372,6 +414,7 @@ std::optional<Coding> ParseCoding(std::string_view token) {
     return Coding::kDeflate;
   }
   if (EqualsIgnoreCase(token, "zstd")) return Coding::kZstd;
+  if (EqualsIgnoreCase(token, "lz4")) return Coding::kLz4;
   if (EqualsIgnoreCase(token, "snappy")) return Coding::kSnappyBlock;
   if (EqualsIgnoreCase(token, "x-snappy-framed")) return Coding::kSnappyFramed;
   return std::nullopt;
@@ -392,6 +435,8 @@ Result<std::string> Decode(Coding coding, std::string_view body, const DecodeLim
       return DecodeSnappyBlock(body, limits);
     case Coding::kSnappyFramed:
       return DecodeSnappyFramed(body, limits);
+    case Coding::kLz4:
+      return DecodeLz4(body, limits);
   }
   return MakeStatus(StatusCode::kInternal, "unknown coding");
 }
@@ -472,6 +517,8 @@ std::string_view TokenOf(Coding coding) {
       return "snappy";
     case Coding::kSnappyFramed:
       return "x-snappy-framed";
+    case Coding::kLz4:
+      return "lz4";
   }
   return "identity";
 }

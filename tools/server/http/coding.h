@@ -20,6 +20,7 @@ enum class Coding : uint8_t {
   kZstd,
   kSnappyBlock,   // what remote write calls "snappy"
   kSnappyFramed,  // the streaming format, "x-snappy-framed"
+  kLz4,           // frames; of requests only
 };
 
 /// Returns the coding that one Content-Encoding token names; nullopt if we do not know it.

@@ -103,7 +103,9 @@ class Directory final : public Source {
     VARVE_ASSIGN_OR_RETURN(auto snapshot, database_->TakeLogSnapshot());
     if (log_engine_ == nullptr) {
       query::LogEngineOptions engine_options;
-      engine_options.max_entries_limit_per_query = 0;  // who asks says how many
+      // Limits that protect a server from its clients; here who asks says how much.
+      engine_options.max_entries_limit_per_query = 0;
+      engine_options.max_query_length = std::chrono::nanoseconds(0);
       log_engine_ = query::LogEngine::Make(engine_options);
     }
     query::LogQueryOptions options;
