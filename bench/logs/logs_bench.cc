@@ -6,7 +6,8 @@
 //        logs_bench DIR ingest         writes only.
 //        logs_bench DIR query [REGEX]   asks only, of what an earlier run left in DIR.
 
-#include <sys/resource.h>
+#include "bench/logs/logs_bench.h"
+
 #include <zstd.h>
 
 #include <algorithm>
@@ -28,15 +29,6 @@ namespace {
 constexpr size_t kFileBytesMax = 60'000'000;
 constexpr size_t kBatchBytes = 1 << 20;
 
-double CpuSeconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
 std::string ReadFile(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   const std::string packed((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
@@ -56,62 +48,13 @@ std::string ReadFile(const std::filesystem::path& path) {
   return out;
 }
 
-int Check(const Status& status) {
-  if (status.ok()) return 0;
-  std::fprintf(stderr, "%s\n", status.ToString().c_str());
-  std::exit(1);
-}
-
-struct Answer {
-  uint64_t entries = 0;
-  LogScanStats stats;
-};
-
-Answer Ask(const Database& db, const LogScanSpec& spec) {
-  Answer out;
-  auto scan = CompileLogScan(spec);
-  Check(scan.status());
-  auto snapshot = db.TakeLogSnapshot();
-  Check(snapshot.status());
-  auto streams = (*snapshot)->Select({}, spec.range, scan->get());
-  Check(streams.status());
-  std::vector<LogChunk> chunks;
-  LogRows rows;
-  for (size_t i = 0; i < (*streams)->size(); ++i) {
-    Check((*streams)->GetChunks(i, spec.range, &chunks));
-    for (const LogChunk& chunk : chunks) {
-      Check(chunk.Read(**scan, &rows, &out.stats));
-      out.entries += rows.size();
-    }
-  }
-  return out;
-}
-
-void Report(const Database& db, const char* name, LineFilter::Op op,
-            std::vector<std::string> texts) {
-  LogScanSpec spec;
-  if (!texts.empty()) spec.line_filters = {{op, std::move(texts)}};
-  Answer answer;
-  double best = 1e9;
-  for (int i = 0; i < 3; ++i) {
-    const double begin = CpuSeconds();
-    answer = Ask(db, spec);
-    best = std::min(best, CpuSeconds() - begin);
-  }
-  std::printf("%-34s %9.2f ms  %8lu found  %7.1f MB inflated  %4lu of %4lu groups  %5.2f GB/s\n",
-              name, best * 1e3, static_cast<unsigned long>(answer.entries),
-              static_cast<double>(answer.stats.bytes_decompressed) * 1e-6,
-              static_cast<unsigned long>(answer.stats.groups_read),
-              static_cast<unsigned long>(answer.stats.groups),
-              static_cast<double>(answer.stats.line_bytes) * 1e-9 / best);
-}
-
 void Queries(const Database& db) {
   using Op = LineFilter::Op;
   Report(db, "absent word", Op::kContains, {" quizzacious "});
   Report(db, "absent bare word", Op::kContains, {"quizzacious"});
   Report(db, "absent id", Op::kContains, {"7c9e6679a425401d"});
-  Report(db, "rare phrase", Op::kContains, {"could not receive data from client"});
+  Report(db, "absent phrase", Op::kContains, {"could not receive data from client"});
+  Report(db, "rare phrase", Op::kContains, {"duplicate key value violates unique constraint"});
   Report(db, "common substring", Op::kContains, {"error"});
   Report(db, "regex with a literal", Op::kMatches, {"checkpoint (starting|complete)"});
   Report(db, "regex without one", Op::kMatches, {"[0-9]{3}[a-f][0-9]{4}[a-f]{2}"});
@@ -220,9 +163,7 @@ int Main(int argc, char** argv) {
     std::printf("--- in blocks\n");
     Queries(db);
   }
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  std::printf("peak memory %.0f MB\n", static_cast<double>(usage.ru_maxrss) / 1024);
+  std::printf("peak memory %.0f MB\n", PeakMb());
   Check(db.Close());
   return 0;
 }
