@@ -46,9 +46,10 @@ def test_a_million_samples_from_numpy(tmp_path):
     assert min(spent) < 0.5, f"{spent} s of CPU"
     with varve.open(tmp_path / "many", background=False) as db:
         begun = time.process_time()
-        db._backend.append([{"__name__": "m", "host": str(i)} for i in range(series)],
-                           numbers.astype(np.uint32), varve._time.Times(times, 1_000_000), values,
-                           None, False)
+        rows = varve._tables.MetricRows([{"__name__": "m", "host": str(i)} for i in range(series)],
+                                        numbers.astype(np.uint32), varve._time.Times(times, 1_000_000),
+                                        values, None)
+        db._backend.append(rows, None, False)
         print(f"one series {min(spent):.2f} s, {series} series {time.process_time() - begun:.2f} s")
         assert db.promql("count(last_over_time(m[1y]))", at="2024-05-01T00:00:00Z").value == series
 
