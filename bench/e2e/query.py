@@ -169,7 +169,8 @@ def run_server(server, requests, per_round, hours_of_data, end, args):
         if requests:
             statuses, failure = ingest.replay(server.port, server.path, requests, per_round, 1)
             if failure or any(status >= 300 for status in statuses):
-                print(f"  refused: {statuses} {failure[:1]}", file=sys.stderr)
+                print(f"  {server.name} refused: {statuses} {failure[:1]}", file=sys.stderr)
+                results["refused"] = True
             if isinstance(server, ingest.VictoriaMetrics):
                 ingest.get(server.port, "/internal/force_flush")
         settle(process.pid)
@@ -228,9 +229,10 @@ def main():
             server.name = name
             answers[name] = run_server(server, [] if written.exists() else requests,
                                        len(requests) // rounds, hours, end, args)
-            if args.keep:
+            if args.keep and "refused" not in answers[name]:
                 written.touch()
             if args.load_only:
+                print(f"{case}: {name} {'written' if written.exists() else 'NOT written whole'}", flush=True)
                 continue
             if args.sealed and name == "varve":
                 # In a copy, so that the head is there for the next run.
