@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/strings.h"
 #include "query/functions/float_histogram.h"
 #include "query/functions/go_format.h"
@@ -549,6 +550,9 @@ class LabelReplaceOperator final : public MapOperator {
     RE2::Options options;
     options.set_log_errors(false);
     // The pattern alone must parse: brackets that only balance with ours do not count.
+    if (BoundedRegex::HasTooManyParts(regex_)) {
+      return ExecutionError("regular expression too large in label_replace()");
+    }
     const RE2 bare(regex_, options);
     const RE2 regex(Concat("^(?s:", regex_, ")$"), options);
     if (!regex.ok() || !bare.ok()) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "query/lang/traceql/literals.h"
@@ -171,6 +172,9 @@ Result<FieldExprPtr> Predicate(const SpanPredicate& predicate) {
       op = predicate.op == PredicateOp::kRegex ? Op::kRegex : Op::kNotRegex;
       if (value.type != TraceValue::Type::kString) {
         return MakeStatus(StatusCode::kInvalidArgument, "a regular expression must be a string");
+      }
+      if (BoundedRegex::HasTooManyParts(value.text)) {
+        return MakeStatus(StatusCode::kInvalidArgument, "invalid regex: expression too large");
       }
       re2::RE2::Options options;
       options.set_log_errors(false);

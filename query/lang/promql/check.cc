@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 
@@ -278,6 +279,9 @@ Status CheckRegex(const Matcher& matcher) {
   if (IsPlainAlternation(matcher.value) || matcher.value == ".*" || matcher.value == ".+") {
     return absl::OkStatus();
   }
+  if (BoundedRegex::HasTooManyParts(matcher.value)) {
+    return MakeStatus(StatusCode::kInvalidArgument, "error parsing regexp: expression too large");
+  }
   const RE2 regex(matcher.value, RegexOptions());
   if (regex.ok()) return absl::OkStatus();
   std::string message = Concat("error parsing regexp: ", GoRegexError(regex.error_code()));
@@ -294,7 +298,8 @@ bool MatchesEmpty(const Matcher& matcher) {
       return value.empty() || value.front() == '|' || value.back() == '|' ||
              value.find("||") != std::string::npos;
     }
-    return RE2::FullMatch("", RE2(value, RegexOptions()));
+    // One that is too large is refused by CheckRegex.
+    return !BoundedRegex::HasTooManyParts(value) && RE2::FullMatch("", RE2(value, RegexOptions()));
   };
   switch (matcher.type) {
     case MatchType::kEqual:

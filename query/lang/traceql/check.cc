@@ -2,6 +2,7 @@
 
 #include <re2/re2.h>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "query/lang/promql/ast.h"
@@ -207,6 +208,9 @@ class Checker {
     }
     if (left != ValueKind::kUnknown && left != ValueKind::kString) {
       return Error(expr.span, Concat("illegal operation for the given types: ", ToString(expr)));
+    }
+    if (BoundedRegex::HasTooManyParts(pattern.text)) {
+      return Error(expr.right->span, "invalid regex: expression too large");
     }
     re2::RE2::Options options;
     options.set_log_errors(false);

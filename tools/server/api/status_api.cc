@@ -4,6 +4,7 @@
 #include <charconv>
 #include <thread>
 
+#include "engine/base/bounded_regex.h"
 #include "engine/base/strings.h"
 #include "tools/server/api/context.h"
 #include "tools/server/api/envelope.h"
@@ -73,6 +74,9 @@ void WriteEntries(std::string_view key, const std::vector<CardinalityEntry>& ent
 http::Response SelfMetrics(Context& context, http::Request& request) {
   telemetry::Exposition exposition(telemetry::Format::kJson);
   const std::string pattern(request.params.Get("metric_name_pattern"));
+  if (BoundedRegex::HasTooManyParts(pattern)) {
+    return Error(InvalidParameter("metric_name_pattern", "expression too large"));
+  }
   RE2::Options options;
   options.set_log_errors(false);
   const RE2 names(pattern, options);
