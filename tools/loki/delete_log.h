@@ -24,6 +24,16 @@ class DeleteLog {
     int64_t created_ns = 0;
   };
 
+  struct Contents {
+    uint64_t count = 0;  // of all that ever were
+    std::deque<Item> items;
+  };
+
+  /// Give the bytes of the file and take them apart (engine/docs/format/loki-deletions.md).
+  /// Errors: kDataLoss, naming `file`, for bytes that are none.
+  static std::string Encode(const Contents& contents);
+  static Result<Contents> Decode(std::string_view bytes, std::string_view file);
+
   /// Reads the list that `path` holds, and keeps it there from now on. Errors: of reading;
   /// kDataLoss for a file that is none. The list is empty then, and the file will be replaced.
   Status Open(const std::string& path) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -34,14 +44,10 @@ class DeleteLog {
   bool Has(std::string_view id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  Status Save() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Status Load(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-
   static constexpr size_t kItemsMax = 1000;
   mutable absl::Mutex mutex_;
   std::string path_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Item> items_ ABSL_GUARDED_BY(mutex_);
-  uint64_t count_ ABSL_GUARDED_BY(mutex_) = 0;  // of all that ever were
+  Contents contents_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace varve::loki
