@@ -165,7 +165,7 @@ class Cancellation {
 
 /// What the cache of results holds and has done.
 struct ResultCacheStats {
-  uint64_t hits = 0;  // range queries of which some steps were there
+  uint64_t hits = 0;  // queries of which some steps were there
   uint64_t misses = 0;
   uint64_t evictions = 0;
   uint64_t entries = 0;
@@ -204,7 +204,7 @@ struct EngineOptions {
   uint32_t tile_series = 128;
   uint32_t tile_steps = 1024;
 
-  /// Memory for answers of range queries, kept as far as no late sample can change them any more
+  /// Memory for answers, used again while what they looked at has not changed
   /// (see varve/stability.h). Results never depend on it. 0: nothing is kept.
   uint64_t result_cache_bytes = 0;
 };
