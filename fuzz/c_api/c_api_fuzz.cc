@@ -546,9 +546,10 @@ class Session {
         if (streams_.empty()) break;
         ArrowArrayStream& from = streams_[input_.Byte() % streams_.size()];
         varve_database* const to = Database();
-        const bool spans = (input_.Byte() & 1) != 0;
-        Check(spans ? varve_append_spans_arrow(to, &from, nullptr, nullptr, &error_)
-                    : varve_append_logs_arrow(to, &from, nullptr, nullptr, &error_));
+        const uint8_t kind = input_.Byte() % 3;
+        Check(kind == 0   ? varve_append_logs_arrow(to, &from, nullptr, nullptr, &error_)
+              : kind == 1 ? varve_append_spans_arrow(to, &from, nullptr, nullptr, &error_)
+                          : varve_append_samples_arrow(to, &from, nullptr, nullptr, &error_));
         Expect(from.release == nullptr);
         break;
       }

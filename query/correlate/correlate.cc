@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "engine/base/macros.h"
+#include "engine/base/quote_regex.h"
 #include "engine/base/strings.h"
 #include "varve/log_scan.h"
 #include "varve/span_scan.h"
@@ -39,15 +40,6 @@ std::string ServiceOf(const SpanBatch& batch, const SpanBatch::Span& span) {
   const ValueView* const name =
       FindAttribute(batch.attributes(batch.resource_of(span).attributes), "service.name");
   return name == nullptr ? std::string() : ToString(*name);
-}
-
-std::string QuoteRegex(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (std::string_view("\\.+*?()|[]{}^$").find(c) != std::string_view::npos) out.push_back('\\');
-    out.push_back(c);
-  }
-  return out;
 }
 
 }  // namespace

@@ -155,17 +155,22 @@ TEST(Receivers, ZipkinAndThrift) {
 
 // --- Jaeger ---
 
-TEST(JaegerApi, ServicesOperationsAndTraces) {
-  Server server;
-  EXPECT_EQ(server.Get("/api/services").body,
-            R"({"data":[],"total":0,"limit":0,"offset":0,"errors":null})");
-  EXPECT_EQ(server.Get("/api/v3/services").body, R"({"services":[]})");
+/// Stores a trace of two spans: the cart's is a child of the shop's.
+void StoreShopAndCart(Server& server) {
   ASSERT_EQ(server.Post("/v1/traces", OneSpan(kTrace, "0000000000000001"), kJson).status, 200);
   ASSERT_EQ(server
                 .Post("/v1/traces", OneSpan(kTrace, "0000000000000002", "cart", "0000000000000001"),
                       kJson)
                 .status,
             200);
+}
+
+TEST(JaegerApi, ServicesOperationsAndTraces) {
+  Server server;
+  EXPECT_EQ(server.Get("/api/services").body,
+            R"({"data":[],"total":0,"limit":0,"offset":0,"errors":null})");
+  EXPECT_EQ(server.Get("/api/v3/services").body, R"({"services":[]})");
+  StoreShopAndCart(server);
   EXPECT_EQ(server.Get("/api/services").body,
             R"({"data":["cart","shop"],"total":2,"limit":0,"offset":0,"errors":null})");
   EXPECT_EQ(server.Get("/api/v3/services").body, R"({"services":["cart","shop"]})");
@@ -342,12 +347,7 @@ TEST(JaegerApi, SearchesByPost) {
 
 TEST(JaegerApi, DependenciesOfBothGenerations) {
   Server server;
-  ASSERT_EQ(server.Post("/v1/traces", OneSpan(kTrace, "0000000000000001"), kJson).status, 200);
-  ASSERT_EQ(server
-                .Post("/v1/traces", OneSpan(kTrace, "0000000000000002", "cart", "0000000000000001"),
-                      kJson)
-                .status,
-            200);
+  StoreShopAndCart(server);
   EXPECT_THAT(server.Get("/api/dependencies").body,
               StartsWith(R"({"data":[{"parent":"shop","child":"cart","callCount":1}],)"));
   EXPECT_EQ(

@@ -190,8 +190,9 @@ VARVE_API varve_code varve_append(varve_database* database, const varve_batch* b
 
 /* Appends an Arrow stream, one row a sample: `metric` (text), `time` (timestamp), and `labels`
  * (map), `value` (number) and `histogram` if there are such columns: what
- * varve_samples_arrow_stream gives. A row with a histogram (a struct of `count`, `sum` and
- * `buckets`: `lower`, `upper`, `count`) is that. Takes the stream over, also when it fails. Over 16
+ * varve_samples_arrow_stream gives. A row with a histogram is that: a struct of `count`, `sum` and
+ * `buckets` (`lower`, `upper`, `count`), and of `schema`, `zero_threshold`, `custom_values` and
+ * `reset_hint` where those are to be kept, too. Takes the stream over, also when it fails. Over 16
  * MiB it goes in several batches, each whole or not at all. */
 VARVE_API varve_code varve_append_samples_arrow(varve_database* database,
                                                 struct ArrowArrayStream* stream,

@@ -130,6 +130,13 @@ constexpr std::string_view kComponents = R"yaml(components:
               chunks: {type: integer}
               chunksEdgeOnly: {type: integer}
               seconds: {type: number}
+    Exemplar:
+      type: object
+      required: [labels, value, timestamp]
+      properties:
+        labels: {$ref: "#/components/schemas/Labels"}
+        value: {$ref: "#/components/schemas/Value"}
+        timestamp: {$ref: "#/components/schemas/Time"}
     ExemplarSeries:
       type: array
       items:
@@ -137,15 +144,7 @@ constexpr std::string_view kComponents = R"yaml(components:
         required: [seriesLabels, exemplars]
         properties:
           seriesLabels: {$ref: "#/components/schemas/Labels"}
-          exemplars:
-            type: array
-            items:
-              type: object
-              required: [labels, value, timestamp]
-              properties:
-                labels: {$ref: "#/components/schemas/Labels"}
-                value: {$ref: "#/components/schemas/Value"}
-                timestamp: {$ref: "#/components/schemas/Time"}
+          exemplars: {type: array, items: {$ref: "#/components/schemas/Exemplar"}}
     Text: {type: string}
     Texts: {type: array, items: {type: string}}
     SyntaxTree:
@@ -345,13 +344,7 @@ constexpr std::string_view kComponents = R"yaml(components:
         required: [seriesLabels, exemplar, traceID, stored]
         properties:
           seriesLabels: {$ref: "#/components/schemas/Labels"}
-          exemplar:
-            type: object
-            required: [labels, value, timestamp]
-            properties:
-              labels: {$ref: "#/components/schemas/Labels"}
-              value: {$ref: "#/components/schemas/Value"}
-              timestamp: {$ref: "#/components/schemas/Time"}
+          exemplar: {$ref: "#/components/schemas/Exemplar"}
           traceID: {type: string}
           stored: {type: boolean}
           rootServiceName: {type: string}

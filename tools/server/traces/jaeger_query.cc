@@ -7,6 +7,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/macros.h"
+#include "engine/base/quote_regex.h"
 #include "engine/base/strings.h"
 #include "tools/server/json/writer.h"
 #include "tools/server/traces/trace_common.h"
@@ -30,16 +31,6 @@ std::string_view KindName(SpanKind kind) {
     default:
       return "";
   }
-}
-
-// Quotes what a regular expression would read.
-std::string QuoteRegex(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    if (std::string_view("\\.+*?()|[]{}^$").find(c) != std::string_view::npos) out.push_back('\\');
-    out.push_back(c);
-  }
-  return out;
 }
 
 std::string Alternatives(const std::vector<std::string>& texts) {
