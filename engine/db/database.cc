@@ -39,6 +39,11 @@ Status Closed() { return MakeStatus(StatusCode::kFailedPrecondition, "database i
 
 /// Owns what the wings share: directory lock, manifest, background thread, reports. The life of
 /// rows is db::WingStore's.
+template <typename Blocks, typename Stats>
+void AddBlockStats(const Blocks& blocks, std::vector<Stats>* out) {
+  for (const auto& entry : blocks.entries()) out->push_back(entry.block->Stats());
+}
+
 class DatabaseImpl final : public Database {
  public:
   explicit DatabaseImpl(const Options& options)
@@ -576,9 +581,7 @@ DatabaseStats DatabaseImpl::Stats() const {
     out.head_traces += head->trace_count();
     out.head_bytes += head->approximate_bytes();
   }
-  for (const auto& entry : metrics_->blocks()->entries()) {
-    out.blocks.push_back(entry.block->Stats());
-  }
+  AddBlockStats(*metrics_->blocks(), &out.blocks);
   for (const auto& head : logs_->heads()) {
     out.logs.head_streams = std::max(out.logs.head_streams, head->stream_count());
     out.logs.head_entries += head->entries();
@@ -591,12 +594,8 @@ DatabaseStats DatabaseImpl::Stats() const {
   out.logs.wal_bytes = logs_->log()->bytes();
   out.logs.entries_appended = entries_appended_;
   out.logs.entries_rejected = entries_rejected_;
-  for (const auto& entry : logs_->blocks()->entries()) {
-    out.logs.blocks.push_back(entry.block->Stats());
-  }
-  for (const auto& entry : traces_->blocks()->entries()) {
-    out.blocks.push_back(entry.block->Stats());
-  }
+  AddBlockStats(*logs_->blocks(), &out.logs.blocks);
+  AddBlockStats(*traces_->blocks(), &out.blocks);
   out.samples_appended = samples_appended_;
   out.samples_rejected = samples_rejected_;
   out.series_created = series_created_;

@@ -71,8 +71,9 @@ std::unique_ptr<MetricsStore> MakeMetricsStore(const WingHost& host) {
   sealed.newest_time_ms = [store] { return (*store)->blocks()->newest_time(); };
   sealed.find = [store](LabelsView labels, int64_t since_ms) {
     metrics::NewestSample newest;
+    const std::shared_ptr<const MetricsStore::Blocks> blocks = (*store)->blocks();
     // Where samples coincide, those of the first block are read.
-    for (const MetricsStore::Blocks::Entry& entry : (*store)->blocks()->entries()) {
+    for (const MetricsStore::Blocks::Entry& entry : blocks->entries()) {
       if (entry.block->range().max_ms < since_ms) continue;
       metrics::FindNewest(*entry.block, *entry.source, labels, &newest);
     }

@@ -400,9 +400,10 @@ int main(int argc, char** argv) {
     kill(child, SIGKILL);
     int state = 0;
     waitpid(child, &state, 0);
-    if (!WIFSIGNALED(state)) {
-      std::printf("FAILED: cycle %d: the child ended by itself with %d\n", cycle,
-                  WEXITSTATUS(state));
+    if (!WIFSIGNALED(state) || WTERMSIG(state) != SIGKILL) {
+      std::printf("FAILED: cycle %d: the child ended by itself, %s %d\n", cycle,
+                  WIFSIGNALED(state) ? "by signal" : "with",
+                  WIFSIGNALED(state) ? WTERMSIG(state) : WEXITSTATUS(state));
       return 1;
     }
     Entry entry;

@@ -111,6 +111,7 @@ class ReceiverDuties : public ::testing::Test {
   ReceiverDuties() : server_(MakeOptions()) {
     EXPECT_TRUE(server_.traces().Listen().ok());
     http::ServerOptions options;
+    options.port = 0;
     options.body_bytes_max = kBodyBytesMax;
     options.bodies_bytes_max = 2 << 20;
     auto http = http::Server::Start(options, &server_.router(), nullptr);
