@@ -53,6 +53,7 @@ void Queries(const Database& db) {
   Report(db, "absent word", Op::kContains, {" quizzacious "});
   Report(db, "absent bare word", Op::kContains, {"quizzacious"});
   Report(db, "absent id", Op::kContains, {"7c9e6679a425401d"});
+  Report(db, "absent number", Op::kContains, {"4829135707312"});
   Report(db, "absent phrase", Op::kContains, {"could not receive data from client"});
   Report(db, "rare phrase", Op::kContains, {"duplicate key value violates unique constraint"});
   Report(db, "common substring", Op::kContains, {"error"});

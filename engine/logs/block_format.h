@@ -12,7 +12,7 @@ inline constexpr block::SectionType kLabelsSection = 1;
 inline constexpr block::SectionType kDirectorySection = 2;
 inline constexpr block::SectionType kGroupsSection = 3;
 inline constexpr block::SectionType kVocabularySection = 5;  // skippable; may be missing
-inline constexpr block::SectionType kFiltersSection = 6;     // 4 had no pairs of words
+inline constexpr block::SectionType kFiltersSection = 7;  // 4 had no pairs of words, 6 no numbers
 
 /// A row group is closed when its lines reach this, or its rows the other; a single longer line
 /// makes a group of its own.

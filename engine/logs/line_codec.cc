@@ -97,9 +97,12 @@ class KeyCollector {
       const uint8_t* const begin = at;
       uint8_t classes = 0;
       while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
-      if ((classes & kLetter) == 0) continue;
       const std::string_view word(reinterpret_cast<const char*>(begin),
                                   static_cast<size_t>(at - begin));
+      if (classes == kDigit) {
+        AddDigits(word);
+        continue;
+      }
       const uint64_t hash = Hash64(word);
       if (classes == kLetter) {
         if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {
@@ -115,7 +118,12 @@ class KeyCollector {
         vocabulary_->emplace(word);
       }
       if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
+      if ((classes & kDigit) != 0) AddNumberKeys(word, keys_);
     }
+  }
+  /// Adds a word of digits.
+  void AddDigits(std::string_view word) {
+    if (word.size() >= kNumberBytesMin && !Recent(Hash64(word))) AddNumberKeys(word, keys_);
   }
 
  private:
@@ -432,6 +440,7 @@ class TableEncoder {
       if (leading_zero) PutVarint(&head_, first.size());
       integers_.clear();
       for (const std::string_view value : values) {
+        pages->keys->AddDigits(value);
         int64_t number = 0;
         for (const char c : value) number = number * 10 + (c - '0');
         integers_.push_back(number);
@@ -655,15 +664,19 @@ void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys) {
   }
 }
 
-void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
-  constexpr size_t kGram = 6;
-  constexpr size_t kWindow = 8;
-  if (id.size() < kGram + kWindow - 1) return;
-  const size_t grams = id.size() - kGram + 1;
+namespace {
+
+constexpr size_t kGram = 6;
+
+/// Appends of each window of `kWindow` neighbouring grams the smallest hash.
+template <size_t kWindow>
+void AddMinimizers(std::string_view text, std::vector<uint64_t>* keys) {
+  if (text.size() < kGram + kWindow - 1) return;
+  const size_t grams = text.size() - kGram + 1;
   const auto hash_at = [&](size_t i) {
     uint64_t gram = 0;
     for (size_t k = 0; k < kGram; ++k) {
-      const char c = id[i + k];
+      const char c = text[i + k];
       gram = gram << 8 | static_cast<uint8_t>(c >= 'A' && c <= 'Z' ? c + 32 : c);
     }
     gram ^= gram >> 29;
@@ -684,6 +697,22 @@ void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
     if (i + 1 < kWindow) continue;
     if (smallest != last) keys->push_back(smallest);
     last = smallest;
+  }
+}
+
+}  // namespace
+
+void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
+  AddMinimizers<kIdBytesMin - kGram + 1>(id, keys);
+}
+
+void AddNumberKeys(std::string_view word, std::vector<uint64_t>* keys) {
+  for (size_t at = 0; at + kNumberBytesMin <= word.size(); ++at) {
+    const size_t begin = at;
+    while (at < word.size() && kClasses[static_cast<uint8_t>(word[at])] == kDigit) ++at;
+    if (at - begin >= kNumberBytesMin) {
+      AddMinimizers<kNumberBytesMin - kGram + 1>(word.substr(begin, at - begin), keys);
+    }
   }
 }
 

@@ -22,8 +22,8 @@ namespace varve::logs {
 /// Efficient and Scalable Search on Compressed Text Logs", OSDI 2021.)
 
 /// Appends the smallest encoding of `lines`, and to `keys` the hashes of what a filter should know:
-/// WordKey of every word with a letter, AddIdKeys of long ones with a digit, and the keys that
-/// AddPairKeys may ask for. Keys may repeat.
+/// WordKey of every word with a letter, AddIdKeys of long ones with a digit, AddNumberKeys of all
+/// words, and the keys that AddPairKeys may ask for. Keys may repeat.
 /// `vocabulary`, if not null, gets every word for which InVocabulary holds.
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
                  std::vector<uint64_t>* keys, StringSet* vocabulary = nullptr);
@@ -63,5 +63,10 @@ void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys);
 /// Appends the keys of the minimizers of `id` (k = 6, windows of 8). Source: Schleimer, Wilkerson,
 /// Aiken, "Winnowing: Local Algorithms for Document Fingerprinting" (2003).
 void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys);
+/// Runs of at least this many digits are numbers, whatever stands around them: every piece of a
+/// number that is as long has one of its minimizers.
+inline constexpr size_t kNumberBytesMin = 9;
+/// Appends the keys of the minimizers of all numbers in `word` (k = 6, windows of 4).
+void AddNumberKeys(std::string_view word, std::vector<uint64_t>* keys);
 
 }  // namespace varve::logs

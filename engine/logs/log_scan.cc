@@ -23,7 +23,8 @@ namespace {
 using Verdict = logs::LineAutomaton::Verdict;
 
 /// Finds the keys that every line with `needle` has: of words that stand whole in it, and of pieces
-/// of ids. Without any, the longest piece of a word.
+/// of ids
+/// and numbers. Without any, the longest piece of a word.
 LogScan::Alternative AlternativeOf(std::string_view needle) {
   LogScan::Alternative out;
   std::vector<uint64_t> ids;
@@ -41,12 +42,12 @@ LogScan::Alternative AlternativeOf(std::string_view needle) {
     const bool whole = begin > 0 && i < needle.size();
     if (whole && (classes & logs::kLetter) != 0)
       out.keys.push_back({logs::WordKey(word), LogScan::KeyKind::kWord});
-    // The word around a piece with letter and digit is an id, and has the piece's minimizers.
-    if (classes == (logs::kLetter | logs::kDigit) && word.size() >= logs::kIdBytesMin) {
-      ids.clear();
-      logs::AddIdKeys(word, &ids);
-      for (const uint64_t id : ids) out.keys.push_back({id, LogScan::KeyKind::kId});
-    }
+    // The word around a piece with letter and digit is an id, and has the piece's minimizers; the
+    // number around a piece of digits has those.
+    ids.clear();
+    if (classes == (logs::kLetter | logs::kDigit)) logs::AddIdKeys(word, &ids);
+    if ((classes & logs::kDigit) != 0) logs::AddNumberKeys(word, &ids);
+    for (const uint64_t id : ids) out.keys.push_back({id, LogScan::KeyKind::kId});
     if (word.size() > longest.size() && logs::InVocabulary(word)) longest = word;
   }
   std::vector<uint64_t> pairs;

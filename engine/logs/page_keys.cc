@@ -121,9 +121,11 @@ void PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches* 
       const size_t begin = at;
       uint8_t classes = 0;
       for (uint8_t one; at < end && (one = class_of(at)) != kDelimiter; ++at) classes |= one;
-      if ((classes & kLetter) == 0) continue;
       const std::string_view word = text.substr(begin, at - begin);
+      if (classes == kDigit && word.size() < kNumberBytesMin) continue;
       if (Recent(Hash64(word))) continue;
+      if ((classes & kDigit) != 0) AddNumberKeys(word, &out->keys);
+      if (classes == kDigit) continue;
       out->keys.push_back(WordKey(word));
       if (InVocabulary(word)) {
         out->words.append(word);

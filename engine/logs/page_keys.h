@@ -11,7 +11,7 @@ namespace varve::logs {
 
 /// What the filter of a closed page of a head should know. Keys may repeat.
 struct PageKeys {
-  std::vector<uint64_t> keys;  // WordKey, AddIdKeys, MetadataKey
+  std::vector<uint64_t> keys;  // WordKey, AddIdKeys, AddNumberKeys, MetadataKey
   std::string words;           // those for a vocabulary (InVocabulary), a line feed behind each
 
   void Clear() {

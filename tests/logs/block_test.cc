@@ -112,12 +112,12 @@ TEST(LogsBlock, ReadsWhatWasWritten) {
   EXPECT_EQ(names, std::vector<std::string>{"trace_id"});
 }
 
-// Version 2 as it was first written; a change of the format gets a new file. Written by this test
+// Version 3 as it was first written; a change of the format gets a new file. Written by this test
 // with VARVE_WRITE_GOLDEN=1.
 TEST(LogsBlock, ReadsTheGoldenFile) {
   const char* source = std::getenv("VARVE_SOURCE");
   const std::string path =
-      std::string(source == nullptr ? "." : source) + "/tests/logs/golden/v2.varve";
+      std::string(source == nullptr ? "." : source) + "/tests/logs/golden/v3.varve";
   auto fs = NewFileSystem();
   if (const char* make = std::getenv("VARVE_WRITE_GOLDEN"); make != nullptr && *make == '1') {
     ASSERT_TRUE(Write(SmallModel(), fs, 3).ok());

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <functional>
 #include <random>
 
 #include "engine/base/strings.h"
@@ -175,6 +176,61 @@ TEST(PageKeys, NothingInThePageIsRuledOut) {
     allowed_wrongly += allowed(spec) ? 1 : 0;
   }
   EXPECT_LT(allowed_wrongly, 20);
+}
+
+// Digits alone are no word of a filter: runs of nine and more are found by their minimizers,
+// however they are written and whatever stands around them.
+TEST(Lines, NumbersRuleOutBareDigits) {
+  std::mt19937_64 random(11);
+  // Columns of numbers, padded numbers, text, hexadecimal, a dictionary; a template; lines kept
+  // whole.
+  const std::vector<std::function<std::string(size_t)>> shapes = {
+      [&](size_t) { return Concat("order ", 1'000'000'000 + random() % 1'000'000'000, " paid"); },
+      [&](size_t) { return Concat("call 0", 10'000'000'000 + random() % 1'000'000'000, " ended"); },
+      [&](size_t) { return Concat("at ", random(), random(), " ns"); },
+      [&](size_t i) { return Concat("hash ", 1'000'000'000'000'000 + i * 7'777'777'777'777, "a"); },
+      [&](size_t i) { return Concat("batch ", 1'700'000'000'123 + i % 3, " of ", i); },
+      [&](size_t) { return std::string("part 4006381333931 is out"); },
+      [&](size_t) { return Concat("user_", 100'000'000 + random() % 900'000'000, "x=1"); },
+      [&](size_t) { return std::string(random() % 9, 'q') + Concat(random(), "\0", random()); },
+  };
+  for (size_t shape = 0; shape < shapes.size(); ++shape) {
+    std::vector<std::string> owned;
+    for (size_t i = 0; i < 200; ++i) owned.push_back(shapes[shape](i));
+    const std::vector<std::string_view> lines(owned.begin(), owned.end());
+    const Encoded encoded = Encode(lines);
+    int absent_allowed = 0;
+    for (int k = 0; k < 200; ++k) {
+      const std::string_view line = lines[random() % lines.size()];
+      const size_t digit = line.find_first_of("0123456789");
+      const size_t digits =
+          std::min(line.find_first_not_of("0123456789", digit), line.size()) - digit;
+      if (digits >= kNumberBytesMin) {
+        const size_t bytes = kNumberBytesMin + random() % (digits - kNumberBytesMin + 1);
+        const size_t begin = digit + random() % (digits - bytes + 1);
+        const std::string needle(line.substr(begin, bytes));
+        ASSERT_TRUE(Allowed(encoded, lines.size(), needle)) << shape << " " << needle;
+      }
+      std::string absent;
+      while (absent.size() < kNumberBytesMin + k % 12) {
+        absent.push_back(static_cast<char>('0' + random() % 10));
+      }
+      const bool present = std::any_of(lines.begin(), lines.end(), [&](std::string_view one) {
+        return one.find(absent) != std::string_view::npos;
+      });
+      absent_allowed += !present && Allowed(encoded, lines.size(), absent) ? 1 : 0;
+    }
+    EXPECT_LT(absent_allowed, 10) << shape;
+  }
+  const auto keys = [](std::string_view word) {
+    std::vector<uint64_t> out;
+    AddNumberKeys(word, &out);
+    return out.size();
+  };
+  EXPECT_EQ(keys("12345678"), 0u);
+  EXPECT_EQ(keys("12345678a12345678"), 0u);
+  EXPECT_EQ(keys("123456789"), 1u);
+  EXPECT_EQ(keys("a123456789b987654321c"), 2u);
 }
 
 TEST(Lines, PairsOfWordsRuleOutPhrases) {
