@@ -407,6 +407,131 @@ TEST_F(HttpServerTest, DisconnectCancelsWithin200Ms) {
   EXPECT_LT(fastest, milliseconds(200));
 }
 
+// A worker keeps the connection that it has answered, for as long as requests come that it can
+// serve itself. Here follows each kind of request that it cannot, and each way in which a wait can
+// end.
+TEST_F(HttpServerTest, KeptConnectionsServeWhateverComes) {
+  Start();
+  RawConnection connection = Connect();
+  const auto ask = [&](std::string_view bytes) {
+    EXPECT_TRUE(connection.Send(bytes).ok());
+    const auto response = connection.ReadResponse();
+    EXPECT_TRUE(response.ok()) << response.status() << " for " << bytes.substr(0, 100);
+    return response.ok() ? response->body : "";
+  };
+  const auto post = [](std::string_view type, std::string_view body) {
+    return Concat("POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Type: ", type,
+                  "\r\nContent-Length: ", body.size(), "\r\n\r\n", body);
+  };
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 20; ++i)
+      EXPECT_EQ(ask(Get(Concat("/echo?a=", i))), Concat("GET ", i, " []"));
+    EXPECT_EQ(ask(post("text/plain", "hello")), "POST  [hello]");
+    EXPECT_EQ(ask(post("application/x-www-form-urlencoded", "a=b")), "POST b []");
+    EXPECT_EQ(ask("POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+              "POST  [abcde]");
+    // Other lanes, refusals, bodies longer than what is read at once.
+    EXPECT_EQ(ask(Get("/wait?ms=0")), "waited");
+    EXPECT_EQ(ask(Get("/nowhere")).empty(), false);
+    EXPECT_EQ(ask(Get("/wait?ms=1")), "waited");
+    const std::string size = std::string(100'000, 'z');
+    EXPECT_EQ(ask(Concat("POST /size HTTP/1.1\r\nHost: localhost\r\nContent-Length: ", size.size(),
+                         "\r\n\r\n", size)),
+              "100000");
+    EXPECT_EQ(ask(Get("/echo?a=1")), "GET 1 []");
+    EXPECT_EQ(ask(post("text/plain", size)), Concat("POST  [", size, "]"));
+    EXPECT_EQ(ask(Get("/big")), std::string(300'000, 'x'));
+    EXPECT_EQ(ask(Get("/echo?a=2")), "GET 2 []");
+    // A head and a body that come in parts.
+    for (const std::string& whole : {Get("/echo?a=parts"), post("text/plain", "parts")}) {
+      const size_t half = whole.size() - 3;
+      ASSERT_TRUE(connection.Send(whole.substr(0, half)).ok());
+      std::this_thread::sleep_for(milliseconds(20));
+      EXPECT_NE(ask(whole.substr(half)).find("parts"), std::string::npos);
+      EXPECT_EQ(ask(Get("/echo?a=3")), "GET 3 []");
+    }
+    EXPECT_EQ(ask(Get("/echo?a=4") + Get("/echo?a=5")), "GET 4 []");
+    EXPECT_EQ(connection.ReadResponse().value().body, "GET 5 []");
+    // Longer than a worker waits.
+    if (round == 0) std::this_thread::sleep_for(milliseconds(1200));
+  }
+  // HTTP/1.0, then the end.
+  EXPECT_EQ(ask("GET /echo?a=old HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"),
+            "GET old []");
+  EXPECT_EQ(ask(Get("/echo?a=6", "Connection: close\r\n")), "GET 6 []");
+  EXPECT_TRUE(connection.WaitForClose(milliseconds(10'000)));
+}
+
+TEST_F(HttpServerTest, KeptConnectionsGiveTheirWorkersToOthers) {
+  options_.lane_threads = {2, 2, 2};
+  Start();
+  const auto wait = [&](RawConnection& connection, int ms) {
+    EXPECT_TRUE(connection.Send(Get(Concat("/wait?ms=", ms))).ok());
+  };
+  RawConnection kept = Connect();
+  wait(kept, 0);
+  EXPECT_EQ(kept.ReadResponse().value().body, "waited");
+  // One worker waits for `kept`, the other runs this; a third request has to be served all the
+  // same.
+  RawConnection busy = Connect();
+  wait(busy, 60'000);
+  ASSERT_TRUE(Eventually([&] { return started_.load() == 2; }, milliseconds(10'000)));
+  RawConnection third = Connect();
+  wait(third, 0);
+  EXPECT_EQ(third.ReadResponse().value().body, "waited");
+  wait(kept, 0);
+  EXPECT_EQ(kept.ReadResponse().value().body, "waited");
+  // Many more connections than workers, in turns.
+  std::vector<RawConnection> many;
+  for (int i = 0; i < 12; ++i) many.push_back(Connect());
+  for (int round = 0; round < 10; ++round) {
+    for (RawConnection& connection : many) wait(connection, 0);
+    for (RawConnection& connection : many) {
+      EXPECT_EQ(connection.ReadResponse().value().body, "waited");
+    }
+  }
+}
+
+TEST_F(HttpServerTest, KeptConnectionsEndWithTheirClientsAndTheServer) {
+  options_.idle_timeout = milliseconds(400);
+  Start();
+  auto fastest = SteadyClock::duration::max();
+  for (int i = 1; i <= 10 && fastest >= milliseconds(200); ++i) {
+    {
+      RawConnection connection = Connect();
+      ASSERT_TRUE(connection.Send(Get("/wait?ms=0")).ok());
+      ASSERT_TRUE(connection.ReadResponse().ok());
+      ASSERT_TRUE(connection.Send(Get("/wait?ms=20000")).ok());
+      ASSERT_TRUE(Eventually([&] { return started_.load() == 2 * i; }, milliseconds(10'000)));
+    }
+    const auto gone = SteadyClock::now();
+    ASSERT_TRUE(Eventually([&] { return cancelled_.load() == i; }, milliseconds(10'000)));
+    fastest = std::min(fastest, SteadyClock::now() - gone);
+  }
+  EXPECT_LT(fastest, milliseconds(200));
+  // The time between requests is limited, whoever waits.
+  RawConnection idle = Connect();
+  ASSERT_TRUE(idle.Send(Get("/echo")).ok());
+  ASSERT_TRUE(idle.ReadResponse().ok());
+  EXPECT_TRUE(idle.WaitForClose(milliseconds(10'000)));
+  // A request that runs on a kept connection is finished, then the connection ends.
+  RawConnection running = Connect();
+  ASSERT_TRUE(running.Send(Get("/wait?ms=0")).ok());
+  ASSERT_TRUE(running.ReadResponse().ok());
+  const int started = started_.load();
+  ASSERT_TRUE(running.Send(Get("/wait?ms=300")).ok());
+  ASSERT_TRUE(Eventually([&] { return started_.load() == started + 1; }, milliseconds(10'000)));
+  RawConnection waited_for = Connect();
+  ASSERT_TRUE(waited_for.Send(Get("/echo")).ok());
+  ASSERT_TRUE(waited_for.ReadResponse().ok());
+  std::thread stopper([&] { server_->Shutdown(milliseconds(20'000)); });
+  EXPECT_TRUE(waited_for.WaitForClose(milliseconds(10'000)));
+  EXPECT_EQ(running.ReadResponse().value().body, "waited");
+  EXPECT_TRUE(running.WaitForClose(milliseconds(10'000)));
+  stopper.join();
+}
+
 TEST_F(HttpServerTest, ConnectionLimitServesEveryoneInTheEnd) {
   options_.connections_max = 8;
   options_.header_timeout = milliseconds(2000);

@@ -51,6 +51,12 @@ constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kPieceBytes = 256u << 10;
 constexpr size_t kReadAheadBytes = 64u << 10;
 constexpr size_t kWriteSliceBytes = 256u << 10;
+// A worker keeps the connection of a request up to this length, for as long as the next one takes
+// no longer than this to come.
+constexpr size_t kKeptRequestBytes = 16u << 10;
+constexpr std::chrono::milliseconds kKeptIdle(1000);
+// How often a request that runs is looked at for a client that has gone.
+constexpr std::chrono::milliseconds kLookPeriod(50);
 
 // Grows a body with the bytes that really come: a declared length alone costs at most 1 MiB.
 struct GrowingBody {
@@ -80,6 +86,12 @@ struct GrowingBody {
   };
 };
 using Parser = bhttp::request_parser<GrowingBody>;
+
+void SetLimits(const ServerOptions& options, Parser* parser) {
+  parser->header_limit(static_cast<uint32_t>(options.header_bytes_max));
+  parser->body_limit(boost::none);
+  parser->eager(false);
+}
 
 Method MethodOf(bhttp::verb verb) {
   switch (verb) {
@@ -269,7 +281,11 @@ class Connection;
 class ServerImpl final : public Server {
  public:
   ServerImpl(const ServerOptions& options, const Router* router, ServerObserver* observer)
-      : options_(options), router_(*router), observer_(observer), acceptor_(io_) {
+      : options_(options),
+        router_(*router),
+        observer_(observer),
+        acceptor_(io_),
+        look_timer_(look_strand_) {
     static constexpr const char* kNames[kLanes] = {"http-quick", "http-write", "http-query"};
     for (size_t i = 0; i < kLanes; ++i) {
       lanes_[i] = std::make_unique<ThreadPool>(
@@ -311,9 +327,17 @@ class ServerImpl final : public Server {
     connections_.push_back(connection);
   }
   void Leave(Connection* connection);
+  /// Counts connections that workers keep: nobody else looks whether their clients are still there.
+  void OnKept(int change) {
+    if (kept_.fetch_add(change) == 0 && change > 0) {
+      asio::post(look_strand_, [this] { look_timer_.cancel(); });
+    }
+  }
 
  private:
   asio::awaitable<void> Accept();
+  /// Cancels requests of kept connections whose clients have gone.
+  asio::awaitable<void> LookForGone();
   /// Closes connections that have been idle for too long.
   asio::awaitable<void> Sweep();
   bool EvictIdle();
@@ -334,6 +358,9 @@ class ServerImpl final : public Server {
   asio::io_context io_;
   std::optional<asio::executor_work_guard<asio::io_context::executor_type>> work_;
   Tcp::acceptor acceptor_;
+  const asio::any_io_executor look_strand_ = asio::make_strand(io_);
+  asio::steady_timer look_timer_;
+  std::atomic<int> kept_{0};
   uint16_t port_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<size_t> body_bytes_{0};
@@ -355,6 +382,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     stream_.socket().set_option(Tcp::no_delay(true), error);
     const Tcp::endpoint peer = stream_.socket().remote_endpoint(error);
     if (!error) peer_ = peer.address().to_string();
+    protocol_ = peer.protocol();
   }
 
   void Start() { asio::co_spawn(stream_.get_executor(), Run(shared_from_this()), asio::detached); }
@@ -372,21 +400,29 @@ class Connection : public std::enable_shared_from_this<Connection> {
   }
   void CloseOverdue() {
     asio::post(stream_.get_executor(), [self = shared_from_this()] {
-      if (self->overdue()) self->CloseSocket();
+      if (self->overdue()) self->CloseSocket(/*if_idle=*/true);
     });
   }
   /// Closes the connection if it is between requests (`force`: in any case).
   void Close(bool force) {
     asio::post(stream_.get_executor(), [self = shared_from_this(), force] {
       if (self->websocket_ != nullptr && !force) self->websocket_->Close(1001, "server stops");
-      if (!force && !self->idle()) return;
-      self->CloseSocket();
+      self->CloseSocket(/*if_idle=*/!force);
     });
   }
   void Cancel() {
-    asio::post(stream_.get_executor(), [self = shared_from_this()] {
-      if (self->exchange_ != nullptr) self->exchange_->request.cancel->Cancel();
-    });
+    if (const std::shared_ptr<Exchange> exchange = Running()) exchange->request.cancel->Cancel();
+  }
+  /// Cancels what a worker that keeps the connection runs, if nobody waits for it any more.
+  void CancelKeptIfGone() {
+    std::shared_ptr<Exchange> exchange;
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (!kept_ || closed_ || exchange_ == nullptr) return;
+      if (exchange_->route->options.ignore_disconnect || !PeerGone(fd_)) return;
+      exchange = exchange_;
+    }
+    exchange->request.cancel->Cancel();
   }
 
  private:
@@ -401,13 +437,27 @@ class Connection : public std::enable_shared_from_this<Connection> {
     self->server_.Leave(self.get());
   }
 
-  void CloseSocket() {
+  void CloseSocket(bool if_idle = false) {
     // A worker must not send to a descriptor that has become another connection's.
-    const absl::MutexLock lock(&send_mutex_);
+    const absl::MutexLock lock(&mutex_);
+    if (if_idle && !idle()) return;
     closed_ = true;
+    if (kept_) {
+      // The worker wakes, finds the end, and gives the descriptor back, which closes it.
+      ::shutdown(fd_, SHUT_RDWR);
+      return;
+    }
     beast::error_code error;
     stream_.socket().shutdown(Tcp::socket::shutdown_both, error);
     stream_.close();
+  }
+  std::shared_ptr<Exchange> Running() {
+    const absl::MutexLock lock(&mutex_);
+    return exchange_;
+  }
+  void SetRunning(std::shared_ptr<Exchange> exchange) {
+    const absl::MutexLock lock(&mutex_);
+    exchange_ = std::move(exchange);
   }
 
   void SetIdle(bool idle) {
@@ -432,6 +482,26 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// the whole answer: the strand then sleeps until the next request, and nobody has to wake it.
   /// Returns false if the lane is full, and else once the phase is kAnswered or kHandled.
   asio::awaitable<bool> HandleOnLane(std::shared_ptr<Exchange> exchange);
+  /// Does the same, and has the worker keep the connection afterwards: it waits for the next
+  /// requests itself, so that these cost no hop between threads. Leaves the exchange that was the
+  /// last one in `exchange`.
+  asio::awaitable<bool> KeepOnLane(std::shared_ptr<Exchange>* exchange);
+  /// Tells whether a connection is worth keeping after such a request.
+  bool WorthKeeping(const Exchange& exchange) const;
+  /// From the worker that keeps the connection: serves requests for as long as they come soon, are
+  /// there whole, are for `lane` and are answered at once. All else is the strand's: what has been
+  /// read of a next request stays in the buffer.
+  void ServeKept(Lane lane);
+  /// From that worker: waits for the next request and takes it if it is one to serve like this.
+  std::shared_ptr<Exchange> TakeNext(Lane lane);
+  /// Makes the descriptor the strand's again. Returns false if the connection is lost.
+  bool TakeBack();
+  /// From a worker: handles the request and answers it if that takes no waiting.
+  bool HandleAndAnswer(Exchange* exchange);
+  /// Takes what the socket has. Returns false if that is nothing, for ever if `end` is set.
+  bool Receive(bool* end);
+  /// Counts a request that goes to its handler; the exchange takes over what its body holds.
+  void BeginExchange(const Incoming& in);
   /// Gets the next piece of the body on the lane.
   asio::awaitable<void> PullOnLane(std::shared_ptr<Exchange> exchange);
   /// Waits until `done`, watching the peer.
@@ -461,20 +531,23 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string Head(Method method, const Response& response, bool keep_alive,
                    std::optional<size_t> length) const;
 
+  // Without a word of their own: the strand's, or the worker's that keeps the connection.
   ServerImpl& server_;
   const ServerOptions& options_;
-  beast::tcp_stream stream_;
+  beast::tcp_stream stream_;  // strand only; without a socket while a worker keeps it
   const int fd_;
-  absl::Mutex send_mutex_;
-  bool closed_ ABSL_GUARDED_BY(send_mutex_) = false;
+  absl::Mutex mutex_;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool kept_ ABSL_GUARDED_BY(mutex_) = false;  // by a worker
+  std::shared_ptr<Exchange> exchange_ ABSL_GUARDED_BY(mutex_);
   beast::flat_buffer buffer_;
   std::string peer_;
+  Tcp protocol_ = Tcp::v4();
   bool http11_ = true;
   std::atomic<bool> first_{true};
   bool watching_ = false;    // the strand waits for the socket while a worker runs
   std::string cors_origin_;  // of the request being answered, if it may read the answer
   size_t body_bytes_ = 0;    // counted against the server's budget
-  std::shared_ptr<Exchange> exchange_;
   std::shared_ptr<WebSocketQueue> websocket_;  // once the connection is one; strand only
   std::atomic<bool> idle_{false};
   std::atomic<SteadyClock::duration> idle_since_{SteadyClock::duration::zero()};
@@ -532,6 +605,7 @@ Status ServerImpl::Listen() {
   work_.emplace(io_.get_executor());
   asio::co_spawn(io_, Accept(), asio::detached);
   asio::co_spawn(io_, Sweep(), asio::detached);
+  asio::co_spawn(look_strand_, LookForGone(), asio::detached);
   for (size_t i = 0; i < std::max<size_t>(1, options_.io_threads); ++i) {
     io_threads_.emplace_back([this] { io_.run(); });
     pthread_setname_np(io_threads_.back().native_handle(), "http-io");
@@ -586,6 +660,20 @@ asio::awaitable<void> ServerImpl::Sweep() {
     for (const auto& connection : Connections()) {
       if (connection->overdue()) connection->CloseOverdue();
     }
+  }
+}
+
+asio::awaitable<void> ServerImpl::LookForGone() {
+  // Until the last connection has left: what runs may be given up while the server stops.
+  while (true) {
+    if (kept_ > 0) {
+      look_timer_.expires_after(kLookPeriod);
+    } else {
+      look_timer_.expires_at(SteadyClock::time_point::max());
+    }
+    co_await look_timer_.async_wait(kAwait);
+    if (kept_ == 0) continue;
+    for (const auto& connection : Connections()) connection->CancelKeptIfGone();
   }
 }
 
@@ -722,22 +810,25 @@ asio::awaitable<bool> Connection::ReadBody(Incoming* in) {
   co_return true;
 }
 
+bool Connection::HandleAndAnswer(Exchange* exchange) {
+  Handle(options_, exchange);
+  exchange->bytes_out = exchange->piece.size();
+  if (!AnswerNow(exchange)) return false;
+  Finish(*exchange);
+  // The exchange lives until the next request comes.
+  exchange->response = Response();
+  exchange->piece = std::string();
+  SetIdle(true);
+  return true;
+}
+
 asio::awaitable<bool> Connection::HandleOnLane(std::shared_ptr<Exchange> exchange) {
   exchange->done = false;
   // Bytes of a next request that are here already would not make the socket readable.
   const bool watch = buffer_.size() == 0;
   exchange->phase = watch ? Phase::kRunning : Phase::kAwaited;
   const auto job = [self = shared_from_this(), exchange] {
-    Handle(self->options_, exchange.get());
-    exchange->bytes_out = exchange->piece.size();
-    const bool answered = self->AnswerNow(exchange.get());
-    if (answered) {
-      self->Finish(*exchange);
-      // The strand keeps the exchange until the next request comes.
-      exchange->response = Response();
-      exchange->piece = std::string();
-      self->SetIdle(true);
-    }
+    const bool answered = self->HandleAndAnswer(exchange.get());
     const Phase before = exchange->phase.exchange(answered ? Phase::kAnswered : Phase::kHandled);
     if (before == Phase::kAwaited || !answered) {
       self->PostDone(exchange);
@@ -758,6 +849,120 @@ asio::awaitable<bool> Connection::HandleOnLane(std::shared_ptr<Exchange> exchang
   co_return true;
 }
 
+bool Connection::WorthKeeping(const Exchange& exchange) const {
+  return exchange.keep_alive && http11_ && buffer_.size() == 0 &&
+         exchange.bytes_in <= kKeptRequestBytes && !server_.stopping();
+}
+
+asio::awaitable<bool> Connection::KeepOnLane(std::shared_ptr<Exchange>* exchange) {
+  const std::shared_ptr<Exchange> first = *exchange;
+  const Lane lane = first->route->options.lane;
+  first->done = false;
+  beast::error_code error;
+  {
+    // Registered, the descriptor would wake an IO thread at each request.
+    const absl::MutexLock lock(&mutex_);
+    if (closed_) {
+      first->failed = true;
+      co_return true;
+    }
+    stream_.socket().release(error);
+    if (error) co_return co_await HandleOnLane(first);
+    kept_ = true;
+  }
+  const auto job = [self = shared_from_this(), first, lane] {
+    self->ServeKept(lane);
+    self->PostDone(first);
+  };
+  if (!server_.lane(lane).Submit(job)) {
+    TakeBack();
+    co_return false;
+  }
+  server_.OnKept(1);
+  while (!first->done) {
+    first->timer.expires_at(SteadyClock::time_point::max());
+    co_await first->timer.async_wait(kAwait);
+  }
+  server_.OnKept(-1);
+  *exchange = Running();
+  if (!TakeBack()) (*exchange)->failed = true;
+  co_return true;
+}
+
+void Connection::ServeKept(Lane lane) {
+  std::shared_ptr<Exchange> exchange = Running();
+  try {
+    while (true) {
+      const bool answered = HandleAndAnswer(exchange.get());
+      exchange->phase = answered ? Phase::kAnswered : Phase::kHandled;
+      if (!answered || server_.stopping()) return;
+      exchange = TakeNext(lane);
+      if (exchange == nullptr) return;
+      SetRunning(exchange);
+    }
+  } catch (const std::exception&) {
+    // Only bad_alloc can come here; the connection goes, the server stays.
+    Running()->failed = true;
+  }
+}
+
+std::shared_ptr<Exchange> Connection::TakeNext(Lane lane) {
+  if (buffer_.size() > 0 ||
+      server_.lane(lane).AwaitReadable(fd_, kKeptIdle) != ThreadPool::Woken::kReadable) {
+    return nullptr;
+  }
+  bool end = false;
+  if (!Receive(&end)) return nullptr;
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (closed_) return nullptr;
+    SetIdle(false);
+  }
+  Incoming in;
+  Parser& parser = in.parser;
+  SetLimits(options_, &parser);
+  beast::error_code error;
+  in.bytes = parser.put(buffer_.data(), error);
+  in.begin = SteadyClock::now();
+  if (error || !parser.is_header_done()) return nullptr;
+  TakeHead(&in);
+  if (in.refusal.has_value() || in.exchange->route->options.lane != lane) return nullptr;
+  Exchange& exchange = *in.exchange;
+  size_t body_bytes = 0;
+  if (in.has_body) {
+    if (exchange.request.headers.Has("Expect")) return nullptr;
+    parser.body_limit(in.body_bytes_max);
+    parser.eager(true);
+    while (!parser.is_done() && in.bytes < buffer_.size()) {
+      const size_t taken = parser.put(buffer_.data() + in.bytes, error);
+      if (error || taken == 0) return nullptr;
+      in.bytes += taken;
+    }
+    body_bytes = parser.get().body().size();
+    if (!parser.is_done() || body_bytes > in.body_bytes_max) return nullptr;
+    exchange.request.body = std::move(parser.get().body());
+    if (TakeForm(exchange.route->options, &exchange.request).has_value()) return nullptr;
+    if (!server_.TakeBodyBytes(body_bytes)) return nullptr;
+  }
+  // From here on it is this worker's to answer.
+  buffer_.consume(in.bytes);
+  body_bytes_ = body_bytes;
+  BeginExchange(in);
+  body_bytes_ = 0;  // the exchange gives them back
+  return in.exchange;
+}
+
+bool Connection::TakeBack() {
+  const absl::MutexLock lock(&mutex_);
+  kept_ = false;
+  beast::error_code error;
+  if (!closed_) stream_.socket().assign(protocol_, fd_, error);
+  if (!closed_ && !error) return true;
+  closed_ = true;
+  ::close(fd_);
+  return false;
+}
+
 asio::awaitable<void> Connection::PullOnLane(std::shared_ptr<Exchange> exchange) {
   exchange->done = false;
   server_.lane(exchange->route->options.lane)
@@ -772,7 +977,7 @@ asio::awaitable<void> Connection::PullOnLane(std::shared_ptr<Exchange> exchange)
 
 asio::awaitable<void> Connection::AwaitDone(std::shared_ptr<Exchange> exchange) {
   while (!exchange->done) {
-    exchange->timer.expires_after(std::chrono::milliseconds(50));
+    exchange->timer.expires_after(kLookPeriod);
     co_await exchange->timer.async_wait(kAwait);
     if (!exchange->done && !exchange->route->options.ignore_disconnect &&
         PeerGone(stream_.socket().native_handle())) {
@@ -786,7 +991,7 @@ void Connection::PostDone(std::shared_ptr<Exchange> exchange) {
     exchange->done = true;
     exchange->timer.cancel();
     beast::error_code error;
-    if (self->watching_ && self->exchange_ == exchange) self->stream_.socket().cancel(error);
+    if (self->watching_ && self->Running() == exchange) self->stream_.socket().cancel(error);
   });
 }
 
@@ -843,7 +1048,7 @@ bool Connection::SendNow(Exchange* exchange) {
   msghdr message{};
   message.msg_iov = slices.data();
   message.msg_iovlen = slices.size();
-  const absl::MutexLock lock(&send_mutex_);
+  const absl::MutexLock lock(&mutex_);
   if (closed_) return false;
   const ssize_t sent = ::sendmsg(fd_, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent < 0) return false;  // Answer finds out what is wrong, if anything is
@@ -873,19 +1078,25 @@ asio::awaitable<bool> Connection::Answer(std::shared_ptr<Exchange> exchange, boo
   }
 }
 
+bool Connection::Receive(bool* end) {
+  const asio::mutable_buffer room = buffer_.prepare(4096);
+  const ssize_t n = ::recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
+  if (n > 0) buffer_.commit(static_cast<size_t>(n));
+  *end = n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+  return n > 0;
+}
+
 asio::awaitable<bool> Connection::ReadFirst() {
   SetIdle(true);
   if (server_.stopping()) co_return false;
   // A closed descriptor may be another connection's by now.
   while (stream_.socket().is_open()) {
-    const asio::mutable_buffer room = buffer_.prepare(4096);
-    const ssize_t n = ::recv(fd_, room.data(), room.size(), MSG_DONTWAIT);
-    if (n > 0) {
+    bool end = false;
+    if (Receive(&end)) {
       SetIdle(false);
-      buffer_.commit(static_cast<size_t>(n));
       co_return true;
     }
-    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) break;
+    if (end) break;
     // Sweep closes the socket when this takes too long.
     auto [error] = co_await stream_.socket().async_wait(Tcp::socket::wait_read, kAwait);
     if (error) break;
@@ -919,9 +1130,7 @@ asio::awaitable<bool> Connection::ServeOne() {
 
 asio::awaitable<bool> Connection::ReadHead(Incoming* in) {
   Parser& parser = in->parser;
-  parser.header_limit(static_cast<uint32_t>(options_.header_bytes_max));
-  parser.body_limit(boost::none);
-  parser.eager(false);
+  SetLimits(options_, &parser);
   beast::error_code head_error;
   in->bytes = parser.put(buffer_.data(), head_error);
   buffer_.consume(in->bytes);
@@ -966,39 +1175,49 @@ void Connection::TakeHead(Incoming* in) {
   cors_origin_ = std::move(admission.cors_origin);
 }
 
+void Connection::BeginExchange(const Incoming& in) {
+  if (ServerObserver* const observer = server_.observer()) observer->OnInFlight(1);
+  in.exchange->begin = in.begin;
+  in.exchange->bytes_in = in.bytes;
+  in.exchange->body_bytes = body_bytes_;
+  in.exchange->keep_alive = in.keep_alive;
+}
+
 asio::awaitable<std::optional<bool>> Connection::Serve(Incoming* in) {
-  const std::shared_ptr<Exchange> exchange = in->exchange;
-  ServerObserver* const observer = server_.observer();
-  if (observer != nullptr) observer->OnInFlight(1);
-  exchange_ = exchange;
-  exchange->begin = in->begin;
-  exchange->bytes_in = in->bytes;
-  exchange->body_bytes = body_bytes_;
-  exchange->keep_alive = in->keep_alive;
-  if (!co_await HandleOnLane(exchange)) {
-    exchange_.reset();
-    if (observer != nullptr) observer->OnInFlight(-1);
+  std::shared_ptr<Exchange> exchange = in->exchange;
+  BeginExchange(*in);
+  SetRunning(exchange);
+  bool taken = false;
+  if (WorthKeeping(*exchange)) {
+    taken = co_await KeepOnLane(&exchange);
+  } else {
+    taken = co_await HandleOnLane(exchange);
+  }
+  if (!taken) {
+    SetRunning(nullptr);
+    if (ServerObserver* const observer = server_.observer()) observer->OnInFlight(-1);
     co_return std::nullopt;
   }
   body_bytes_ = 0;  // the exchange gives them back
   bool reusable = true;
   if (exchange->phase == Phase::kAnswered) {
-    exchange_.reset();
+    reusable = !exchange->failed;
   } else if (exchange->response.websocket != nullptr) {
     exchange->response.status = 101;
     Finish(*exchange);
-    exchange_.reset();
+    SetRunning(nullptr);
     websocket_ = exchange->response.websocket;
     // Stopping may have looked for connections before this one was a WebSocket.
     if (server_.stopping()) websocket_->Close(1001, "server stops");
     co_await ServeWebSocket(stream_, exchange->request, websocket_);
     reusable = false;
   } else {
-    const bool keep_alive = in->keep_alive && !server_.stopping() && (http11_ || !exchange->more);
+    const bool keep_alive =
+        exchange->keep_alive && !server_.stopping() && (http11_ || !exchange->more);
     reusable = co_await Answer(exchange, keep_alive) && keep_alive;
     Finish(*exchange);
-    exchange_.reset();
   }
+  SetRunning(nullptr);
   co_return reusable;
 }
 
