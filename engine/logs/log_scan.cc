@@ -369,6 +369,7 @@ Status LogScan::KeepMatchingLines(std::string_view text, std::span<const uint32_
 
 Status LogScan::KeepMatchingLines(logs::LineTable* table, bool render, logs::Rows* rows,
                                   std::vector<uint32_t>* selected) const {
+  VARVE_RETURN_IF_ERROR(InterruptCheck::Interrupted());
   std::vector<logs::LineAutomaton::State> ends;
   std::vector<const Filter*> later;  // need the lines
   std::vector<bool> unsure;

@@ -5,6 +5,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/hash.h"
+#include "engine/base/interrupt.h"
+#include "engine/base/macros.h"
 
 namespace varve::logs {
 
@@ -32,6 +34,7 @@ void ForgetGroup(RowStorage* storage) {
 
 Status SelectRows(const LogScan& scan, const Rows& rows, uint32_t begin, uint32_t end,
                   std::vector<uint32_t>* selected) {
+  VARVE_RETURN_IF_ERROR(InterruptCheck::Interrupted());
   selected->clear();
   const NsRange range = scan.spec().range;
   if (rows.ascending) {

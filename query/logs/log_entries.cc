@@ -207,10 +207,10 @@ class EntrySearch {
     if (bound_ && IsBeyond(unit.chunk)) return absl::OkStatus();
     LogScanStats stats;
     const auto poll = [this] { return context_.exec.Poll(); };
-    {
-      const InterruptCheck check(poll);
-      VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
-    }
+    const InterruptCheck check(poll);
+    // The store may drop all that it reads.
+    VARVE_RETURN_IF_ERROR(poll());
+    VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
     worker.scan.Add(stats);
     VARVE_RETURN_IF_ERROR(context_.AddScan(stats));
     LogRows& rows = worker.rows;

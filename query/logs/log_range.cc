@@ -187,14 +187,13 @@ class LogRangeOperator final : public StoredOperator {
   }
 
   Status ReadUnit(const ScanPlan& plan, uint32_t unit_index, Worker& worker) {
-    VARVE_RETURN_IF_ERROR(context_.Poll());
     const ScanUnit& unit = plan.units[unit_index];
     LogScanStats stats;
     const auto poll = [this] { return context_.Poll(); };
-    {
-      const InterruptCheck check(poll);
-      VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
-    }
+    const InterruptCheck check(poll);
+    // The store may drop all that it reads.
+    VARVE_RETURN_IF_ERROR(poll());
+    VARVE_RETURN_IF_ERROR(unit.chunk.Read(*plan.scan, &worker.rows, &stats));
     worker.scan.Add(stats);
     VARVE_RETURN_IF_ERROR(log_.AddScan(stats));
     const LogRows& rows = worker.rows;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/base/bounded_regex.h"
+#include "engine/base/interrupt.h"
 #include "engine/base/macros.h"
 #include "query/functions/log_values.h"
 #include "query/lang/logql/print.h"
@@ -32,6 +33,9 @@ constexpr std::string_view kJsonError = "JSONParserErr";
 constexpr std::string_view kLogfmtError = "LogfmtParserErr";
 constexpr std::string_view kTemplateError = "TemplateFormatErr";
 constexpr std::string_view kSampleError = "SampleExtractionErr";
+
+/// What a parser does for a pair of name and value, as EntryContext::Tire counts.
+constexpr size_t kPairSteps = 64;
 
 // --- Line filters ---
 
@@ -155,6 +159,7 @@ class JsonOp final : public ParserOp {
     JsonValue value;
     uint32_t previous = parent;
     while (reader.Next(&key, &value)) {
+      if (entry.Tire(kPairSteps + key.size() + value.text.size())) return Parsed::kRejected;
       if (value.type == JsonType::kArray || value.type == JsonType::kNull) {
         if (key.find('\\') == std::string_view::npos) continue;
       }
@@ -207,6 +212,7 @@ class JsonPathsOp final : public StageOp {
       return true;
     }
     for (const Item& item : items_) {
+      if (entry.Tire(entry.line.size())) return false;
       const bool taken = entry.labels.Collides(item.name);
       const std::string_view name = taken ? item.extracted : item.name;
       JsonValue value;
@@ -266,6 +272,7 @@ class LogfmtOp final : public ParserOp {
     std::string_view key;
     std::string_view value;
     while (!reader.AtEnd()) {
+      if (entry.Tire(kPairSteps + items_.size())) return false;
       if (!reader.Next(&key, &value)) {
         if (strict_) break;
         continue;
@@ -394,6 +401,7 @@ class UnpackOp final : public StageOp {
     const bool opened = reader.Open();
     if (opened) {
       while (reader.Next(&key, &value)) {
+        if (entry.Tire(kPairSteps + value.text.size())) return false;
         if (value.type != JsonType::kString) continue;
         if (!UnescapeJson(key, arena, &key)) continue;
         if (key == "_entry") {
@@ -754,6 +762,12 @@ void AddWithBase(std::string_view name, std::vector<std::string>* out) {
 }
 
 }  // namespace
+
+bool EntryContext::Rest() {
+  work_ = 0;
+  fault.Update(InterruptCheck::Interrupted());
+  return !fault.ok();
+}
 
 // --- KeyCache ---
 

@@ -91,6 +91,18 @@ struct EntryContext {
   std::vector<std::string_view> captures;
   std::string text;
   Status fault;  // not OK: the query ends with it; the stage has dropped the entry
+
+  /// Counts steps inside one entry, about a byte each, and looks now and then whether the query
+  /// should go on. If not, sets `fault` and returns true: the stage drops the entry.
+  bool Tire(size_t steps) {
+    work_ += steps;
+    return work_ >= kWork && Rest();
+  }
+
+ private:
+  static constexpr size_t kWork = 256 << 10;
+  bool Rest();
+  size_t work_ = 0;
 };
 
 /// Transforms or drops entries. Immutable and thread-safe.
