@@ -81,6 +81,74 @@ TEST(Syslog, FramesBothKindsForEveryCut) {
   }
 }
 
+// What senders wrote on a socket, recorded: `logger` of util-linux 2.38.1, rsyslog 8.2302.0,
+// syslog-ng 3.38.1. One connection each, or one datagram.
+TEST(Syslog, WhatRealSendersWrite) {
+  struct Recorded {
+    std::string_view sender;
+    std::string_view bytes;
+    std::vector<std::string> messages;
+  };
+  const Recorded kRecorded[] = {
+      {"logger --tcp --rfc5424",
+       "<156>1 2026-11-28T13:22:55.178663+00:00 vm tagger - - [timeQuality tzKnown=\"1\" "
+       "isSynced=\"0\"] with \xc3\xa9\n",
+       {"local3.warn 72175 host=vm app=tagger pid= id= timeQuality_tzKnown=1 "
+        "timeQuality_isSynced=0 | with \xc3\xa9"}},
+      {"logger --tcp --rfc5424 --octet-count, two lines",
+       "93 <13>1 2026-11-28T13:22:55.375608+00:00 vm multi - - [timeQuality tzKnown=\"1\" "
+       "isSynced=\"0\"] l199 <13>1 2026-11-28T13:22:55.375775+00:00 vm multi - - [timeQuality "
+       "tzKnown=\"1\" isSynced=\"0\"] l2 multi",
+       {"user.info 72175 host=vm app=multi pid= id= timeQuality_tzKnown=1 timeQuality_isSynced=0 | "
+        "l1",
+        "user.info 72175 host=vm app=multi pid= id= timeQuality_tzKnown=1 timeQuality_isSynced=0 | "
+        "l2 multi"}},
+      {"logger --udp --rfc5424=notime",
+       "<156>1 - vm tagger - - - no time",
+       {"local3.warn - host=vm app=tagger pid= id= | no time"}},
+      {"logger --rfc5424=notq,nohost",
+       "<156>1 2026-11-28T13:22:55.336119+00:00 - tagger - - - no host\n",
+       {"local3.warn 72175 host= app=tagger pid= id= | no host"}},
+      {"logger --rfc5424 --msgid --sd-id --id",
+       "<13>1 2026-11-28T13:22:55.359603+00:00 vm sdtag 10069 MID [timeQuality tzKnown=\"1\" "
+       "isSynced=\"0\"][ex@1 k=\"v\" q=\"a b\"] with sd\n",
+       {"user.info 72175 host=vm app=sdtag pid=10069 id=MID timeQuality_tzKnown=1 "
+        "timeQuality_isSynced=0 ex@1_k=v ex@1_q=a b | with sd"}},
+      {"logger --tcp --rfc3164 --octet-count",
+       "50 <156>Nov 28 13:22:55 vm tagger: old and \xc3\xa9 counted",
+       {"local3.warn 72175 host=vm app=tagger pid= id= | old and \xc3\xa9 counted"}},
+      // The blank before the message is rsyslog's own.
+      {"rsyslog, RSYSLOG_SyslogProtocol23Format, octet-counted: each with its newline",
+       "59 <27>1 2026-11-28T13:22:57.513630+00:00 vm rstag - - -  one\n"
+       "59 <27>1 2026-11-28T13:22:57.541895+00:00 vm rstag - - -  two\n",
+       {"daemon.error 72177 host=vm app=rstag pid= id= |  one",
+        "daemon.error 72177 host=vm app=rstag pid= id= |  two"}},
+      {"rsyslog, RSYSLOG_ForwardFormat, octet-counted: without one",
+       "54 <27>2026-11-28T13:22:57.513630+00:00 vm rstag: one [x]"
+       "54 <27>2026-11-28T13:22:57.541895+00:00 vm rstag: two [x]",
+       {"daemon.error 72177 host=vm app=rstag pid= id= | one [x]",
+        "daemon.error 72177 host=vm app=rstag pid= id= | two [x]"}},
+      {"syslog-ng, syslog(transport(tcp))",
+       "80 <27>1 2026-11-28T13:23:02+00:00 vm ngtag2 - - [meta sequenceId=\"2\"] sysng old 1\n"
+       "80 <27>1 2026-11-28T13:23:02+00:00 vm ngtag2 - - [meta sequenceId=\"4\"] sysng old 2\n",
+       {"daemon.error 72182 host=vm app=ngtag2 pid= id= meta_sequenceId=2 | sysng old 1",
+        "daemon.error 72182 host=vm app=ngtag2 pid= id= meta_sequenceId=4 | sysng old 2"}},
+      {"syslog-ng, network(transport(tcp))",
+       "<27>Nov 28 13:23:02 vm ngtag2: sysng old 1\n<27>Nov 28 13:23:02 vm ngtag2: sysng old 2\n",
+       {"daemon.error 72182 host=vm app=ngtag2 pid= id= | sysng old 1",
+        "daemon.error 72182 host=vm app=ngtag2 pid= id= | sysng old 2"}},
+  };
+  for (const Recorded& recorded : kRecorded) {
+    SyslogFramer framer(1000);
+    framer.Add(recorded.bytes);
+    std::vector<std::string> got;
+    std::string_view message;
+    while (framer.Next(&message)) got.push_back(Parsed(message));
+    if (framer.Last(&message)) got.push_back(Parsed(message));
+    EXPECT_EQ(got, recorded.messages) << recorded.sender;
+  }
+}
+
 TEST(Syslog, BoundsMessages) {
   SyslogFramer framer(10);
   std::string_view message;
