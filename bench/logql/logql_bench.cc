@@ -57,6 +57,20 @@ std::string NginxLine(std::mt19937_64& random) {
   return line;
 }
 
+std::string PackedLine(std::mt19937_64& random) {
+  char line[256];
+  std::snprintf(line, sizeof line,
+                "{\"level\":\"info\",\"pod\":\"api-%u\",\"_entry\":\"request %u took %u ms\"}",
+                unsigned(random() % 300), unsigned(random() % 100'000), unsigned(random() % 900));
+  return line;
+}
+std::string ColouredLine(std::mt19937_64& random) {
+  char line[256];
+  std::snprintf(line, sizeof line, "\x1b[32mINFO\x1b[0m worker %u \x1b[1;34mdone\x1b[0m in %u ms",
+                unsigned(random() % 300), unsigned(random() % 900));
+  return line;
+}
+
 void Stage(benchmark::State& state, const char* query, std::string (*make)(std::mt19937_64&)) {
   auto pipeline = LogPipeline::Make(query);
   if (!pipeline.ok()) return state.SkipWithError("query does not compile");
@@ -89,6 +103,16 @@ BENCHMARK_CAPTURE(Stage, regexp,
 BENCHMARK_CAPTURE(Stage, line_format,
                   "{app=\"api\"} | line_format `{{.app | upper}} {{__line__}}` | app=\"x\"",
                   NginxLine);
+BENCHMARK_CAPTURE(Stage, logfmt_names, "{app=\"api\"} | logfmt l=\"level\" | l=\"none\"",
+                  LogfmtLine);
+BENCHMARK_CAPTURE(Stage, unpack, "{app=\"api\"} | unpack | level=\"none\"", PackedLine);
+BENCHMARK_CAPTURE(Stage, label_format, "{app=\"api\"} | label_format a=`{{.app}}-{{.env}}`, b=env",
+                  NginxLine);
+BENCHMARK_CAPTURE(Stage, decolorize, "{app=\"api\"} | decolorize", ColouredLine);
+BENCHMARK_CAPTURE(Stage, keep, "{app=\"api\"} | logfmt | keep job, n", LogfmtLine);
+BENCHMARK_CAPTURE(Stage, drop, "{app=\"api\"} | logfmt | drop caller, msg, dur", LogfmtLine);
+BENCHMARK_CAPTURE(Stage, label_filters,
+                  "{app=\"api\"} | logfmt | dur > 500ms and size < 50KB or n >= 40", LogfmtLine);
 BENCHMARK_CAPTURE(Stage, ip_filter, "{app=\"api\"} |= ip(\"192.168.0.0/16\")", NginxLine);
 BENCHMARK_CAPTURE(Stage, pattern_filter, "{app=\"api\"} |> `<_>POST<_>`", NginxLine);
 
