@@ -10,7 +10,6 @@ import shutil
 import socket
 import sys
 import tempfile
-import threading
 import time
 import urllib.parse
 import zlib
@@ -198,36 +197,42 @@ def main():
         check(server.query(f"count_over_time({hard}[1m])", now, step="0.0001")[0] == 400, "points")
         check(server.query(good, now, limit=2**31)[0] == 400, "limit")
 
-        # A client that goes away does not leave its query behind.
+        # A client that goes away does not leave its query behind, whatever that does.
         templates = "".join('{{repeat 100000 "x" | lower | upper | trunc 2}}' for _ in range(200))
         slow = body(["x"] * 20_000, now, {"app": "slow"})
         check(server.push(slow)[0] == 204, "slow lines")
+        wide = "{" + ",".join(f'"k{i}":{{"a":{i}}}' for i in range(10_000)) + "}"
+        for i in range(8):
+            check(server.push(body([wide] * 40, now + i, {"app": "wide"}))[0] == 204, "wide lines")
+        again = " | ".join(["json", "line_format `{{__line__}}`"] * 40)
 
-        def leave():
+        def leave(query):
             try:
                 server.request("POST", "/loki/api/v1/query_range", urllib.parse.urlencode(
-                    {"query": f'count_over_time({{app="slow"}} | label_format a=`{templates}` [1h])',
-                     "start": now - 60, "end": now + 60}),
-                    {"Content-Type": "application/x-www-form-urlencoded"}, timeout=1)
+                    {"query": query, "start": now - 60, "end": now + 60}),
+                    {"Content-Type": "application/x-www-form-urlencoded"}, timeout=0.5)
             except OSError:
-                pass
+                return
+            check(False, f"answered before its client left: {query[:80]}")
 
         def cpu():
             with open(f"/proc/{server.process.pid}/stat") as file:
                 fields = file.read().rsplit(")", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-        leaving = threading.Thread(target=leave)
-        leaving.start()
-        leaving.join()
-        # Time for a loaded machine to notice; then the server is at rest.
-        for _ in range(200):
-            begin = cpu()
-            time.sleep(0.2)
-            if cpu() - begin < 0.02:
-                break
-        else:
-            check(False, "the query of a client that left still runs")
+        for query in (f'count_over_time({{app="slow"}} | label_format a=`{templates}` [1h])',
+                      f'{{app="slow"}} | line_format `{templates}` |= "none"',
+                      f'{{app="wide"}} | {again} | k9999_a="none"',
+                      f'sum by (k9999_a) (count_over_time({{app="wide"}} | {again} | none!="x" [1h]))'):
+            leave(query)
+            # Time for a loaded machine to notice; then the server is at rest.
+            for _ in range(200):
+                begin = cpu()
+                time.sleep(0.2)
+                if cpu() - begin < 0.02:
+                    break
+            else:
+                check(False, f"the query of a client that left still runs: {query[:80]}")
 
         status, answer = server.query(good, now)
         check(status == 200 and answer.count(b"before") > 0, "what was stored before")
