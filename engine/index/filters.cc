@@ -49,6 +49,30 @@ uint64_t NextSeed(uint64_t* state) {
 
 constexpr size_t kFingerprintPadding = 4;
 
+/// Sorts hashes and drops repeats. Hashes are spread evenly, so that their first bits put them into
+/// small buckets; where they are not, it is as slow as sorting.
+void SortUnique(std::vector<uint64_t>* hashes) {
+  constexpr size_t kBucketHashes = 16;
+  const size_t count = hashes->size();
+  const int bits = std::bit_width(count / kBucketHashes);
+  if (bits > 0) {
+    std::vector<uint32_t> begins((size_t{1} << bits) + 1);
+    const auto bucket_of = [bits](uint64_t hash) { return hash >> (64 - bits); };
+    for (const uint64_t hash : *hashes) ++begins[bucket_of(hash) + 1];
+    for (size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
+    std::vector<uint64_t> placed(count);
+    std::vector<uint32_t> at(begins.begin(), begins.end() - 1);
+    for (const uint64_t hash : *hashes) placed[at[bucket_of(hash)]++] = hash;
+    for (size_t i = 0; i + 1 < begins.size(); ++i) {
+      std::sort(placed.begin() + begins[i], placed.begin() + begins[i + 1]);
+    }
+    *hashes = std::move(placed);
+  } else {
+    std::sort(hashes->begin(), hashes->end());
+  }
+  hashes->erase(std::unique(hashes->begin(), hashes->end()), hashes->end());
+}
+
 }  // namespace
 
 BlockedBloom::BlockedBloom(size_t keys, double bits_per_key) {
@@ -155,11 +179,12 @@ Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
     return MakeStatus(StatusCode::kInvalidArgument,
                       Concat("binary fuse filter: ", bits, " bits, not 8, 12 or 16"));
   }
-  std::sort(hashes.begin(), hashes.end());
-  hashes.erase(std::unique(hashes.begin(), hashes.end()), hashes.end());
-  if (hashes.size() > kKeysMax) {
+  const auto too_many = [] {
     return MakeStatus(StatusCode::kResourceExhausted, "binary fuse filter: too many keys");
-  }
+  };
+  if (hashes.size() > UINT32_MAX) return too_many();
+  SortUnique(&hashes);
+  if (hashes.size() > kKeysMax) return too_many();
   BinaryFuse out;
   out.keys_ = hashes.size();
   out.bits_ = bits;

@@ -96,19 +96,12 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
 
  private:
   Status AddVocabulary() {
-    if (vocabulary_full_) return absl::OkStatus();
-    std::vector<std::string_view> words(vocabulary_.begin(), vocabulary_.end());
-    std::sort(words.begin(), words.end());
-    std::string raw;
-    for (const std::string_view word : words) {
-      raw.append(word);
-      raw.push_back('\n');
-    }
-    if (raw.size() > kVocabularyBytesMax) return absl::OkStatus();
+    if (vocabulary_.full()) return absl::OkStatus();
+    const std::string raw = vocabulary_.Sorted();
     std::string packed;
     PutZstdPage(raw, 3, &packed);
     return out_->AddSection(kVocabularySection, block::kSkippable, 0, packed, raw.size(),
-                            words.size());
+                            vocabulary_.size());
   }
 
   Status CloseGroup() {
@@ -126,8 +119,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     EncodeTimes(times_, &bytes_);
     group.time_bytes = bytes_.size();
     keys_.clear();
-    EncodeLines(lines, &bytes_, &keys_, vocabulary_full_ ? nullptr : &vocabulary_);
-    vocabulary_full_ = vocabulary_full_ || vocabulary_.size() > kVocabularyBytesMax / 8;
+    EncodeLines(lines, &bytes_, &keys_, &vocabulary_);
     group.text_bytes = bytes_.size() - group.time_bytes;
     if (!metadata_.empty()) {
       for (const std::string_view name : metadata_.names()) {
@@ -166,8 +158,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
   BlockDirectory directory_;
   std::map<std::string, size_t> names_;  // of metadata, to their order of first use
   std::string filters_;
-  StringSet vocabulary_;
-  bool vocabulary_full_ = false;
+  Vocabulary vocabulary_;
   uint64_t entries_ = 0;
   uint64_t line_bytes_ = 0;
 

@@ -59,24 +59,34 @@ void MetadataColumns::Clear() {
   rows_ = 0;
 }
 
+MetadataColumns::Column* MetadataColumns::ColumnOf(std::string_view name, size_t place) {
+  // Rows tend to have the same names in the same places.
+  if (place < columns_.size() && columns_[place].name == name) return &columns_[place];
+  const auto [at, added] =
+      by_name_.try_emplace(std::string(name), static_cast<uint32_t>(columns_.size()));
+  if (added) columns_.emplace_back().name = std::string(name);
+  return &columns_[at->second];
+}
+
 void MetadataColumns::Add(LabelsView metadata) {
-  for (const LabelView& label : metadata) {
-    auto at = by_name_.find(label.name);
-    if (at == by_name_.end()) {
-      at = by_name_.emplace(std::string(label.name), static_cast<uint32_t>(columns_.size())).first;
-      columns_.emplace_back();
-      columns_.back().name = std::string(label.name);
-    }
-    Column& column = columns_[at->second];
-    auto value = column.index.find(label.value);
-    if (value == column.index.end()) {
-      value = column.index
-                  .emplace(std::string(label.value), static_cast<uint32_t>(column.values.size()))
-                  .first;
-      column.values.emplace_back(label.value);
+  for (size_t i = 0; i < metadata.size(); ++i) {
+    const std::string_view value = metadata[i].value;
+    Column& column = *ColumnOf(metadata[i].name, i);
+    const bool again = !column.rows.empty() && column.rows.back() != 0 &&
+                       column.values[column.rows.back() - 1] == value;
+    uint32_t number = again ? column.rows.back() : 0;
+    if (!again) {
+      auto known = column.index.find(value);
+      if (known == column.index.end()) {
+        column.values.emplace_back(value);
+        known =
+            column.index.emplace(std::string(value), static_cast<uint32_t>(column.values.size()))
+                .first;
+      }
+      number = known->second;
     }
     column.rows.resize(rows_);
-    column.rows.push_back(value->second + 1);
+    column.rows.push_back(number);
   }
   ++rows_;
 }

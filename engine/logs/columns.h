@@ -38,9 +38,12 @@ class MetadataColumns {
   struct Column {
     std::string name;
     std::vector<std::string> values;  // in order of first use
-    StringMap<uint32_t> index;
-    std::vector<uint32_t> rows;  // value + 1; 0: absent
+    StringMap<uint32_t> index;        // of values, each with its number: place + 1
+    std::vector<uint32_t> rows;       // numbers of values; 0: absent
   };
+  /// Finds or makes the column of a name that is in the given place of its row.
+  Column* ColumnOf(std::string_view name, size_t place);
+
   std::vector<Column> columns_;
   StringMap<uint32_t> by_name_;
   uint32_t rows_ = 0;

@@ -3,16 +3,14 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
-#include "engine/base/strings.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/vocabulary.h"
 
 namespace varve::logs {
 
@@ -34,24 +32,6 @@ class HeadWords {
   uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
 
  private:
-  /// Words are places in text_.
-  struct Word {
-    using is_transparent = void;
-    const std::string* text;
-    std::string_view At(uint32_t place) const {
-      const std::string_view rest = std::string_view(*text).substr(place);
-      return rest.substr(0, rest.find('\n'));
-    }
-    std::string_view At(std::string_view word) const { return word; }
-    template <typename T>
-    size_t operator()(const T& word) const {
-      return StringHash()(At(word));
-    }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return At(a) == At(b);
-    }
-  };
   struct Resolved {
     uint64_t scan;
     uint64_t version;
@@ -60,9 +40,7 @@ class HeadWords {
 
   std::atomic<uint64_t> bytes_{0};
   mutable absl::Mutex mutex_;
-  std::string text_ ABSL_GUARDED_BY(mutex_);  // with padding behind the last word
-  absl::flat_hash_set<uint32_t, Word, Word> known_ ABSL_GUARDED_BY(mutex_);
-  bool full_ ABSL_GUARDED_BY(mutex_) = false;
+  Vocabulary vocabulary_ ABSL_GUARDED_BY(mutex_);
   uint64_t version_ ABSL_GUARDED_BY(mutex_) = 0;
   mutable std::vector<Resolved> resolved_ ABSL_GUARDED_BY(mutex_);
 };

@@ -66,22 +66,103 @@ enum class Cut : uint8_t {
   kFields,  // what stands between quotes, behind = or :, or has more than letters between spaces
 };
 
-/// Marks the bytes that end a field outside of quotes.
-constexpr std::array<bool, 256> MakeFieldEnds() {
-  std::array<bool, 256> out{};
-  for (const char c : std::string_view(" \t\"',;=:{}[]()<>|\0", 18))
-    out[static_cast<uint8_t>(c)] = true;
+/// What a byte means to those who cut fields.
+enum FieldBits : uint8_t { kFieldEnd = 1, kNotLetter = 2 };
+constexpr std::array<uint8_t, 256> MakeFieldBits() {
+  std::array<uint8_t, 256> out{};
+  for (size_t c = 0; c < out.size(); ++c) out[c] = kClasses[c] == kLetter ? 0 : kNotLetter;
+  for (const char c : std::string_view(" \t\"',;=:{}[]()<>|\0", 18)) {
+    out[static_cast<uint8_t>(c)] |= kFieldEnd;
+  }
   return out;
 }
-constexpr std::array<bool, 256> kFieldEnds = MakeFieldEnds();
+constexpr std::array<uint8_t, 256> kFieldBits = MakeFieldBits();
+/// Tells that a byte ends a field outside of quotes.
+bool EndsField(char c) { return (kFieldBits[static_cast<uint8_t>(c)] & kFieldEnd) != 0; }
+
+/// What a byte says of the word that it is in. No bits: it is in none.
+enum WordBits : uint8_t { kWordDigit = 1, kWordLetter = 2, kWordUpper = 4, kWordBeyondHex = 8 };
+constexpr std::array<uint8_t, 256> MakeWordBits() {
+  std::array<uint8_t, 256> out{};
+  for (size_t c = 0; c < out.size(); ++c) {
+    if (kClasses[c] == kDigit) out[c] = kWordDigit;
+    if (kClasses[c] != kLetter) continue;
+    out[c] = kWordLetter;
+    if (c >= 'A' && c <= 'Z') out[c] |= kWordUpper;
+    const size_t low = c | 0x20;
+    if (low < 'a' || low > 'f') out[c] |= kWordBeyondHex;
+  }
+  return out;
+}
+constexpr std::array<uint8_t, 256> kWordBits = MakeWordBits();
+
+/// Returns the first quote or backslash in [at, end), or end.
+const char* FindQuote(const char* at, const char* end) {
+#if defined(__SSE2__)
+  for (; end - at >= 16; at += 16) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const int found = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
+                                                     _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
+    if (found != 0) return at + std::countr_zero(static_cast<unsigned>(found));
+  }
+#endif
+  while (at < end && *at != '"' && *at != '\\') ++at;
+  return at;
+}
+
+/// Copies `bytes` of what ends at `end`; the destination has room for kCopySlack more.
+constexpr size_t kCopySlack = 16;
+inline void CopyPiece(char* to, const char* from, size_t bytes, const char* end) {
+  if (bytes <= kCopySlack && static_cast<size_t>(end - from) >= kCopySlack) {
+    std::memcpy(to, from, kCopySlack);
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+}
+
+/// Compares short texts without a call.
+inline bool Same(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  const char* const x = a.data();
+  const char* const y = b.data();
+  const size_t n = a.size();
+  const auto differ = [&](auto word, size_t at) {
+    decltype(word) other;
+    std::memcpy(&word, x + at, sizeof word);
+    std::memcpy(&other, y + at, sizeof other);
+    return word ^ other;
+  };
+  if (n > 16) return std::memcmp(x, y, n) == 0;
+  if (n >= 8) return (differ(uint64_t{}, 0) | differ(uint64_t{}, n - 8)) == 0;
+  if (n >= 4) return (differ(uint32_t{}, 0) | differ(uint32_t{}, n - 4)) == 0;
+  for (size_t i = 0; i < n; ++i) {
+    if (x[i] != y[i]) return false;
+  }
+  return true;
+}
 
 /// Collects the keys of words and ids; each word about once.
 class KeyCollector {
  public:
-  void Start(std::vector<uint64_t>* keys, StringSet* vocabulary) {
+  void Start(std::vector<uint64_t>* keys, Vocabulary* vocabulary) {
     keys_ = keys;
     vocabulary_ = vocabulary;
     recent_.fill(0);
+    values_.fill({});
+  }
+  /// Does what Add does for a text that stays until the next Start, unless it came lately.
+  void AddValue(std::string_view text) {
+    if (text.size() >= sizeof(uint64_t)) {
+      uint64_t first = 0;
+      uint64_t last = 0;
+      std::memcpy(&first, text.data(), sizeof first);
+      std::memcpy(&last, text.data() + text.size() - sizeof last, sizeof last);
+      std::string_view& slot =
+          values_[((first ^ std::rotl(last, 29)) * 0x9e3779b97f4a7c15 + text.size()) >> 53];
+      if (Same(slot, text)) return;
+      slot = text;
+    }
+    Add(text);
   }
   void Add(std::string_view text) {
     const auto* at = reinterpret_cast<const uint8_t*>(text.data());
@@ -90,21 +171,22 @@ class KeyCollector {
     const uint8_t* last_end = nullptr;
     uint64_t last = 0;
     while (at < end) {
-      if (kClasses[*at] == 0) {
+      uint8_t bits = kWordBits[*at];
+      if (bits == 0) {
         ++at;
         continue;
       }
       const uint8_t* const begin = at;
-      uint8_t classes = 0;
-      while (at < end && kClasses[*at] != 0) classes |= kClasses[*at++];
+      for (uint8_t more = bits; more != 0; more = ++at < end ? kWordBits[*at] : 0) bits |= more;
       const std::string_view word(reinterpret_cast<const char*>(begin),
                                   static_cast<size_t>(at - begin));
-      if (classes == kDigit) {
+      if (bits == kWordDigit) {
         AddDigits(word);
         continue;
       }
       const uint64_t hash = Hash64(word);
-      if (classes == kLetter) {
+      const bool digits = (bits & kWordDigit) != 0;
+      if (!digits) {
         if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {
           const uint64_t pair = PairOf(last, hash);
           if (!Recent(pair)) keys_->push_back(pair);
@@ -113,12 +195,10 @@ class KeyCollector {
         last_end = at;
       }
       if (Recent(hash)) continue;
-      keys_->push_back(WordKey(word));
-      if (vocabulary_ != nullptr && InVocabulary(word) && !vocabulary_->contains(word)) {
-        vocabulary_->emplace(word);
-      }
-      if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
-      if ((classes & kDigit) != 0) AddNumberKeys(word, keys_);
+      keys_->push_back((bits & kWordUpper) != 0 ? WordKey(word) : hash);
+      if (vocabulary_ != nullptr && (bits & kWordBeyondHex) != 0) vocabulary_->Add(word, hash);
+      if (digits && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
+      if (digits) AddNumberKeys(word, keys_);
     }
   }
   /// Adds a word of digits.
@@ -136,8 +216,9 @@ class KeyCollector {
   }
 
   std::vector<uint64_t>* keys_ = nullptr;
-  StringSet* vocabulary_ = nullptr;
+  Vocabulary* vocabulary_ = nullptr;
   std::array<uint64_t, 4096> recent_;
+  std::array<std::string_view, 2048> values_;
 };
 
 /// The pages that columns are written to.
@@ -235,19 +316,23 @@ class TableEncoder {
   bool Split(std::span<const std::string_view> values, Cut cut) {
     templates_.clear();
     by_hash_.clear();
-    words_.clear();
+    word_count_ = 0;
     row_template_.clear();
     row_words_.clear();
     for (size_t row = 0; row < values.size(); ++row) {
       // Where templates are as many as rows there is no use in going on.
       if ((row & 255) == 255 && templates_.size() * 3 > row) return false;
       const std::string_view value = values[row];
-      row_words_.push_back(words_.size());
+      row_words_.push_back(word_count_);
       if (value.size() > kTemplateLineBytesMax || value.find(kPlace) != std::string_view::npos) {
         row_template_.push_back(kWhole);
         continue;
       }
-      if (scratch_.size() < value.size()) scratch_.resize(value.size());
+      if (scratch_.size() < value.size() + kCopySlack) scratch_.resize(value.size() + kCopySlack);
+      // Between two variables is a byte that is in none.
+      if (words_.size() < word_count_ + value.size() / 2 + 1) {
+        words_.resize(2 * words_.size() + kTemplateLineBytesMax);
+      }
       const size_t bytes = cut == Cut::kWords ? CutWords(value) : CutFields(value);
       const std::string_view text(scratch_.data(), bytes);
       const auto [known, added] =
@@ -255,16 +340,16 @@ class TableEncoder {
       if (added) {
         templates_.emplace_back();
         templates_.back().text = std::string(text);
-        templates_.back().slots = static_cast<uint32_t>(words_.size() - row_words_.back());
+        templates_.back().slots = static_cast<uint32_t>(word_count_ - row_words_.back());
       } else if (templates_[known->second].text != text) {
         row_template_.push_back(kWhole);
-        words_.resize(row_words_.back());
+        word_count_ = row_words_.back();
         continue;
       }
       ++templates_[known->second].rows;
       row_template_.push_back(known->second);
     }
-    row_words_.push_back(words_.size());
+    row_words_.push_back(word_count_);
     size_t covered = 0;
     for (const Template& one : templates_) {
       if (one.rows >= kTemplateRowsMin) covered += one.rows;
@@ -312,7 +397,7 @@ class TableEncoder {
       if (t == kWhole || templates_[t].number == 0) {
         PutVarint(&head, values[row].size());
         pages->text.append(values[row]);
-        pages->keys->Add(values[row]);
+        pages->keys->AddValue(values[row]);
         continue;
       }
       const Template& one = templates_[t];
@@ -341,19 +426,24 @@ class TableEncoder {
                        [&](uint32_t t) { return t == kWhole || templates_[t].number == 0; });
   }
 
-  /// Write the template of a value into scratch_, return its size, and add its variables.
+  void AddWord(size_t begin, size_t end) {
+    words_[word_count_++] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin)};
+  }
+  /// Write the template of a value into scratch_, return its size, and add its variables, for which
+  /// there is room.
   size_t CutWords(std::string_view value) {
     marks_.Mark(value);
     char* to = scratch_.data();
     const char* const begin = value.data();
+    const char* const stop = begin + value.size();
     size_t done = 0;
     for (size_t digit = marks_.NextDigit(0); digit < value.size(); digit = marks_.NextDigit(done)) {
       const size_t word = marks_.WordBegin(digit);
       const size_t end = marks_.WordEnd(digit);
-      std::memcpy(to, begin + done, word - done);
+      CopyPiece(to, begin + done, word - done, stop);
       to += word - done;
       *to++ = kPlace;
-      words_.push_back({static_cast<uint32_t>(word), static_cast<uint32_t>(end - word)});
+      AddWord(word, end);
       done = end;
     }
     std::memcpy(to, begin + done, value.size() - done);
@@ -368,17 +458,17 @@ class TableEncoder {
     char before = ' ';
     const auto variable = [&](const char* from, const char* stop) {
       *to++ = kPlace;
-      words_.push_back({static_cast<uint32_t>(from - begin), static_cast<uint32_t>(stop - from)});
+      AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(stop - begin));
     };
     while (at < end) {
       const char c = *at;
       if (c == '"') {
         *to++ = c;
         const char* const from = ++at;
-        while (at < end && *at != '"') at += *at == '\\' && at + 1 < end ? 2 : 1;
+        while ((at = FindQuote(at, end)) < end && *at != '"') at += at + 1 < end ? 2 : 1;
         const bool key = at + 1 < end && at[1] == ':';
         if (key) {
-          std::memcpy(to, from, static_cast<size_t>(at - from));
+          CopyPiece(to, from, static_cast<size_t>(at - from), end);
           to += at - from;
         } else if (at > from) {
           variable(from, at);
@@ -387,20 +477,21 @@ class TableEncoder {
         before = '"';
         continue;
       }
-      if (kFieldEnds[static_cast<uint8_t>(c)]) {
+      if (EndsField(c)) {
         *to++ = before = c;
         ++at;
         continue;
       }
       const char* const from = at;
-      bool plain = true;
-      while (at < end && !kFieldEnds[static_cast<uint8_t>(*at)]) {
-        plain = plain && kClasses[static_cast<uint8_t>(*at)] == kLetter;
-        ++at;
+      uint8_t seen = 0;
+      for (uint8_t bits = 0; at < end; ++at, seen |= bits) {
+        bits = kFieldBits[static_cast<uint8_t>(*at)];
+        if ((bits & kFieldEnd) != 0) break;
       }
+      const bool plain = (seen & kNotLetter) == 0;
       const bool key = at < end && *at == '=';
       if (key || (plain && before != '=' && before != ':')) {
-        std::memcpy(to, from, static_cast<size_t>(at - from));
+        CopyPiece(to, from, static_cast<size_t>(at - from), end);
         to += at - from;
       } else {
         variable(from, at);
@@ -416,17 +507,25 @@ class TableEncoder {
     std::string& text_ = pages->text;
     std::string& hex_ = pages->hex;
     const std::string_view first = values[0];
-    const bool constant = std::all_of(values.begin() + 1, values.end(),
-                                      [first](std::string_view value) { return value == first; });
+    const bool constant =
+        std::all_of(values.begin() + 1, values.end(),
+                    [first](std::string_view value) { return Same(value, first); });
     bool one_width = true;
     bool leading_zero = false;
     bool digits = !constant;
+    integers_.clear();
     for (size_t i = 0; i < values.size() && digits; ++i) {
       const std::string_view value = values[i];
       one_width = one_width && value.size() == first.size();
       leading_zero = leading_zero || (value[0] == '0' && value.size() > 1);
       digits = value.size() <= kDigitsMax;
-      for (const char c : value) digits = digits && c >= '0' && c <= '9';
+      int64_t number = 0;
+      for (size_t k = 0; k < value.size() && digits; ++k) {
+        const auto digit = static_cast<unsigned>(value[k] - '0');
+        digits = digit <= 9;
+        number = number * 10 + digit;
+      }
+      integers_.push_back(number);
     }
     const auto type = [&](ColumnType t) { head_.push_back(static_cast<char>(t)); };
     if (constant) {
@@ -438,13 +537,7 @@ class TableEncoder {
     if (digits && (one_width || !leading_zero)) {
       type(leading_zero ? ColumnType::kPadded : ColumnType::kNumbers);
       if (leading_zero) PutVarint(&head_, first.size());
-      integers_.clear();
-      for (const std::string_view value : values) {
-        pages->keys->AddDigits(value);
-        int64_t number = 0;
-        for (const char c : value) number = number * 10 + (c - '0');
-        integers_.push_back(number);
-      }
+      for (const std::string_view value : values) pages->keys->AddDigits(value);
       if (integers_.size() >= kStreamRowsMin) {
         integer_encoder_.Encode(integers_, &numbers_);
       } else {
@@ -460,11 +553,14 @@ class TableEncoder {
     distinct_.clear();
     places_.clear();
     const size_t most = std::min(kDictionaryMax, values.size() / 3);
-    for (const std::string_view value : values) {
+    for (size_t i = 0; i < values.size() && distinct_.size() <= most; ++i) {
+      if (i > 0 && Same(values[i], values[i - 1])) {
+        places_.push_back(places_.back());
+        continue;
+      }
       const auto [known, added] =
-          distinct_.try_emplace(value, static_cast<uint32_t>(distinct_.size()));
+          distinct_.try_emplace(values[i], static_cast<uint32_t>(distinct_.size()));
       places_.push_back(static_cast<char>(known->second));
-      if (distinct_.size() > most) break;
     }
     if (distinct_.size() <= most) {
       type(ColumnType::kDictionary);
@@ -485,7 +581,7 @@ class TableEncoder {
       type(ColumnType::kHex);
       PutVarint(&head_, first.size());
       for (const std::string_view value : values) {
-        pages->keys->Add(value);
+        pages->keys->AddValue(value);
         for (size_t i = 0; i < value.size(); i += 2) {
           hex_.push_back(static_cast<char>(HexDigit(value[i]) << 4 | HexDigit(value[i + 1])));
         }
@@ -502,13 +598,14 @@ class TableEncoder {
     for (const std::string_view value : values) PutVarint(&head_, value.size());
     for (const std::string_view value : values) {
       text_.append(value);
-      pages->keys->Add(value);
+      pages->keys->AddValue(value);
     }
   }
 
   std::vector<Template> templates_;
   absl::flat_hash_map<uint64_t, uint32_t> by_hash_;
-  std::vector<Word> words_;             // the variables, row by row
+  std::vector<Word> words_;  // the variables, row by row, and room for more
+  size_t word_count_ = 0;
   std::vector<uint32_t> row_template_;  // or kWhole
   std::vector<size_t> row_words_;       // rows + 1, into words_
   std::vector<std::string_view> values_;
@@ -598,14 +695,14 @@ std::string_view UncutPart(std::string_view needle) {
     begin = std::string_view::npos;
   };
   for (size_t i = 0; i < needle.size();) {
-    if (kFieldEnds[byte(i)]) {
+    if (EndsField(needle[i])) {
       if (begin == std::string_view::npos) begin = i;
       ++i;
       continue;
     }
     const size_t field = i;
     bool letters = true;
-    while (i < needle.size() && !kFieldEnds[byte(i)]) letters &= kClasses[byte(i++)] == kLetter;
+    while (i < needle.size() && !EndsField(needle[i])) letters &= kClasses[byte(i++)] == kLetter;
     const bool inside = field > 0 && i < needle.size();
     const bool value = inside && (needle[field - 1] == '=' || needle[field - 1] == ':');
     if (!inside || !letters || value) consider(field);
@@ -651,7 +748,7 @@ void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys) {
     uint8_t classes = 0;
     while (i < needle.size() && kClasses[byte(i)] != kDelimiter) classes |= kClasses[byte(i++)];
     if (i == needle.size()) return;
-    const bool ends = kFieldEnds[byte(i)];
+    const bool ends = EndsField(needle[i]);
     const uint64_t hash = Hash64(needle.substr(begin, i - begin));
     if (classes != kLetter) {
       open = false;
@@ -659,7 +756,7 @@ void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys) {
     }
     if (open && ends) keys->push_back(PairOf(last, hash));
     const char before = needle[begin - 1];
-    open = kFieldEnds[static_cast<uint8_t>(before)] && before != '=' && before != ':';
+    open = EndsField(before) && before != '=' && before != ':';
     last = hash;
   }
 }
@@ -717,7 +814,7 @@ void AddNumberKeys(std::string_view word, std::vector<uint64_t>* keys) {
 }
 
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
-                 std::vector<uint64_t>* keys, StringSet* vocabulary) {
+                 std::vector<uint64_t>* keys, Vocabulary* vocabulary) {
   static thread_local TemplateEncoder encoder;
   static thread_local KeyCollector collector;
   collector.Start(keys, vocabulary);

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/base/strings.h"
 #include "engine/logs/rows.h"
+#include "engine/logs/vocabulary.h"
 #include "varve/status.h"
 
 namespace varve::logs {
@@ -26,7 +26,7 @@ namespace varve::logs {
 /// words, and the keys that AddPairKeys may ask for. Keys may repeat.
 /// `vocabulary`, if not null, gets every word for which InVocabulary holds.
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
-                 std::vector<uint64_t>* keys, StringSet* vocabulary = nullptr);
+                 std::vector<uint64_t>* keys, Vocabulary* vocabulary = nullptr);
 
 /// Fills text and line_begin of `rows` with `count` lines of `text_bytes` bytes together. Safe on
 /// any bytes. Errors: kDataLoss.

@@ -7,8 +7,10 @@
 #include <functional>
 #include <random>
 
+#include "engine/base/hash.h"
 #include "engine/base/strings.h"
 #include "engine/index/filters.h"
+#include "engine/logs/block_format.h"
 #include "engine/logs/columns.h"
 #include "engine/logs/head_words.h"
 #include "engine/logs/line_automaton.h"
@@ -26,14 +28,14 @@ namespace {
 struct Encoded {
   std::string bytes;
   std::vector<uint64_t> keys;
-  StringSet vocabulary;
+  std::shared_ptr<Vocabulary> vocabulary = std::make_shared<Vocabulary>();
   uint64_t text_bytes = 0;
 };
 
 Encoded Encode(const std::vector<std::string_view>& lines) {
   Encoded out;
   for (const std::string_view line : lines) out.text_bytes += line.size();
-  EncodeLines(lines, &out.bytes, &out.keys, &out.vocabulary);
+  EncodeLines(lines, &out.bytes, &out.keys, out.vocabulary.get());
   return out;
 }
 
@@ -50,15 +52,13 @@ bool Allowed(const Encoded& encoded, size_t lines, const std::string& needle) {
   LogScanSpec spec;
   spec.line_filters = {{LineFilter::Op::kContains, {needle}}};
   const auto scan = *CompileLogScan(spec);
-  std::string vocabulary;
-  for (const std::string& word : encoded.vocabulary) vocabulary += word + "\n";
-  vocabulary.append(32, '\0');
   std::string bytes;
   EXPECT_TRUE(EncodeGroupFilter(encoded.keys, MetadataColumns(), &bytes).ok());
   if (!bytes.empty()) {
     const auto filter = index::BinaryFuse::Parse(bytes);
     EXPECT_TRUE(filter.ok());
-    if (RuledOutBy(*filter, ResolveNeeded(*scan, &vocabulary)).has_value()) return false;
+    if (RuledOutBy(*filter, ResolveNeeded(*scan, &encoded.vocabulary->text())).has_value())
+      return false;
   }
   return *LinesMayContain(encoded.bytes, static_cast<uint32_t>(lines), encoded.text_bytes, needle);
 }
@@ -523,6 +523,30 @@ TEST(Lines, RealLogsComeBackByteForByte) {
     }
   }
   EXPECT_GT(raw, stored * 8) << raw << " bytes became " << stored;
+}
+
+TEST(Vocabulary, KeepsEachWordOnceUntilItIsFull) {
+  Vocabulary words;
+  for (int round = 0; round < 2; ++round) {
+    for (const std::string_view word : {"zebra", "", "ant", "zebra", "zebr", "ant"}) {
+      words.Add(word, Hash64(word));
+    }
+  }
+  EXPECT_EQ(words.words(), "zebra\n\nant\nzebr\n");
+  words.AddAll("bee\nant\n");
+  EXPECT_EQ(words.Sorted(), "\nant\nbee\nzebr\nzebra\n");
+  EXPECT_EQ(words.size(), 5u);
+  // Words that share a place in the memory of the last ones.
+  for (int i = 0; i < 100'000; ++i) {
+    const std::string word = "word" + std::to_string(i % 50'000);
+    words.Add(word, Hash64(word));
+  }
+  EXPECT_EQ(words.size(), 50'005u);
+  const std::string large(kVocabularyBytesMax - words.words().size(), 'x');
+  words.Add(large, Hash64(large));
+  EXPECT_TRUE(words.full());
+  words.Add("ant", Hash64("ant"));
+  EXPECT_EQ(words.words(), "");
 }
 
 }  // namespace

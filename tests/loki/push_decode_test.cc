@@ -1,9 +1,13 @@
 #include "tools/loki/push_decode.h"
 
+#include <iterator>
+#include <random>
 #include <string>
+#include <utility>
 
 #include "engine/base/strings.h"
 #include "gtest/gtest.h"
+#include "tools/loki/json_text.h"
 
 namespace varve::loki {
 namespace {
@@ -67,6 +71,42 @@ TEST(PushJson, KeepsBytesThatAreNotUtf8) {
       Json("{\"streams\":[{\"stream\":{\"a\":\"1\"},\"values\":[[\"1\",\"\xff\xfe \\n\xc3\"]]}]}");
   EXPECT_TRUE(got.status.ok()) << got.status;
   EXPECT_EQ(got.entries, "{a=\"1\"} 1 \xff\xfe \n\xc3 {}\n");
+}
+
+// Escapes at every distance from each other and from the ends: texts move down by steps.
+TEST(PushJson, UndoesEscapesAtEveryDistance) {
+  const std::pair<std::string_view, std::string_view> kEscapes[] = {
+      {"\\\"", "\""},
+      {"\\\\", "\\"},
+      {"\\/", "/"},
+      {"\\n", "\n"},
+      {"\\t", "\t"},
+      {"\\u0041", "A"},
+      {"\\u00e9", "\xc3\xa9"},
+      {"\\ud83d\\ude00", "\xf0\x9f\x98\x80"}};
+  std::mt19937 random(1);
+  for (int round = 0; round < 2000; ++round) {
+    std::string json = "\"";
+    std::string expected;
+    const auto pieces = random() % 12;
+    for (uint32_t i = 0; i <= pieces; ++i) {
+      for (auto plain = random() % (round % 2 == 0 ? 8 : 70); plain > 0; --plain) {
+        const auto c = static_cast<char>('a' + random() % 26);
+        json += c;
+        expected += c;
+      }
+      if (i == pieces) break;
+      const auto& [escape, text] = kEscapes[random() % std::size(kEscapes)];
+      json += escape;
+      expected += text;
+    }
+    json += "\"";
+    JsonText text(json.data(), json.size());
+    std::string_view decoded;
+    ASSERT_TRUE(text.String(&decoded)) << text.ErrorText();
+    ASSERT_EQ(decoded, expected) << round;
+    ASSERT_TRUE(text.AtEnd());
+  }
 }
 
 TEST(PushJson, DecodesTheOlderForm) {

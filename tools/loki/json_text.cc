@@ -15,25 +15,49 @@ namespace {
 
 bool IsBlank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 
-// Returns the first quote, backslash or control character in [at, end), or end.
+#ifdef __SSE2__
+// A bit for each byte that is a quote, a backslash or a control character.
+inline int SpecialBytes(__m128i v) {
+  const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+  return _mm_movemask_epi8(_mm_or_si128(low, _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
+                                                          _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')))));
+}
+#endif
+
+// Returns the first of them in [at, end), or end.
 template <typename Char>
 Char* FindSpecial(Char* at, Char* end) {
 #ifdef __SSE2__
-  const __m128i quote = _mm_set1_epi8('"');
-  const __m128i slash = _mm_set1_epi8('\\');
-  const __m128i control = _mm_set1_epi8(0x1f);
   for (; end - at >= 16; at += 16) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-    const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, control), v);
-    const int mask = _mm_movemask_epi8(
-        _mm_or_si128(low, _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash))));
-    if (mask != 0) return at + std::countr_zero(static_cast<unsigned>(mask));
+    const int special = SpecialBytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
+    if (special != 0) return at + std::countr_zero(static_cast<unsigned>(special));
   }
 #endif
   for (; at != end; ++at) {
     if (*at == '"' || *at == '\\' || static_cast<unsigned char>(*at) < 0x20) break;
   }
   return at;
+}
+
+// Moves the text from *in to the next special byte, or to the end, down to *write <= *in.
+void MoveRun(char** write, char** in, char* end) {
+#ifdef __SSE2__
+  // Where the gap is as wide as a step, a step never runs over what is still to be read.
+  while (*in - *write >= 16 && end - *in >= 16) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(*in));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(*write), v);
+    const int special = SpecialBytes(v);
+    const int bytes = special != 0 ? std::countr_zero(static_cast<unsigned>(special)) : 16;
+    *in += bytes;
+    *write += bytes;
+    if (special != 0) return;
+  }
+#endif
+  char* const next = FindSpecial(*in, end);
+  const auto run = static_cast<size_t>(next - *in);
+  if (run > 0) std::memmove(*write, *in, run);
+  *write += run;
+  *in = next;
 }
 
 // Reads four hex digits; -1 if they are none.
@@ -167,12 +191,7 @@ bool JsonText::String(std::string_view* out) {
         at_ = escape_at;
         return Fail("invalid escape in a string");
     }
-    // The run up to the next special byte moves down.
-    char* const next = FindSpecial(in, end_);
-    const auto run = static_cast<size_t>(next - in);
-    if (write != in && run > 0) std::memmove(write, in, run);
-    write += run;
-    in = next;
+    MoveRun(&write, &in, end_);
   }
   at_ = in + 1;
   *out = std::string_view(begin, static_cast<size_t>(write - begin));

@@ -154,7 +154,10 @@ void ForEachNameEnd(std::string_view text, char mark, Visit visit) {
 // Tests whether a level name stands right before `end`, after one of `before` or the beginning.
 bool NameEndsAt(std::string_view text, size_t end, bool (*before)(char)) {
   for (const std::string_view name : kLevelNames) {
-    if (end < name.size() || text.substr(end - name.size(), name.size()) != name) continue;
+    if (end < name.size() || text[end - 1] != name.back()) continue;
+    const size_t begin = end - name.size();
+    // One more byte tells most others, without a call.
+    if (text[begin] != name.front() || text.substr(begin, name.size()) != name) continue;
     if (end == name.size() || before(text[end - name.size() - 1])) return true;
   }
   return false;

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "engine/base/strings.h"
+#include "engine/index/value_scan.h"
+
+namespace varve::logs {
+
+/// Distinct words, one after another with a line feed behind each: what a search for a piece of a
+/// word looks through. Beyond kVocabularyBytesMax nothing is kept, and searches do without.
+class Vocabulary {
+ public:
+  Vocabulary();
+  Vocabulary(const Vocabulary&) = delete;
+  Vocabulary& operator=(const Vocabulary&) = delete;
+
+  /// Adds a word; `hash` is its Hash64. Words that came lately cost a compare.
+  void Add(std::string_view word, uint64_t hash);
+  /// Adds words that have a line feed behind each.
+  void AddAll(std::string_view words);
+  /// Forgets all, for good: some words are not known.
+  void Forget();
+
+  bool full() const { return full_; }
+  size_t size() const { return known_.size(); }
+  /// All words, in order of arrival.
+  std::string_view words() const {
+    return std::string_view(text_).substr(0, text_.size() - index::kScanPadding);
+  }
+  /// The same with index::kScanPadding bytes behind them.
+  const std::string& text() const { return text_; }
+  /// All words, sorted.
+  std::string Sorted() const;
+  uint64_t memory() const;
+
+ private:
+  /// Words are places in text_.
+  struct Word {
+    using is_transparent = void;
+    const std::string* text;
+    std::string_view At(uint32_t place) const {
+      const std::string_view rest = std::string_view(*text).substr(place);
+      return rest.substr(0, rest.find('\n'));
+    }
+    std::string_view At(std::string_view word) const { return word; }
+    template <typename T>
+    size_t operator()(const T& word) const {
+      return StringHash()(At(word));
+    }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return At(a) == At(b);
+    }
+  };
+  bool IsAt(uint32_t place, std::string_view word) const {
+    return text_[place + word.size()] == '\n' && text_.compare(place, word.size(), word) == 0;
+  }
+
+  std::string text_;  // with padding behind the last word
+  absl::flat_hash_set<uint32_t, Word, Word> known_;
+  std::vector<uint32_t> recent_;  // by hash: the place of a word, or 0 for the first or none
+  bool full_ = false;
+};
+
+}  // namespace varve::logs
