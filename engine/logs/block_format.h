@@ -19,6 +19,13 @@ inline constexpr block::SectionType kFiltersSection = 7;  // 4 had no pairs of w
 inline constexpr uint64_t kGroupLineBytes = 1u << 20;
 inline constexpr uint32_t kGroupRows = 64 * 1024;
 
+/// The share of a full row group that lines and rows make.
+constexpr double GroupShare(uint64_t line_bytes, uint64_t rows) {
+  const double bytes = static_cast<double>(line_bytes) / kGroupLineBytes;
+  const double count = static_cast<double>(rows) / kGroupRows;
+  return bytes > count ? bytes : count;
+}
+
 /// Bounds that readers check before they allocate.
 inline constexpr uint64_t kGroupRawBytesMax = uint64_t{1} << 30;
 inline constexpr uint32_t kGroupRowsMax = 1u << 20;

@@ -153,6 +153,27 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     return absl::OkStatus();
   }
 
+  Result<GroupBytes> ReadGroup(uint32_t index) const override {
+    const LogsGroup& group = directory_.groups[index];
+    GroupBytes out;
+    VARVE_ASSIGN_OR_RETURN(out.rows, groups_->Read(group.offset, group.bytes()));
+    if (group.filter_bytes > 0) {
+      VARVE_ASSIGN_OR_RETURN(out.filter, filters_->Read(group.filter_offset, group.filter_bytes));
+    }
+    return out;
+  }
+
+  std::optional<std::string> ReadVocabulary() const override {
+    const auto packed = file_->Section(kVocabularySection);
+    std::string words;
+    // Without it, or if it is damaged, queries are slower; Verify tells.
+    if (packed.ok() && GetZstdPage(*packed, kVocabularyBytesMax, &words).ok() &&
+        (words.empty() || words.back() == '\n')) {
+      return words;
+    }
+    return std::nullopt;
+  }
+
   bool MayContain(const LogScan& scan) const override {
     if (scan.needed().empty()) return true;
     const std::shared_ptr<const NeededKeys> needed = Needed(scan);
@@ -278,13 +299,10 @@ class LogsBlockImpl final : public LogsBlock, public std::enable_shared_from_thi
     }
     if (!vocabulary_read_) {
       vocabulary_read_ = true;
-      const auto packed = file_->Section(kVocabularySection);
-      std::string words;
-      // Without it, or if it is damaged, queries are slower; Verify tells.
-      if (packed.ok() && GetZstdPage(*packed, kVocabularyBytesMax, &words).ok() &&
-          (words.empty() || words.back() == '\n')) {
-        words.append(index::kScanPadding, '\0');
-        vocabulary_ = std::make_unique<const std::string>(std::move(words));
+      std::optional<std::string> words = ReadVocabulary();
+      if (words.has_value()) {
+        words->append(index::kScanPadding, '\0');
+        vocabulary_ = std::make_unique<const std::string>(*std::move(words));
       }
     }
     auto needed = std::make_shared<const NeededKeys>(ResolveNeeded(scan, vocabulary_.get()));

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,6 +40,15 @@ class LogsBlock {
   virtual Status ReadPart(uint32_t part, const LogScan& scan,
                           std::span<const std::shared_ptr<const LogScan>> hidden, LogRows* out,
                           LogScanStats* stats) const = 0;
+  /// The stored bytes of a row group: times, lines and metadata; and its filter.
+  struct GroupBytes {
+    std::string_view rows;
+    std::string_view filter;
+  };
+  /// Views into the file, checked by their pages. Errors: kDataLoss.
+  virtual Result<GroupBytes> ReadGroup(uint32_t group) const = 0;
+  /// All words of the vocabulary, with a line feed behind each; nothing if the block has none.
+  virtual std::optional<std::string> ReadVocabulary() const = 0;
   /// Tells by headers alone whether any row can match.
   virtual bool MayContain(const LogScan& scan) const = 0;
   /// Appends the names of metadata in row groups of the streams.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -11,6 +13,7 @@
 #include "engine/index/label_index.h"
 #include "engine/logs/block_directory.h"
 #include "engine/logs/block_format.h"
+#include "engine/logs/block_reader.h"
 #include "engine/logs/columns.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
@@ -59,6 +62,38 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     return absl::OkStatus();
   }
 
+  Status AddGroup(const LogsBlock& from, uint32_t index) override {
+    VARVE_RETURN_IF_ERROR(CloseGroup());
+    const LogsGroup& old = from.directory().groups[index];
+    VARVE_ASSIGN_OR_RETURN(const LogsBlock::GroupBytes bytes, from.ReadGroup(index));
+    LogsPart part = from.directory().parts[old.first_part];
+    VARVE_CHECK(part.rows == old.rows);
+    part.stream = stream_;
+    part.group = static_cast<uint32_t>(directory_.groups.size());
+    directory_.parts.push_back(part);
+    LogsGroup group = old;
+    // The columns of metadata say where in this list their names are: the order stays.
+    for (uint32_t& name : group.metadata_names) {
+      name = NumberOf(from.directory().metadata_names[name]);
+    }
+    VARVE_RETURN_IF_ERROR(out_->Append(bytes.rows));
+    filters_.append(bytes.filter);
+    entries_ += old.rows;
+    line_bytes_ += old.line_bytes;
+    directory_.groups.push_back(std::move(group));
+    if (words_from_.insert(&from).second) {
+      const std::optional<std::string> words = from.ReadVocabulary();
+      if (words.has_value()) {
+        vocabulary_.AddAll(*words);
+      } else {
+        vocabulary_.Forget();
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  double open_share() const override { return GroupShare(text_.size(), times_.size()); }
+
   Result<block::BlockMeta> Finish(block::BlockMeta meta) override {
     VARVE_RETURN_IF_ERROR(CloseGroup());
     VARVE_CHECK(!directory_.parts.empty());
@@ -104,6 +139,12 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
                             vocabulary_.size());
   }
 
+  /// Numbers a name of metadata, in order of first use.
+  uint32_t NumberOf(std::string_view name) {
+    return static_cast<uint32_t>(
+        names_.try_emplace(std::string(name), names_.size()).first->second);
+  }
+
   Status CloseGroup() {
     if (times_.empty()) return absl::OkStatus();
     LogsGroup group;
@@ -123,8 +164,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     group.text_bytes = bytes_.size() - group.time_bytes;
     if (!metadata_.empty()) {
       for (const std::string_view name : metadata_.names()) {
-        const auto at = names_.try_emplace(std::string(name), names_.size()).first;
-        group.metadata_names.push_back(static_cast<uint32_t>(at->second));
+        group.metadata_names.push_back(NumberOf(name));
       }
       // Columns name their metadata by its place in the group's sorted list: that does not depend
       // on what later groups bring.
@@ -159,6 +199,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
   std::map<std::string, size_t> names_;  // of metadata, to their order of first use
   std::string filters_;
   Vocabulary vocabulary_;
+  std::set<const LogsBlock*> words_from_;  // whose words it has
   uint64_t entries_ = 0;
   uint64_t line_bytes_ = 0;
 

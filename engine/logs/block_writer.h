@@ -11,6 +11,8 @@
 
 namespace varve::logs {
 
+class LogsBlock;
+
 /// Writes the file of one logs block: streams in label order, each with its entries in time order.
 /// One row group is in memory at a time. Destroyed without Finish, it removes what it wrote. Not
 /// thread-safe.
@@ -27,6 +29,11 @@ class LogsBlockWriter {
   virtual Status BeginStream(LabelsView labels) = 0;
   /// Adds entries of that stream: whole lines and all metadata, no earlier than those before.
   virtual Status Add(const LogRows& rows) = 0;
+  /// Adds the rows of a row group that has only rows of that stream, no earlier than those before,
+  /// as they are stored: they are neither decoded nor judged. Errors: kDataLoss.
+  virtual Status AddGroup(const LogsBlock& from, uint32_t group) = 0;
+  /// Returns the share of a row group that waits for more rows: 0 to 1.
+  virtual double open_share() const = 0;
   /// Publishes the block. `meta` needs id, wing and what the caller knows; times and counts are
   /// filled in. Precondition: at least one entry.
   virtual Result<block::BlockMeta> Finish(block::BlockMeta meta) = 0;

@@ -4,9 +4,39 @@
 #include <utility>
 
 #include "engine/base/macros.h"
+#include "engine/logs/block_format.h"
 #include "engine/logs/block_writer.h"
 
 namespace varve::logs {
+
+namespace {
+
+/// Row groups with less of what one may have are not copied but joined.
+constexpr double kCopyShareMin = 0.5;
+/// Copying closes the group that is being filled. One with less in it is worth that only where this
+/// many groups are copied in a row.
+constexpr double kCloseShareMin = 0.25;
+constexpr size_t kCopyRunMin = 4;
+
+/// Tells which chunk is a row group that may be copied.
+std::optional<GroupRef> CopyableGroup(const LogChunk& chunk, NsRange range) {
+  const std::optional<GroupRef> group = WholeGroupOf(chunk, range);
+  if (!group.has_value() || GroupShare(chunk.line_bytes, chunk.count) < kCopyShareMin) {
+    return std::nullopt;
+  }
+  return group;
+}
+
+/// Tells whether to copy the row group that chunk `at` is.
+bool WorthCopying(std::span<const LogChunk> chunks, size_t at, NsRange range, double open_share) {
+  if (open_share == 0 || open_share >= kCloseShareMin) return true;
+  for (size_t i = at + 1; i < at + kCopyRunMin; ++i) {
+    if (i == chunks.size() || !CopyableGroup(chunks[i], range).has_value()) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 Result<std::optional<block::BlockMeta>> WriteMerged(const std::vector<SourcePtr>& sources,
                                                     NsRange range, const block::SealMeta& meta,
@@ -27,17 +57,26 @@ Result<std::optional<block::BlockMeta>> WriteMerged(const std::vector<SourcePtr>
   for (size_t i = 0; i < streams.size(); ++i) {
     streams.GetChunks(i, range, &chunks);
     bool begun = false;
-    for (const LogChunk& chunk : chunks) {
-      VARVE_RETURN_IF_ERROR(chunk.Read(*scan, &rows, &stats));
-      if (rows.size() == 0) continue;
+    const auto begin = [&]() -> Status {
       if (writer == nullptr) {
         VARVE_ASSIGN_OR_RETURN(writer, LogsBlockWriter::Create(target.fs, target.dir, id));
       }
-      if (!begun) {
-        streams.GetLabels(i, &labels);
-        VARVE_RETURN_IF_ERROR(writer->BeginStream(labels));
-        begun = true;
+      if (begun) return absl::OkStatus();
+      streams.GetLabels(i, &labels);
+      begun = true;
+      return writer->BeginStream(labels);
+    };
+    for (size_t c = 0; c < chunks.size(); ++c) {
+      const std::optional<GroupRef> group = CopyableGroup(chunks[c], range);
+      if (group.has_value() &&
+          WorthCopying(chunks, c, range, writer == nullptr ? 0 : writer->open_share())) {
+        VARVE_RETURN_IF_ERROR(begin());
+        VARVE_RETURN_IF_ERROR(writer->AddGroup(*group->block, group->group));
+        continue;
       }
+      VARVE_RETURN_IF_ERROR(chunks[c].Read(*scan, &rows, &stats));
+      if (rows.size() == 0) continue;
+      VARVE_RETURN_IF_ERROR(begin());
       VARVE_RETURN_IF_ERROR(writer->Add(rows));
     }
   }

@@ -234,6 +234,18 @@ class TrimmedSource final : public Source {
 
 }  // namespace
 
+std::optional<GroupRef> WholeGroupOf(const LogChunk& chunk, NsRange range) {
+  const auto* const own = dynamic_cast<const BlockChunk*>(chunk.impl.get());
+  if (own == nullptr || !own->hidden.empty()) return std::nullopt;
+  const BlockDirectory& directory = own->block->directory();
+  const LogsPart& part = directory.parts[chunk.token];
+  if (part.rows != directory.groups[part.group].rows || !range.Contains(part.min_time_ns) ||
+      !range.Contains(part.max_time_ns)) {
+    return std::nullopt;
+  }
+  return GroupRef{own->block.get(), part.group};
+}
+
 SourcePtr MakeTrimmedSource(SourcePtr source, CutoffFn cutoff) {
   return std::make_shared<const TrimmedSource>(std::move(source), std::move(cutoff));
 }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -58,6 +59,15 @@ struct HiddenRows {
   std::shared_ptr<const LogScan> scan;  // what of them
 };
 SourcePtr MakeBlockSource(std::shared_ptr<const LogsBlock> block, std::vector<HiddenRows> hidden);
+
+/// A row group of a block.
+struct GroupRef {
+  const LogsBlock* block = nullptr;
+  uint32_t group = 0;
+};
+/// Tells which row group it is whose rows, all of them and nothing else, a chunk of a source finds
+/// in `range`; nothing if there is none.
+std::optional<GroupRef> WholeGroupOf(const LogChunk& chunk, NsRange range);
 
 /// Leaves out the entries of `source` that are older than `cutoff` says for their stream, chunk by
 /// chunk: what shares a chunk with newer ones stays.

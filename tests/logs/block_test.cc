@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -11,6 +12,7 @@
 #include "engine/io/memory_file_system.h"
 #include "engine/logs/block_reader.h"
 #include "engine/logs/block_writer.h"
+#include "engine/logs/seal.h"
 #include "engine/logs/source.h"
 
 namespace varve::logs {
@@ -110,6 +112,104 @@ TEST(LogsBlock, ReadsWhatWasWritten) {
   std::vector<std::string> names;
   (*block)->MetadataNames({0, 1, 2}, {}, &names);
   EXPECT_EQ(names, std::vector<std::string>{"trace_id"});
+}
+
+/// A stream of `megabytes` and a small one. Lines have a word of their own, `mark`, now and then.
+Model LargeModel(int64_t first_ns, size_t megabytes, const std::string& mark,
+                 const std::string& name) {
+  std::vector<Row> rows;
+  std::vector<Row> few;
+  size_t bytes = 0;
+  for (int i = 0; bytes < megabytes << 20; ++i) {
+    Row row{first_ns + i,
+            Concat("GET /item/", i * 7919 % 100'003, " for user", i % 331, " in ", i % 1000,
+                   " us, status=", i % 17 == 0 ? 500 : 200),
+            {}};
+    if (i % 5000 == 1) row.line += Concat(" note ", mark, i);
+    if (i % 3 == 0) row.metadata = {{name, Concat("v", i % 100)}};
+    if (i % 1000 == 0) few.push_back(row);
+    bytes += row.line.size();
+    rows.push_back(std::move(row));
+  }
+  Model out;
+  out.emplace_back(Labels{{"app", "hot"}}, std::move(rows));
+  out.emplace_back(Labels{{"app", "small"}}, std::move(few));
+  return out;
+}
+
+/// Counts the rows of a block that hold `text`, and the row groups that had to be looked at.
+uint64_t CountWith(const std::shared_ptr<const LogsBlock>& block, const std::string& text,
+                   LogScanStats* stats) {
+  LogScanSpec spec;
+  spec.line_filters = {{LineFilter::Op::kContains, {text}}};
+  const auto scan = *CompileLogScan(spec);
+  LogRows rows;
+  uint64_t found = 0;
+  for (uint32_t stream = 0; stream < block->labels().size(); ++stream) {
+    for (const LogsPart& part : block->parts_of(stream)) {
+      EXPECT_TRUE(block->ReadPart(block->index_of(part), *scan, {}, &rows, stats).ok());
+      found += rows.size();
+    }
+  }
+  return found;
+}
+
+// Large row groups of one stream pass through a merge as they are stored; what they leave between
+// them is joined. Names of metadata are numbered anew, words and filters stay with the rows.
+TEST(LogsBlock, MergesCopyWholeGroups) {
+  auto fs = NewFileSystem();
+  Model early = LargeModel(1'000'000, 5, "zebrafinch", "trace");
+  const Model late = LargeModel(2'000'000'000, 5, "quokkas", "agent");
+  ASSERT_TRUE(Write(early, fs, 3).ok());
+  ASSERT_TRUE(Write(late, fs, 4).ok());
+  std::vector<SourcePtr> sources;
+  std::vector<std::shared_ptr<const LogsBlock>> blocks;
+  for (const uint64_t id : {3, 4}) {
+    blocks.push_back(*LogsBlock::Open(*fs, io::JoinPath("/d", block::BlockFileName(id))));
+    sources.push_back(MakeBlockSource(blocks.back(), {}));
+  }
+  const block::SealTarget target{fs, "/d", [] { return uint64_t{5}; }};
+  const auto meta = WriteMerged(sources, NsRange{}, {}, target);
+  ASSERT_TRUE(meta.ok()) << meta.status();
+  const auto merged = *LogsBlock::Open(*fs, io::JoinPath("/d", block::BlockFileName(5)));
+  EXPECT_TRUE(merged->VerifyAll().empty());
+  for (size_t s = 0; s < early.size(); ++s) {
+    auto& rows = early[s].second;
+    rows.insert(rows.end(), late[s].second.begin(), late[s].second.end());
+  }
+  EXPECT_EQ(Read(merged), early);
+
+  const auto groups_of = [](const LogsBlock& block) {
+    std::vector<std::string_view> out;
+    for (uint32_t g = 0; g < block.directory().groups.size(); ++g) {
+      out.push_back(block.ReadGroup(g)->rows);
+    }
+    return out;
+  };
+  const std::vector<std::string_view> written = groups_of(*merged);
+  // Five groups of each block are whole; what is left of the first waits in a group that copying
+  // the others closes.
+  size_t copied = 0;
+  for (const auto& block : blocks) {
+    for (const std::string_view group : groups_of(*block)) {
+      copied += std::count(written.begin(), written.end(), group);
+    }
+  }
+  EXPECT_GE(copied, 9u);
+  EXPECT_LT(copied, written.size());
+
+  for (const std::string text : {"brafin", "uokka"}) {
+    LogScanStats stats;
+    const auto expected = static_cast<uint64_t>(
+        std::count_if(early[0].second.begin(), early[0].second.end(),
+                      [&](const Row& row) { return row.line.find(text) != std::string::npos; }));
+    EXPECT_GT(expected, 5u);
+    EXPECT_EQ(CountWith(merged, text, &stats), expected);
+    EXPECT_GE(stats.skipped_words.groups, 2u) << "the groups of the other block";
+  }
+  LogScanStats stats;
+  EXPECT_EQ(CountWith(merged, "nowhere", &stats), 0u);
+  EXPECT_EQ(stats.groups_read, 0u);
 }
 
 // Version 3 as it was first written; a change of the format gets a new file. Written by this test
