@@ -31,6 +31,7 @@ BODY_BYTES = 1_000_000
 NEEDLES = {
     "absent word": '|= "zqxjkvbwpf"',
     "absent id": '|= "9f8e7d6c5b4a39281706"',
+    "absent number": '|= "4829135707312"',
     "rare phrase": '|= "no live upstreams while connecting"',
     "brute force": '|~ "[0-9]+x[^a-z]{3}q"',
 }
