@@ -39,15 +39,37 @@ Char* FindSpecial(Char* at, Char* end) {
   return at;
 }
 
+#ifdef __SSE2__
+// Stores the first `bytes` of 16, and nothing behind them.
+inline void StoreFirst(__m128i v, size_t bytes, char* to) {
+  alignas(16) char all[16];
+  _mm_store_si128(reinterpret_cast<__m128i*>(all), v);
+  if (bytes >= 8) {
+    std::memcpy(to, all, 8);
+    std::memcpy(to + bytes - 8, all + bytes - 8, 8);
+  } else if (bytes >= 4) {
+    std::memcpy(to, all, 4);
+    std::memcpy(to + bytes - 4, all + bytes - 4, 4);
+  } else {
+    for (size_t i = 0; i < bytes; ++i) to[i] = all[i];
+  }
+}
+#endif
+
 // Moves the text from *in to the next special byte, or to the end, down to *write <= *in.
 void MoveRun(char** write, char** in, char* end) {
 #ifdef __SSE2__
-  // Where the gap is as wide as a step, a step never runs over what is still to be read.
-  while (*in - *write >= 16 && end - *in >= 16) {
+  while (end - *in >= 16) {
     const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(*in));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(*write), v);
     const int special = SpecialBytes(v);
-    const int bytes = special != 0 ? std::countr_zero(static_cast<unsigned>(special)) : 16;
+    const size_t bytes =
+        special != 0 ? static_cast<size_t>(std::countr_zero(static_cast<unsigned>(special))) : 16;
+    if (*in - *write >= 16) {
+      // The gap is as wide as the step: nothing that is still to be read is written over.
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(*write), v);
+    } else {
+      StoreFirst(v, bytes, *write);
+    }
     *in += bytes;
     *write += bytes;
     if (special != 0) return;
