@@ -1,7 +1,9 @@
 #include "engine/metrics/head.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "engine/base/macros.h"
@@ -148,6 +150,7 @@ void Head::CloseChunk(Series& series) {
   chunk.min_time = series.open_min_time;
   chunk.max_time = series.newest.time_ms;
   if (series.open_kind == ChunkKind::kFloat) {
+    chunk.last_value = std::bit_cast<double>(series.newest.value_bits);
     const auto before = static_cast<int64_t>(series.open.heap_bytes());
     chunk.floats.Reserve(static_cast<uint32_t>(series.open.bytes().size()));
     std::memcpy(chunk.floats.data(), series.open.bytes().data(), series.open.bytes().size());
@@ -516,6 +519,7 @@ class HeadChunkData final : public Chunk::Impl {
     const std::vector<int64_t>* starts = nullptr;
     uint32_t count = 0;
     bool is_histogram = false;
+    std::optional<double> last;  // the last value, where it is known without decoding
   };
 
   explicit HeadChunkData(std::shared_ptr<const Head> head) : head_(std::move(head)) {}
@@ -527,6 +531,10 @@ class HeadChunkData final : public Chunk::Impl {
   }
   Status DecodeValues(uint32_t token, uint32_t begin, std::span<double> out) const override {
     const Piece& piece = pieces_[token];
+    if (piece.last.has_value() && out.size() == 1 && begin + 1 == piece.count) {
+      out[0] = *piece.last;
+      return absl::OkStatus();
+    }
     std::vector<int64_t> times(piece.count);
     if (begin == 0 && out.size() == piece.count) return Decode(piece, times, out);
     std::vector<double> values(piece.count);
@@ -604,7 +612,7 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
     }
     const auto add = [&](ChunkKind kind, uint32_t flags, uint32_t count, int64_t min_time,
                          int64_t max_time, std::string_view bytes,
-                         const std::vector<int64_t>* starts) {
+                         const std::vector<int64_t>* starts, std::optional<double> last) {
       Chunk chunk;
       chunk.kind = kind;
       chunk.flags = flags;
@@ -616,7 +624,9 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
       chunk.token = static_cast<uint32_t>(data->pieces_.size());
       // The reader will want all of them, one after the other.
       __builtin_prefetch(bytes.data());
-      data->pieces_.push_back({bytes, starts, count, kind == ChunkKind::kHistogram});
+      const bool is_histogram = kind == ChunkKind::kHistogram;
+      if (is_histogram) last.reset();
+      data->pieces_.push_back({bytes, starts, count, is_histogram, last});
       chunks.push_back(std::move(chunk));
     };
     data->pieces_.reserve(std::min<size_t>(series.closed.size() + 1, 8));
@@ -627,7 +637,8 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
       left -= count;
       if (closed.min_time > range.max_ms || closed.max_time < range.min_ms) continue;
       add(closed.kind, closed.flags, count, closed.min_time, closed.max_time, closed.bytes(),
-          closed.starts.get());
+          closed.starts.get(),
+          count == closed.count ? std::optional<double>(closed.last_value) : std::nullopt);
       last_is_cut = count < closed.count;
     }
     if (left > 0 && series.open_count > 0) {
@@ -642,7 +653,10 @@ Status Head::GetChunks(uint32_t ordinal, uint64_t pin, TimeRange range,
           starts = &data->open_starts_;
         }
         add(series.open_kind, series.open_flags, count, series.open_min_time, series.newest.time_ms,
-            data->open_bytes_, starts);
+            data->open_bytes_, starts,
+            count == series.open_count
+                ? std::optional<double>(std::bit_cast<double>(series.newest.value_bits))
+                : std::nullopt);
         last_is_cut = count < series.open_count;
       }
     }

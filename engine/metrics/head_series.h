@@ -25,6 +25,7 @@ struct Head::ClosedChunk {
   std::unique_ptr<std::vector<int64_t>> starts;
   int64_t min_time = 0;
   int64_t max_time = 0;
+  double last_value = 0;  // of floats
   uint16_t count = 0;
   ChunkKind kind = ChunkKind::kFloat;
   uint8_t flags = 0;

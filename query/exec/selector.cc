@@ -112,6 +112,7 @@ class InstantSelectorOperator final : public ScanOperator {
     VARVE_RETURN_IF_ERROR(Select());
     SeriesReader::Needs needs;
     needs.stale_markers = !smoothed();
+    needs.newest_only = !smoothed();
     needs.starts = value_ == SelectorValue::kStartTimestamp;
     needs.track_resets = selection_.track_resets;
     MakeWorkers(needs);

@@ -125,7 +125,25 @@ Status SeriesReader::Read(const SeriesSet& set, size_t i, SeriesColumns* out) {
   }
   if (any_histograms && needs_.track_resets) TrackResets(out);
   if (floats_.empty()) return absl::OkStatus();
+  if (needs_.newest_only && plan_.grid.count == 1) {
+    // The last chunk begins in the window or before it, so its samples there are the newest.
+    const Chunk& last = floats_.back();
+    if (last.axis == 0 && last.max_time_ms <= covered.max_ms && !needs_.starts) {
+      return ReadLast(last, out);
+    }
+    return ReadFloats(std::span(&last, 1), out);
+  }
   return ReadFloats(floats_, out);
+}
+
+Status SeriesReader::ReadLast(const Chunk& chunk, SeriesColumns* out) const {
+  out->values.resize(1);
+  VARVE_RETURN_IF_ERROR(chunk.DecodeValues(chunk.count - 1, out->values));
+  out->own_axis.times.assign(1, chunk.max_time_ms);
+  Prepare(&out->own_axis);
+  out->axis = &out->own_axis;
+  out->samples_read += out->own_axis.need_end - out->own_axis.need_begin;
+  return absl::OkStatus();
 }
 
 SeriesReader::FloatFacts SeriesReader::Look(std::span<const Chunk> chunks) {

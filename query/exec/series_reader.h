@@ -80,6 +80,7 @@ class SeriesReader {
     /// Only the first and last sample of each window matter where nothing falls in between.
     bool edges_suffice = false;
     bool values_unused = false;  // only how many samples there are matters
+    bool newest_only = false;    // only the newest sample of each window matters
     bool track_resets = false;   // fill in reset hints of histograms by comparing neighbours
   };
   SeriesReader(const WindowPlan& plan, const Needs& needs) : plan_(plan), needs_(needs) {}
@@ -100,6 +101,8 @@ class SeriesReader {
   /// Looks at chunks; puts their axes into key_.
   FloatFacts Look(std::span<const Chunk> chunks);
   Status ReadFloats(std::span<const Chunk> chunks, SeriesColumns* out);
+  /// Gives the last sample of a chunk alone.
+  Status ReadLast(const Chunk& chunk, SeriesColumns* out) const;
   /// Finds or makes the axis of chunks that all name theirs, by key_.
   Result<const Axis*> NamedAxis(std::span<const Chunk> chunks, size_t samples);
   /// Decodes chunks that do not name their axis: times to times_, and values unless they are

@@ -217,6 +217,18 @@ class EngineImpl final : public Engine {
     return Execute(context, &prepared, range, instant, query_options, begin);
   }
 
+  static std::shared_ptr<const Value> Shared(const Value& value) {
+    return std::make_shared<const Value>(value);
+  }
+
+  /// Gives the whole of a kept answer.
+  static void Give(const CachedResult& kept, const QueryOptions& query_options,
+                   QueryResult* result) {
+    result->text = kept.text;
+    if (query_options.prefer_text && kept.text->Get() != nullptr) return;
+    result->value = *kept.value;
+  }
+
   /// Answers an instant query from what is kept of it, if no sample under it has changed since.
   /// Kept at once is what is settled: no sample that it can look at may come any more. Other
   /// answers mostly are for now, and nobody asks for the same moment again, so they are kept when
@@ -244,7 +256,7 @@ class EngineImpl final : public Engine {
     QueryResult result;
     const std::shared_ptr<const CachedResult> kept = cache_->Find(key, state.epoch);
     if (kept != nullptr && only_before(stable->UnchangedBefore(kept->state))) {
-      result.value = kept->value;
+      Give(*kept, query_options, &result);
       result.statistics.parse_time = prepared.parse_time;
       result.statistics.cached_steps = 1;
       result.statistics.total_time = Clock::now() - begin;
@@ -255,7 +267,7 @@ class EngineImpl final : public Engine {
     // An older snapshot must not replace the answer of a newer one.
     const bool newer = kept == nullptr || kept->state.appends < state.appends;
     if (!noted && newer && (only_before(state.settled_before_ms) || cache_->AskedAgain(key))) {
-      cache_->Put(key, {state, range.start_ms, range.start_ms, result.value});
+      cache_->Put(key, {state, range.start_ms, range.start_ms, Shared(result.value)});
     }
     return result;
   }
@@ -287,6 +299,19 @@ class EngineImpl final : public Engine {
       const int64_t unchanged_ms = stable->UnchangedBefore(kept->state);
       usable_to = std::min({kept->last_ms, last_step,
                             *plan::StepsBefore(*prepared.plan, context.lookback_ms, unchanged_ms)});
+    }
+    if (usable_to == last_step && kept->first_ms == range.start_ms && kept->last_ms == last_step) {
+      QueryResult result;
+      Give(*kept, query_options, &result);
+      result.statistics.parse_time = prepared.parse_time;
+      result.statistics.cached_steps = context.query_grid.count;
+      if (kept->state.appends < state.appends) {
+        CachedResult same = *kept;
+        same.state = state;
+        cache_->Put(key, std::move(same));
+      }
+      result.statistics.total_time = Clock::now() - begin;
+      return result;
     }
     if (usable_to >= range.start_ms && usable_to < last_step) {
       VARVE_ASSIGN_OR_RETURN(const bool apart,
@@ -320,7 +345,7 @@ class EngineImpl final : public Engine {
     const bool newer = kept == nullptr || kept->state.appends < state.appends ||
                        kept->first_ms > range.start_ms || kept->last_ms < last_step;
     if (!noted && newer) {
-      cache_->Put(key, {state, range.start_ms, last_step, result.value});
+      cache_->Put(key, {state, range.start_ms, last_step, Shared(result.value)});
     }
     result.statistics.total_time = Clock::now() - begin;
     return result;

@@ -43,30 +43,46 @@ std::shared_ptr<const CachedResult> ResultCache::Find(const ResultKey& key, uint
   }
   entries_.splice(entries_.begin(), entries_, at->second);
   ++stats_.hits;
-  return at->second->result;
+  const std::shared_ptr<const CachedResult> result = at->second->result;
+  CountText(&*at->second);
+  return result;
 }
 
-void ResultCache::Put(const ResultKey& key, CachedResult result) {
-  result.bytes = BytesOf(result.value) + sizeof(CachedResult) + sizeof(Entry) + 64;
-  if (result.bytes > entry_bytes_max()) return;
-  auto shared = std::make_shared<const CachedResult>(std::move(result));
-  absl::MutexLock lock(&mutex_);
-  if (const auto at = by_key_.find(key); at != by_key_.end()) {
-    if (at->second->result->state.epoch > shared->state.epoch) return;
-    Erase(at->second);
-  }
-  stats_.bytes += shared->bytes;
-  entries_.push_front({key, std::move(shared)});
-  by_key_[key] = entries_.begin();
-  ++stats_.entries;
+void ResultCache::CountText(Entry* entry) {
+  const std::shared_ptr<const std::string> text = entry->result->text->Get();
+  const uint64_t bytes = entry->value_bytes + (text == nullptr ? 0 : text->capacity());
+  if (bytes == entry->bytes) return;
+  stats_.bytes += bytes - entry->bytes;
+  entry->bytes = bytes;
+  Shrink();
+}
+
+void ResultCache::Shrink() {
   while (stats_.bytes > bytes_max_) {
     Erase(std::prev(entries_.end()));
     ++stats_.evictions;
   }
 }
 
+void ResultCache::Put(const ResultKey& key, CachedResult result) {
+  const uint64_t bytes = BytesOf(*result.value) + sizeof(CachedResult) + sizeof(Entry) + 64;
+  if (bytes > entry_bytes_max()) return;
+  auto shared = std::make_shared<const CachedResult>(std::move(result));
+  absl::MutexLock lock(&mutex_);
+  if (const auto at = by_key_.find(key); at != by_key_.end()) {
+    if (at->second->result->state.epoch > shared->state.epoch) return;
+    Erase(at->second);
+  }
+  stats_.bytes += bytes;
+  entries_.push_front({key, std::move(shared), bytes, bytes});
+  by_key_[key] = entries_.begin();
+  ++stats_.entries;
+  CountText(&entries_.front());
+  Shrink();
+}
+
 void ResultCache::Erase(std::list<Entry>::iterator entry) {
-  stats_.bytes -= entry->result->bytes;
+  stats_.bytes -= entry->bytes;
   --stats_.entries;
   by_key_.erase(entry->key);
   entries_.erase(entry);

@@ -33,13 +33,13 @@ struct ResultKey {
 /// The answer of a query for the steps from `first_ms` to `last_ms`: a Matrix with series in label
 /// order, or what an instant query gave.
 struct CachedResult {
-  Stability state;  // of the snapshot that was asked
+  Stability state;  // of the snapshot that was asked, or of a later one that has the same answer
   int64_t first_ms = 0;
   int64_t last_ms = 0;
-  Value value;
-  uint64_t bytes = 0;
+  std::shared_ptr<const Value> value;
+  std::shared_ptr<AnswerText> text = std::make_shared<AnswerText>();
 
-  const Matrix& series() const { return std::get<Matrix>(value); }
+  const Matrix& series() const { return std::get<Matrix>(*value); }
 };
 
 /// Keeps answers of queries, least recently used first out. Thread-safe. How much of one
@@ -62,7 +62,12 @@ class ResultCache {
   struct Entry {
     ResultKey key;
     std::shared_ptr<const CachedResult> result;
+    uint64_t value_bytes = 0;
+    uint64_t bytes = 0;  // with the text, as far as it has been counted
   };
+  /// Counts a text that has come to an entry since.
+  void CountText(Entry* entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Shrink() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Erase(std::list<Entry>::iterator entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const uint64_t bytes_max_;

@@ -223,8 +223,7 @@ std::optional<std::string> CheckCached(query::Engine& plain, query::Engine& cach
 
 }  // namespace
 
-std::shared_ptr<const Snapshot> RandomSnapshot(Choices& c) {
-  MemoryStore store(1 + c.Below(7));
+WriteBatch RandomBatch(Choices& c) {
   WriteBatch batch;
   const uint32_t series_count = 2 + c.Below(8);
   for (uint32_t s = 0; s < series_count; ++s) {
@@ -247,7 +246,12 @@ std::shared_ptr<const Snapshot> RandomSnapshot(Choices& c) {
       }
     }
   }
-  const Status status = store.Append(batch);
+  return batch;
+}
+
+std::shared_ptr<const Snapshot> RandomSnapshot(Choices& c) {
+  MemoryStore store(1 + c.Below(7));
+  const Status status = store.Append(RandomBatch(c));
   return status.ok() ? store.TakeSnapshot() : MemoryStore().TakeSnapshot();
 }
 

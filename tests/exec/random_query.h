@@ -8,6 +8,7 @@
 
 #include "varve/query.h"
 #include "varve/scan.h"
+#include "varve/write_batch.h"
 
 namespace varve::testing {
 
@@ -27,8 +28,10 @@ class Choices {
   std::string_view bytes_;
 };
 
-/// Makes a snapshot of a few small series: floats with NaN, infinities, stale markers and resets,
-/// native histograms of several layouts, and series that mix both.
+/// Makes a few small series: floats with NaN, infinities, stale markers and resets, native
+/// histograms of several layouts, and series that mix both.
+WriteBatch RandomBatch(Choices& choices);
+/// Makes a snapshot of such series, in chunks of a few samples.
 std::shared_ptr<const Snapshot> RandomSnapshot(Choices& choices);
 /// Makes a query over the metrics of RandomSnapshot; it parses, but may fail to run.
 std::string RandomQuery(Choices& choices);

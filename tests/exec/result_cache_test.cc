@@ -273,6 +273,85 @@ TEST_F(ResultCacheTest, KeepsToItsMemory) {
   EXPECT_EQ(Ask("g + 0", 0, 50 * kMinute), 0u);
 }
 
+TEST_F(ResultCacheTest, KeepsTextsWithAnswersThatAreGivenWhole) {
+  Fill(0, 60 * kMinute);
+  QueryOptions prefer;
+  prefer.prefer_text = true;
+  const auto ask = [&](int64_t end_ms, const QueryOptions& options = {}) {
+    auto result = engine_->Range(*db_->TakeSnapshot(), "g", {0, end_ms, kMinute}, options);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return *std::move(result);
+  };
+  const auto points = [](const QueryResult& result) {
+    const auto* const matrix = std::get_if<Matrix>(&result.value);
+    return matrix == nullptr || matrix->empty() ? size_t{0} : (*matrix)[0].values.size();
+  };
+  EXPECT_EQ(ask(40 * kMinute).text, nullptr);  // evaluated
+  const QueryResult again = ask(40 * kMinute, prefer);
+  ASSERT_NE(again.text, nullptr);
+  EXPECT_EQ(again.text->Get(), nullptr);
+  EXPECT_EQ(points(again), 41u);
+  const uint64_t before = engine_->result_cache_stats().bytes;
+  again.text->Set(std::string(10'000, 'x'));
+  EXPECT_EQ(points(ask(40 * kMinute)), 41u);
+  EXPECT_GE(engine_->result_cache_stats().bytes, before + 10'000);
+  const QueryResult third = ask(40 * kMinute, prefer);
+  ASSERT_NE(third.text, nullptr);
+  EXPECT_EQ(third.text->Get()->size(), 10'000u);
+  EXPECT_EQ(points(third), 0u);
+  EXPECT_EQ(third.statistics.cached_steps, 41u);
+  // Appends that do not reach the answer leave the text with it; a part or more has none.
+  Fill(60 * kMinute, 62 * kMinute);
+  EXPECT_EQ(ask(40 * kMinute, prefer).text, third.text);
+  EXPECT_EQ(ask(39 * kMinute, prefer).text, nullptr);
+  EXPECT_EQ(points(ask(39 * kMinute, prefer)), 40u);
+  ASSERT_EQ(ask(40 * kMinute, prefer).text, third.text);
+  EXPECT_EQ(points(ask(41 * kMinute, prefer)), 42u);
+  EXPECT_EQ(points(ask(40 * kMinute, prefer)), 41u);
+  // Late data does.
+  const QueryResult late = ask(55 * kMinute, prefer);
+  ASSERT_NE(ask(55 * kMinute, prefer).text, nullptr);
+  ask(55 * kMinute, prefer).text->Set("old");
+  ASSERT_TRUE(Append("g", 54 * kMinute + 30'000, -1).ok());
+  const QueryResult fresh = ask(55 * kMinute, prefer);
+  EXPECT_EQ(fresh.text, nullptr);
+  EXPECT_EQ(points(fresh), 56u);
+}
+
+TEST_F(ResultCacheTest, KeepsTextsOfInstantAnswers) {
+  Fill(0, 60 * kMinute);
+  QueryOptions prefer;
+  prefer.prefer_text = true;
+  const auto ask = [&] {
+    auto result = engine_->Instant(*db_->TakeSnapshot(), "g", 30 * kMinute, prefer);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return *std::move(result);
+  };
+  EXPECT_EQ(ask().text, nullptr);
+  const QueryResult again = ask();
+  ASSERT_NE(again.text, nullptr);
+  EXPECT_EQ(std::get<Vector>(again.value).size(), 1u);
+  again.text->Set("answer");
+  EXPECT_EQ(*ask().text->Get(), "answer");
+}
+
+// Texts are counted as the memory of the cache.
+TEST_F(ResultCacheTest, TextsDoNotOutgrowTheCache) {
+  Fill(0, 60 * kMinute);
+  for (int i = 0; i < 40; ++i) {
+    const std::string query = "g + " + std::to_string(i);
+    for (int asked = 0; asked < 3; ++asked) {
+      auto result =
+          engine_->Range(*db_->TakeSnapshot(), query, {0, 40 * kMinute, kMinute}, QueryOptions());
+      ASSERT_TRUE(result.ok());
+      if (asked > 0 && result->text != nullptr) result->text->Set(std::string(60'000, 'x'));
+    }
+    EXPECT_LE(engine_->result_cache_stats().bytes, 1u << 20);
+  }
+  EXPECT_GT(engine_->result_cache_stats().evictions, 0u);
+  EXPECT_GT(engine_->result_cache_stats().entries, 5u);
+}
+
 TEST_F(ResultCacheTest, DoesNotHideSeriesThatTheirTypeKeptApart) {
   // One metric changes its type, another its unit; a third has a type, but only one of it.
   const auto fill = [&](int64_t begin_ms, int64_t end_ms, const char* type, const char* unit) {

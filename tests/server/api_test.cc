@@ -436,6 +436,51 @@ TEST_F(ApiTest, Ingest) {
   EXPECT_EQ(Call(http::Method::kPost, "/api/v1/write", "", "").status, 404);
 }
 
+TEST_F(ApiTest, RulesParametersAreCheckedThoughThereAreNoRules) {
+  const std::string none = R"({"status":"success","data":{"groups":[]}})";
+  for (const std::string_view target :
+       {"/api/v1/rules", "/api/v1/rules?type=Alert&exclude_alerts=true&group_limit=5",
+        "/api/v1/rules?rule_name[]=a&rule_group[]=b&file[]=c&match[]=up"}) {
+    EXPECT_EQ(Get(target).body, none) << target;
+  }
+  for (const auto& [query, error] : std::vector<std::pair<std::string_view, std::string_view>>{
+           {"type=x", R"(invalid parameter \"type\": not supported value \"x\")"},
+           {"exclude_alerts=x",
+            R"(invalid parameter \"exclude_alerts\": error converting exclude_alerts: )"
+            R"(strconv.ParseBool: parsing \"x\": invalid syntax)"},
+           {"group_limit=x",
+            R"(invalid parameter \"group_limit\": group_limit needs to be a valid number: )"
+            R"(strconv.ParseInt: parsing \"x\": invalid syntax)"},
+           {"group_limit=0",
+            R"(invalid parameter \"group_limit\": group_limit needs to be greater than 0)"},
+           {"group_next_token=t",
+            R"(invalid parameter \"group_next_token\": group_limit needs to be present in order )"
+            R"(to paginate over the groups)"},
+           {"group_limit=1&group_next_token=t",
+            R"(invalid parameter \"group_next_token\": invalid group_next_token 't'. were rule )"
+            R"(groups changed?)"}}) {
+    const Answer got = Get(Concat("/api/v1/rules?", query));
+    EXPECT_EQ(got.status, 400) << query;
+    EXPECT_EQ(got.body, Bad(error)) << query;
+  }
+  EXPECT_EQ(Get("/api/v1/rules?match[]={").status, 400);
+}
+
+TEST_F(ApiTest, LifecycleIsOffUnlessEnabled) {
+  for (const std::string_view target : {"/-/quit", "/-/reload"}) {
+    EXPECT_EQ(Get(target).status, 405);
+    const Answer off = Post(target, "");
+    EXPECT_EQ(off.status, 403);
+    EXPECT_EQ(off.body, "Lifecycle API is not enabled.");
+  }
+  int asked = 0;
+  context_.quit = [&] { ++asked; };
+  EXPECT_EQ(Call(http::Method::kPut, "/-/reload").status, 200);
+  EXPECT_EQ(asked, 0);
+  EXPECT_EQ(Post("/-/quit", "").body, "Requesting termination... Goodbye!");
+  EXPECT_EQ(asked, 1);
+}
+
 TEST_F(ApiTest, NotReadyUntilTheDatabaseIsOpen) {
   context_.database = nullptr;
   context_.ingest = nullptr;

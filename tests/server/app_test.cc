@@ -129,6 +129,22 @@ TEST_F(AppTest, ScrapesItselfAndEndsItsSeries) {
   EXPECT_TRUE(tells("/api/v1/targets", R"("health":"up")"));
   EXPECT_TRUE(tells("/metrics",
                     R"(varve_http_requests_total{handler="/federate",method="GET",code="200"})"));
+  // Its metadata, if a selector fits the target.
+  for (const auto& [selector, fits] : std::vector<std::pair<std::string_view, bool>>{
+           {"", true},
+           {"{job=%22varve%22}", true},
+           {"{job=~%22v.*%22,instance!~%22x|y%22}", true},
+           {"{job=%22other%22}", false},
+           {"{job!=%22varve%22}", false},
+           {"{instance=~%22127.0.0.1%22}", false},
+           {"{job=%22varve%22,zone=%22a%22}", false}}) {
+    const std::string body =
+        Get(Concat("/api/v1/targets/metadata?metric=varve_ready&match_target=", selector)).body;
+    EXPECT_EQ(body.find(R"("metric":"varve_ready","type":"gauge")") != std::string::npos, fits)
+        << selector << body;
+  }
+  EXPECT_EQ(Get("/api/v1/targets/metadata?match_target={").status, 400);
+  EXPECT_FALSE(app_->quit_asked());
   ASSERT_TRUE(app_->Stop().ok());
   // What was scraped is stored, and ends in stale markers.
   app_.reset();
@@ -137,6 +153,18 @@ TEST_F(AppTest, ScrapesItselfAndEndsItsSeries) {
   ASSERT_TRUE(app_->WaitUntilReady().ok());
   EXPECT_NE(Get("/api/v1/series?match[]=up").body.find(R"("job":"varve")"), std::string::npos);
   EXPECT_EQ(Get("/federate?match[]=up").body, "");
+}
+
+TEST_F(AppTest, ClientsMayAskForTheEndIfThatIsEnabled) {
+  options_.enable_lifecycle = true;
+  Start();
+  http::ClientRequest request;
+  request.method = http::Method::kPost;
+  request.path = "/-/quit";
+  const auto response = http::Fetch("127.0.0.1", app_->port(), request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_EQ(response->body, "Requesting termination... Goodbye!");
+  EXPECT_TRUE(app_->quit_asked());
 }
 
 TEST_F(AppTest, WhatWasAcknowledgedIsThereAfterAStop) {

@@ -1,6 +1,7 @@
 #include "tools/server/app.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -158,6 +159,7 @@ class AppImpl final : public App {
     context_.flags = options.flags;
     context_.enable_admin_api = options.enable_admin_api;
     context_.enable_remote_write = options.enable_remote_write;
+    if (options.enable_lifecycle) context_.quit = [this] { quit_asked_ = true; };
     context_.scrape_interval = options.scrape_interval;
     context_.retention_text = RetentionText();
     context_.write_metrics = [this](telemetry::Exposition* out) { WriteMetrics(out); };
@@ -197,6 +199,7 @@ class AppImpl final : public App {
     return absl::OkStatus();
   }
 
+  bool quit_asked() const override { return quit_asked_; }
   Status WaitUntilReady() override {
     opened_.WaitForNotification();
     return open_status_;
@@ -399,6 +402,7 @@ class AppImpl final : public App {
   }
 
   const AppOptions options_;
+  std::atomic<bool> quit_asked_{false};
   const std::unique_ptr<query::Engine> engine_;
   const LogSink log_;
   const OpenDatabase open_;

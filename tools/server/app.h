@@ -33,6 +33,8 @@ struct AppOptions {
   loki::LokiOptions loki;
   bool enable_admin_api = false;
   bool enable_remote_write = true;
+  /// Lets a request ask the program to end; see App::quit_asked.
+  bool enable_lifecycle = false;
   /// How often the server stores its own metrics. 0: never.
   std::chrono::milliseconds scrape_interval{15'000};
   /// How long running requests may take once asked to stop; see http::Server::Shutdown.
@@ -64,6 +66,8 @@ class App {
   virtual Status WaitUntilReady() = 0;
   /// Returns what opening the database came to, or nothing while it is under way.
   virtual std::optional<Status> OpenResult() const = 0;
+  /// Tells that a client asked for the end (/-/quit); Stop is the owner's to call.
+  virtual bool quit_asked() const = 0;
   /// Where it listens, or did before Stop.
   virtual uint16_t port() const = 0;
   virtual std::string address() const = 0;

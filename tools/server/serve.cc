@@ -63,6 +63,10 @@ int Serve(const AppOptions& options, std::unique_ptr<query::Engine> engine) {
       log(LogLevel::kInfo, "stopping", {{"signal", caught == SIGTERM ? "SIGTERM" : "SIGINT"}});
       break;
     }
+    if (app->quit_asked()) {
+      log(LogLevel::kInfo, "stopping", {{"asked", "by /-/quit"}});
+      break;
+    }
     if (const auto opened = app->OpenResult(); opened.has_value() && !opened->ok()) {
       log(LogLevel::kError, "cannot open the database",
           {{"error", std::string(ToStd(opened->message()))}});

@@ -75,6 +75,7 @@ struct ServeFlags {
   uint32_t query_threads = 0;
   std::vector<std::string> features;
   bool admin_api = false;
+  bool lifecycle = false;
   bool remote_write = true;
   bool insecure_listen = false;
   std::vector<std::string> allowed_hosts;
@@ -183,6 +184,10 @@ void AddServeOptions(CLI::App* serve, ServeFlags* flags) {
           {"promql-delayed-name-removal", "use-start-timestamps", "type-and-unit-labels"}))
       ->group("Queries");
 
+  serve
+      ->add_flag("--web.enable-lifecycle", flags->lifecycle,
+                 "Serve /-/quit, which ends the program, and /-/reload")
+      ->group("HTTP");
   serve
       ->add_flag("--web.enable-admin-api", flags->admin_api,
                  "Serve /api/v1/admin/tsdb: snapshots and deletion")
@@ -296,6 +301,7 @@ server::AppOptions AppOptionsOf(const ServeFlags& flags, const CLI::App& serve) 
   out.database.wal_bytes_max = SizeOf(flags.wal_max);
   out.ingest.decoded_bytes_max = SizeOf(flags.decoded_max);
   out.enable_admin_api = flags.admin_api;
+  out.enable_lifecycle = flags.lifecycle;
   out.enable_remote_write = flags.remote_write;
   out.scrape_interval = DurationOf(flags.scrape_interval);
   out.shutdown_grace = DurationOf(flags.shutdown_grace);

@@ -146,10 +146,25 @@ struct Statistics {
   std::vector<OperatorStats> operators;  // depth first
 };
 
+/// What a caller made of an answer, the text that it sends above all. The result cache keeps it
+/// with the answer. Thread-safe.
+class AnswerText {
+ public:
+  /// Returns the text, or null before Set.
+  std::shared_ptr<const std::string> Get() const { return text_.load(); }
+  /// Keeps `text`, which is counted as the cache's memory from the next asking on.
+  void Set(std::string text) { text_.store(std::make_shared<const std::string>(std::move(text))); }
+
+ private:
+  std::atomic<std::shared_ptr<const std::string>> text_;
+};
+
 struct QueryResult {
   Value value;
   Annotations annotations;
   Statistics statistics;
+  /// Set if all of this comes from the result cache, as one answer that was given before.
+  std::shared_ptr<AnswerText> text;
 };
 
 /// Stops queries from another thread. Thread-safe; share it between the query and whoever may
@@ -221,6 +236,8 @@ struct QueryOptions {
   /// Neither uses nor fills the result cache. Queries with `analyze` or `per_step_stats` do not
   /// either.
   bool no_cache = false;
+  /// Leaves `value` empty where QueryResult::text holds something.
+  bool prefer_text = false;
 };
 
 /// The steps of a range query: start, start + step, ... up to and including end.

@@ -46,6 +46,7 @@ struct Context {
   std::vector<std::pair<std::string, std::string>> flags;
   bool enable_admin_api = false;
   bool enable_remote_write = true;
+  std::function<void()> quit;  // asks the program to end; null: the lifecycle API is off
   std::chrono::milliseconds scrape_interval{0};  // 0: no scrape of ourselves
   /// Completes a backup of the database in a directory with what is kept beside it; may be null.
   std::function<Status(const std::string& dir, const BackupOptions& options)> backup_beside;
@@ -87,6 +88,7 @@ std::string ScrapeConfigYaml(const Context& context, std::string_view indent);
 void AddQueryRoutes(Context* context, http::Router* router);
 void AddSeriesRoutes(Context* context, http::Router* router);
 void AddStatusRoutes(Context* context, http::Router* router);
+void AddLifecycleRoutes(Context* context, http::Router* router);
 void AddAdminRoutes(Context* context, http::Router* router);
 void AddIngestRoutes(Context* context, http::Router* router);
 void AddFederateRoute(Context* context, http::Router* router);
@@ -98,6 +100,7 @@ inline void AddAllRoutes(Context* context, http::Router* router) {
   AddQueryRoutes(context, router);
   AddSeriesRoutes(context, router);
   AddStatusRoutes(context, router);
+  AddLifecycleRoutes(context, router);
   AddAdminRoutes(context, router);
   AddIngestRoutes(context, router);
   AddFederateRoute(context, router);

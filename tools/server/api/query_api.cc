@@ -46,6 +46,7 @@ Result<QueryParameters> ReadCommon(Context& context, http::Request& request) {
     }
     if (lookback->count() > 0) out.options.lookback_delta = *lookback;
   }
+  out.options.prefer_text = out.result.WholeAndAlone();
   const std::string_view no_cache = request.params.Get("nocache");
   out.options.no_cache = no_cache == "1" || no_cache == "true";
   auto cancellation = std::make_shared<query::Cancellation>();
@@ -66,6 +67,9 @@ http::Response Answer(Context& context, std::string_view endpoint,
   }
   context.queries.With({endpoint, "OK"}).Add();
   context.query_samples.Add(result->statistics.total_samples);
+  if (result->text != nullptr && options.WholeAndAlone()) {
+    if (const auto text = result->text->Get()) return http::Response::Json(200, *text);
+  }
   return ResultResponse(*std::move(result), options);
 }
 

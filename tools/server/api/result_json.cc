@@ -6,6 +6,9 @@
 namespace varve::api {
 namespace {
 
+// A body longer than this is written anew each time.
+constexpr size_t kKeptTextBytes = 64u << 10;
+
 double Seconds(std::chrono::nanoseconds time) {
   return std::chrono::duration<double>(time).count();
 }
@@ -72,6 +75,7 @@ class ResultSource final : public http::BodySource {
 
   Result<bool> Next(size_t bytes_hint, std::string* out) override {
     const size_t begin = out->size();
+    const bool at_once = !started_;
     if (!started_) {
       started_ = true;
       AppendSuccessHead(out);
@@ -109,6 +113,10 @@ class ResultSource final : public http::BodySource {
     out->push_back('}');
     AppendSuccessTail(
         {std::move(result_.annotations.warnings), std::move(result_.annotations.infos)}, out);
+    if (at_once && result_.text != nullptr && options_.WholeAndAlone() &&
+        out->size() - begin <= kKeptTextBytes) {
+      result_.text->Set(out->substr(begin));
+    }
     return false;
   }
 

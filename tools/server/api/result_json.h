@@ -23,10 +23,14 @@ struct ResultOptions {
   size_t limit = 0;  // series of a vector or matrix; 0: all
   bool stats = false;
   bool stats_all = false;
+
+  /// Tells that an answer says nothing but the value of the query.
+  bool WholeAndAlone() const { return limit == 0 && !stats; }
 };
 
 /// Answers with a query result, written series by series as the client reads: memory beyond the
-/// result itself stays at one series' text.
+/// result itself stays at one series' text. A short body is left with the result it was made of
+/// (QueryResult::text), if that one is kept and the options are WholeAndAlone.
 http::Response ResultResponse(query::QueryResult result, const ResultOptions& options);
 
 }  // namespace varve::api

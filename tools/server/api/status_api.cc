@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "engine/base/bounded_regex.h"
+#include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "tools/server/api/context.h"
 #include "tools/server/api/envelope.h"
@@ -175,7 +176,64 @@ http::Response Features(Context& context) {
   return Success(data);
 }
 
+/// Checks what Prometheus checks before it looks for rules; there are none here.
+Status CheckRulesParameters(const http::Params& params) {
+  const std::string_view type = params.Get("type");
+  if (!type.empty() && !http::EqualsIgnoreCase(type, "alert") &&
+      !http::EqualsIgnoreCase(type, "record")) {
+    return InvalidParameter("type", Concat("not supported value ", GoQuote(type)));
+  }
+  VARVE_RETURN_IF_ERROR(SelectorParameters(params).status());
+  const std::string_view exclude = params.Get("exclude_alerts");
+  if (!exclude.empty() && !ParseGoBool(exclude).has_value()) {
+    return InvalidParameter("exclude_alerts",
+                            Concat("error converting exclude_alerts: strconv.ParseBool: parsing ",
+                                   GoQuote(exclude), ": invalid syntax"));
+  }
+  const std::string_view limit = params.Get("group_limit");
+  const std::string_view token = params.Get("group_next_token");
+  if (limit.empty()) {
+    if (token.empty()) return absl::OkStatus();
+    return InvalidParameter("group_next_token",
+                            "group_limit needs to be present in order to paginate over the groups");
+  }
+  int32_t groups = 0;
+  const auto [end, error] = std::from_chars(limit.data(), limit.data() + limit.size(), groups);
+  if (error != std::errc() || end != limit.data() + limit.size()) {
+    return InvalidParameter("group_limit",
+                            Concat("group_limit needs to be a valid number: strconv.ParseInt: "
+                                   "parsing ",
+                                   GoQuote(limit), ": invalid syntax"));
+  }
+  if (groups <= 0) {
+    return InvalidParameter("group_limit", "group_limit needs to be greater than 0");
+  }
+  if (!token.empty()) {
+    return InvalidParameter("group_next_token", Concat("invalid group_next_token '", token,
+                                                       "'. were rule groups changed?"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+void AddLifecycleRoutes(Context* context, http::Router* router) {
+  const auto add = [&](std::string_view path, std::function<http::Response()> handler) {
+    router->Add(http::kPostPut, path,
+                [context, handler = std::move(handler)](http::Request&) {
+                  return context->quit != nullptr
+                             ? handler()
+                             : http::Response::Text(403, "Lifecycle API is not enabled.");
+                },
+                {.lane = http::Lane::kQuick});
+  };
+  // What could be read again are flags, which stay for the life of the process.
+  add("/-/reload", [] { return http::Response::Text(200, ""); });
+  add("/-/quit", [context] {
+    context->quit();
+    return http::Response::Text(200, "Requesting termination... Goodbye!");
+  });
+}
 
 void AddStatusRoutes(Context* context, http::Router* router) {
   constexpr http::RouteOptions kQuick{.lane = http::Lane::kQuick};
@@ -199,13 +257,8 @@ void AddStatusRoutes(Context* context, http::Router* router) {
   add("/api/v1/status/self_metrics", SelfMetrics);
   add("/api/v1/features", Features);
   add("/api/v1/rules", [](Context&, http::Request& request) {
-    const std::string_view type = request.params.Get("type");
-    if (!type.empty() && !http::EqualsIgnoreCase(type, "alert") &&
-        !http::EqualsIgnoreCase(type, "record")) {
-      return Error(400, "bad_data",
-                   Concat("invalid parameter \"type\": not supported value ", GoQuote(type)));
-    }
-    return Success(R"({"groups":[]})");
+    const Status status = CheckRulesParameters(request.params);
+    return status.ok() ? Success(R"({"groups":[]})") : Error(status);
   });
   add("/api/v1/alerts", [](Context&) { return Success(R"({"alerts":[]})"); });
   add("/api/v1/alertmanagers",

@@ -1,3 +1,6 @@
+#include <optional>
+
+#include "engine/base/bounded_regex.h"
 #include "engine/base/strings.h"
 #include "query/lang/promql/literals.h"
 #include "query/lang/promql/parse.h"
@@ -19,6 +22,26 @@ bool HasPool(const Context& context, std::string_view name) {
 http::Response UnknownPool(std::string_view name) {
   return Error(400, "bad_data",
                Concat("error getting scrape config: scrape pool ", GoQuote(name), " not found"));
+}
+
+/// Tells whether our one target's labels fit a selector; the error of an expression that is none.
+Result<bool> FitsTarget(const Context& context, const std::vector<Matcher>& matchers) {
+  bool fits = true;
+  for (const Matcher& matcher : matchers) {
+    const std::string_view value = matcher.name == "instance" ? std::string_view(context.address)
+                                   : matcher.name == "job"    ? kPool
+                                                              : std::string_view();
+    const bool negative =
+        matcher.type == MatchType::kNotEqual || matcher.type == MatchType::kNotRegex;
+    bool same = value == matcher.value;
+    if (matcher.type == MatchType::kRegex || matcher.type == MatchType::kNotRegex) {
+      const BoundedRegex regex(Concat("\\A(?s:", matcher.value, ")\\z"));
+      if (!regex.ok()) return MakeStatus(StatusCode::kInvalidArgument, regex.error());
+      same = regex.Find(value) == BoundedRegex::Answer::kYes;
+    }
+    fits &= same != negative;
+  }
+  return fits;
 }
 
 http::Response Targets(Context& context, http::Request& request) {
@@ -57,13 +80,21 @@ http::Response TargetMetadata(Context& context, Database& database, http::Reques
   const Result<size_t> limit = LimitParameter(request.params);
   if (!limit.ok()) return Error(limit.status());
   const std::string_view metric = request.params.Get("metric");
+  bool fits = context.scrape_interval.count() > 0;
+  if (const std::string_view target = request.params.Get("match_target"); !target.empty()) {
+    const auto matchers = promql::ParseSelector(target);
+    if (!matchers.ok()) return Error(InvalidParameter("match_target", matchers.status()));
+    const Result<bool> chosen = FitsTarget(context, *matchers);
+    if (!chosen.ok()) return Error(InvalidParameter("match_target", chosen.status()));
+    fits &= *chosen;
+  }
   const auto snapshot = database.TakeSnapshot();
   if (!snapshot.ok()) return Error(snapshot.status());
   std::string data;
   json::Writer json(&data);
   json.BeginArray();
   size_t count = 0;
-  if (context.scrape_interval.count() > 0) {
+  if (fits) {
     for (const auto& [family, entries] : (*snapshot)->FamilyMetadata()) {
       // Only what we say about ourselves belongs to our one target.
       if (!metric.empty() ? family != metric
