@@ -68,6 +68,21 @@ class Server:
         check(status == 200, f"{expression}: {status} {answer}")
         return answer["data"]["result"]
 
+    def same_bytes_however_often_asked(self, **parameters):
+        """An answer that is stored is sent as one that is made, with and without limits."""
+        path = "/api/v1/query_range" if "step" in parameters else "/api/v1/query"
+
+        def ask(**more):
+            status, body, _ = self.request(
+                "GET", path + "?" + urllib.parse.urlencode({**parameters, **more}))
+            check(status == 200, f"{parameters}: {status} {body!r}")
+            return body
+        made = ask(nocache=1)
+        limited = ask(nocache=1, limit=1)
+        for _ in range(4):
+            check(ask() == made, f"{parameters}: {ask()!r} is not {made!r}")
+            check(ask(limit=1) == limited, f"{parameters} with a limit")
+
     def push(self, text, headers=None):
         status, body, _ = self.request("POST", "/api/v1/import/prometheus", text, headers)
         check(status == 204, f"push: {status} {body!r}")
@@ -108,6 +123,9 @@ def main():
         server.push(gzip.compress(b'packed 4.5\n'), {"Content-Encoding": "gzip"})
         result = server.query('sum(jobs_total)', time=now - 1)
         check(result[0]["value"] == [now - 1, "177"], result)
+        for expression in ("jobs_total", "rate(jobs_total[30s]) / 3", "nothing", "packed"):
+            server.same_bytes_however_often_asked(query=expression, time=now - 1)
+            server.same_bytes_however_often_asked(query=expression, start=now - 50, end=now - 1, step=7)
         result = server.query('rate(jobs_total[30s])', time=now - 1)
         check([r["metric"]["queue"] for r in result] == ["a", "b"], result)
         check(abs(float(result[1]["value"][1]) - 2) < 1e-9, result)

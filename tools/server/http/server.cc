@@ -27,6 +27,7 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "engine/base/macros.h"
@@ -330,11 +331,21 @@ class ServerImpl final : public Server {
     connections_.push_back(connection);
   }
   void Leave(Connection* connection);
-  /// Counts connections that workers keep: nobody else looks whether their clients are still there.
-  void OnKept(int change) {
-    if (kept_.fetch_add(change) == 0 && change > 0) {
-      asio::post(look_strand_, [this] { look_timer_.cancel(); });
+  /// Takes one of the places for connections that workers of a lane keep, one for every other
+  /// thread. Returns false if none is free.
+  bool TakeKeptPlace(Lane lane) {
+    std::atomic<size_t>& kept = kept_[static_cast<size_t>(lane)];
+    if (kept.fetch_add(1) >= options_.lane_threads[static_cast<size_t>(lane)] / 2) {
+      kept.fetch_sub(1);
+      return false;
     }
+    // Nobody but LookForGone looks whether the clients of such connections are still there.
+    if (kept_of_all_.fetch_add(1) == 0) asio::post(look_strand_, [this] { look_timer_.cancel(); });
+    return true;
+  }
+  void ReturnKeptPlace(Lane lane) {
+    kept_[static_cast<size_t>(lane)].fetch_sub(1);
+    kept_of_all_.fetch_sub(1);
   }
 
  private:
@@ -363,7 +374,8 @@ class ServerImpl final : public Server {
   Tcp::acceptor acceptor_;
   const asio::any_io_executor look_strand_ = asio::make_strand(io_);
   asio::steady_timer look_timer_;
-  std::atomic<int> kept_{0};
+  std::array<std::atomic<size_t>, kLanes> kept_{};
+  std::atomic<size_t> kept_of_all_{0};
   uint16_t port_ = 0;
   std::atomic<bool> stopping_{false};
   std::atomic<size_t> body_bytes_{0};
@@ -669,13 +681,13 @@ asio::awaitable<void> ServerImpl::Sweep() {
 asio::awaitable<void> ServerImpl::LookForGone() {
   // Until the last connection has left: what runs may be given up while the server stops.
   while (true) {
-    if (kept_ > 0) {
+    if (kept_of_all_ > 0) {
       look_timer_.expires_after(kLookPeriod);
     } else {
       look_timer_.expires_at(SteadyClock::time_point::max());
     }
     co_await look_timer_.async_wait(kAwait);
-    if (kept_ == 0) continue;
+    if (kept_of_all_ == 0) continue;
     for (const auto& connection : Connections()) connection->CancelKeptIfGone();
   }
 }
@@ -885,12 +897,10 @@ asio::awaitable<bool> Connection::KeepOnLane(std::shared_ptr<Exchange>* exchange
     TakeBack();
     co_return false;
   }
-  server_.OnKept(1);
   while (!first->done) {
     first->timer.expires_at(SteadyClock::time_point::max());
     co_await first->timer.async_wait(kAwait);
   }
-  server_.OnKept(-1);
   *exchange = Running();
   if (!TakeBack()) (*exchange)->failed = true;
   co_return true;
@@ -1195,7 +1205,9 @@ asio::awaitable<std::optional<bool>> Connection::Serve(Incoming* in) {
   BeginExchange(*in);
   SetRunning(exchange);
   bool taken = false;
-  if (WorthKeeping(*exchange)) {
+  const Lane lane = exchange->route->options.lane;
+  if (WorthKeeping(*exchange) && server_.TakeKeptPlace(lane)) {
+    const absl::Cleanup place = [this, lane] { server_.ReturnKeptPlace(lane); };
     taken = co_await KeepOnLane(&exchange);
   } else {
     taken = co_await HandleOnLane(exchange);
