@@ -11,31 +11,20 @@
 #endif
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "engine/base/coding.h"
 #include "engine/base/hash.h"
 #include "engine/base/macros.h"
+#include "engine/base/short_text.h"
 #include "engine/base/strings.h"
 #include "engine/codec/int_stream.h"
+#include "engine/logs/char_class.h"
 #include "engine/logs/line_format.h"
+#include "engine/logs/line_keys.h"
 #include "engine/logs/line_table.h"
 #include "engine/logs/zstd_page.h"
 
 namespace varve::logs {
 namespace {
-
-constexpr std::array<uint8_t, 256> MakeClasses() {
-  std::array<uint8_t, 256> out{};
-  for (int c = 0; c < 256; ++c) {
-    if (c >= '0' && c <= '9') {
-      out[c] = kDigit;
-    } else if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80) {
-      out[c] = kLetter;
-    }
-  }
-  return out;
-}
-constexpr std::array<uint8_t, 256> kClasses = MakeClasses();
 
 constexpr int kPlainLevel = 1;
 constexpr int kTextLevel = 1;
@@ -55,9 +44,6 @@ bool IsHex(std::string_view text) {
   return true;
 }
 
-/// The key of two neighbouring words, from their hashes.
-uint64_t PairOf(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a7c15 + second; }
-
 int HexDigit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 
 /// How a line is cut into its template and variables.
@@ -65,36 +51,6 @@ enum class Cut : uint8_t {
   kWords,   // words with a digit are variables
   kFields,  // what stands between quotes, behind = or :, or has more than letters between spaces
 };
-
-/// What a byte means to those who cut fields.
-enum FieldBits : uint8_t { kFieldEnd = 1, kNotLetter = 2 };
-constexpr std::array<uint8_t, 256> MakeFieldBits() {
-  std::array<uint8_t, 256> out{};
-  for (size_t c = 0; c < out.size(); ++c) out[c] = kClasses[c] == kLetter ? 0 : kNotLetter;
-  for (const char c : std::string_view(" \t\"',;=:{}[]()<>|\0", 18)) {
-    out[static_cast<uint8_t>(c)] |= kFieldEnd;
-  }
-  return out;
-}
-constexpr std::array<uint8_t, 256> kFieldBits = MakeFieldBits();
-/// Tells that a byte ends a field outside of quotes.
-bool EndsField(char c) { return (kFieldBits[static_cast<uint8_t>(c)] & kFieldEnd) != 0; }
-
-/// What a byte says of the word that it is in. No bits: it is in none.
-enum WordBits : uint8_t { kWordDigit = 1, kWordLetter = 2, kWordUpper = 4, kWordBeyondHex = 8 };
-constexpr std::array<uint8_t, 256> MakeWordBits() {
-  std::array<uint8_t, 256> out{};
-  for (size_t c = 0; c < out.size(); ++c) {
-    if (kClasses[c] == kDigit) out[c] = kWordDigit;
-    if (kClasses[c] != kLetter) continue;
-    out[c] = kWordLetter;
-    if (c >= 'A' && c <= 'Z') out[c] |= kWordUpper;
-    const size_t low = c | 0x20;
-    if (low < 'a' || low > 'f') out[c] |= kWordBeyondHex;
-  }
-  return out;
-}
-constexpr std::array<uint8_t, 256> kWordBits = MakeWordBits();
 
 /// Returns the first quote or backslash in [at, end), or end.
 const char* FindQuote(const char* at, const char* end) {
@@ -109,117 +65,6 @@ const char* FindQuote(const char* at, const char* end) {
   while (at < end && *at != '"' && *at != '\\') ++at;
   return at;
 }
-
-/// Copies `bytes` of what ends at `end`; the destination has room for kCopySlack more.
-constexpr size_t kCopySlack = 16;
-inline void CopyPiece(char* to, const char* from, size_t bytes, const char* end) {
-  if (bytes <= kCopySlack && static_cast<size_t>(end - from) >= kCopySlack) {
-    std::memcpy(to, from, kCopySlack);
-  } else {
-    std::memcpy(to, from, bytes);
-  }
-}
-
-/// Compares short texts without a call.
-inline bool Same(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-  const char* const x = a.data();
-  const char* const y = b.data();
-  const size_t n = a.size();
-  const auto differ = [&](auto word, size_t at) {
-    decltype(word) other;
-    std::memcpy(&word, x + at, sizeof word);
-    std::memcpy(&other, y + at, sizeof other);
-    return word ^ other;
-  };
-  if (n > 16) return std::memcmp(x, y, n) == 0;
-  if (n >= 8) return (differ(uint64_t{}, 0) | differ(uint64_t{}, n - 8)) == 0;
-  if (n >= 4) return (differ(uint32_t{}, 0) | differ(uint32_t{}, n - 4)) == 0;
-  for (size_t i = 0; i < n; ++i) {
-    if (x[i] != y[i]) return false;
-  }
-  return true;
-}
-
-/// Collects the keys of words and ids; each word about once.
-class KeyCollector {
- public:
-  void Start(std::vector<uint64_t>* keys, Vocabulary* vocabulary) {
-    keys_ = keys;
-    vocabulary_ = vocabulary;
-    recent_.fill(0);
-    values_.fill({});
-  }
-  /// Does what Add does for a text that stays until the next Start, unless it came lately.
-  void AddValue(std::string_view text) {
-    if (text.size() >= sizeof(uint64_t)) {
-      uint64_t first = 0;
-      uint64_t last = 0;
-      std::memcpy(&first, text.data(), sizeof first);
-      std::memcpy(&last, text.data() + text.size() - sizeof last, sizeof last);
-      std::string_view& slot =
-          values_[((first ^ std::rotl(last, 29)) * 0x9e3779b97f4a7c15 + text.size()) >> 53];
-      if (Same(slot, text)) return;
-      slot = text;
-    }
-    Add(text);
-  }
-  void Add(std::string_view text) {
-    const auto* at = reinterpret_cast<const uint8_t*>(text.data());
-    const uint8_t* const end = at + text.size();
-    // Where the last word of letters ended, and its hash.
-    const uint8_t* last_end = nullptr;
-    uint64_t last = 0;
-    while (at < end) {
-      uint8_t bits = kWordBits[*at];
-      if (bits == 0) {
-        ++at;
-        continue;
-      }
-      const uint8_t* const begin = at;
-      for (uint8_t more = bits; more != 0; more = ++at < end ? kWordBits[*at] : 0) bits |= more;
-      const std::string_view word(reinterpret_cast<const char*>(begin),
-                                  static_cast<size_t>(at - begin));
-      if (bits == kWordDigit) {
-        AddDigits(word);
-        continue;
-      }
-      const uint64_t hash = Hash64(word);
-      const bool digits = (bits & kWordDigit) != 0;
-      if (!digits) {
-        if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {
-          const uint64_t pair = PairOf(last, hash);
-          if (!Recent(pair)) keys_->push_back(pair);
-        }
-        last = hash;
-        last_end = at;
-      }
-      if (Recent(hash)) continue;
-      keys_->push_back((bits & kWordUpper) != 0 ? WordKey(word) : hash);
-      if (vocabulary_ != nullptr && (bits & kWordBeyondHex) != 0) vocabulary_->Add(word, hash);
-      if (digits && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
-      if (digits) AddNumberKeys(word, keys_);
-    }
-  }
-  /// Adds a word of digits.
-  void AddDigits(std::string_view word) {
-    if (word.size() >= kNumberBytesMin && !Recent(Hash64(word))) AddNumberKeys(word, keys_);
-  }
-
- private:
-  /// Repeats do no harm, they only cost: a small memory of the last hashes is enough.
-  bool Recent(uint64_t hash) {
-    uint64_t& slot = recent_[hash >> 52];
-    if (slot == hash) return true;
-    slot = hash;
-    return false;
-  }
-
-  std::vector<uint64_t>* keys_ = nullptr;
-  Vocabulary* vocabulary_ = nullptr;
-  std::array<uint64_t, 4096> recent_;
-  std::array<std::string_view, 2048> values_;
-};
 
 /// The pages that columns are written to.
 struct Pages {
@@ -296,7 +141,7 @@ class WordMarks {
     }
 #else
     for (size_t i = 0; i < 64; ++i) {
-      const uint8_t kind = kClasses[static_cast<uint8_t>(text[i])];
+      const uint8_t kind = kCharClass[static_cast<uint8_t>(text[i])];
       digits |= uint64_t{kind == kDigit} << i;
       words |= uint64_t{kind != kDelimiter} << i;
     }
@@ -440,7 +285,7 @@ class TableEncoder {
     for (size_t digit = marks_.NextDigit(0); digit < value.size(); digit = marks_.NextDigit(done)) {
       const size_t word = marks_.WordBegin(digit);
       const size_t end = marks_.WordEnd(digit);
-      CopyPiece(to, begin + done, word - done, stop);
+      CopyShort(to, begin + done, word - done, stop);
       to += word - done;
       *to++ = kPlace;
       AddWord(word, end);
@@ -468,7 +313,7 @@ class TableEncoder {
         while ((at = FindQuote(at, end)) < end && *at != '"') at += at + 1 < end ? 2 : 1;
         const bool key = at + 1 < end && at[1] == ':';
         if (key) {
-          CopyPiece(to, from, static_cast<size_t>(at - from), end);
+          CopyShort(to, from, static_cast<size_t>(at - from), end);
           to += at - from;
         } else if (at > from) {
           variable(from, at);
@@ -491,7 +336,7 @@ class TableEncoder {
       const bool plain = (seen & kNotLetter) == 0;
       const bool key = at < end && *at == '=';
       if (key || (plain && before != '=' && before != ':')) {
-        CopyPiece(to, from, static_cast<size_t>(at - from), end);
+        CopyShort(to, from, static_cast<size_t>(at - from), end);
         to += at - from;
       } else {
         variable(from, at);
@@ -509,7 +354,7 @@ class TableEncoder {
     const std::string_view first = values[0];
     const bool constant =
         std::all_of(values.begin() + 1, values.end(),
-                    [first](std::string_view value) { return Same(value, first); });
+                    [first](std::string_view value) { return SameShort(value, first); });
     bool one_width = true;
     bool leading_zero = false;
     bool digits = !constant;
@@ -554,7 +399,7 @@ class TableEncoder {
     places_.clear();
     const size_t most = std::min(kDictionaryMax, values.size() / 3);
     for (size_t i = 0; i < values.size() && distinct_.size() <= most; ++i) {
-      if (i > 0 && Same(values[i], values[i - 1])) {
+      if (i > 0 && SameShort(values[i], values[i - 1])) {
         places_.push_back(places_.back());
         continue;
       }
@@ -662,20 +507,18 @@ void EncodePlain(std::span<const std::string_view> lines, std::string* out) {
 
 }  // namespace
 
-const uint8_t* const kCharClass = kClasses.data();
-
 std::string_view UncutPart(std::string_view needle) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(needle[i]); };
   std::string_view best;
   // A word of letters is never cut; nor is it hexadecimal with one letter that is not.
   for (size_t i = 0; i < needle.size();) {
-    if (kClasses[byte(i)] == kDelimiter) {
+    if (kCharClass[byte(i)] == kDelimiter) {
       ++i;
       continue;
     }
     const size_t begin = i;
     uint8_t classes = 0;
-    while (i < needle.size() && kClasses[byte(i)] != kDelimiter) classes |= kClasses[byte(i++)];
+    while (i < needle.size() && kCharClass[byte(i)] != kDelimiter) classes |= kCharClass[byte(i++)];
     const std::string_view word = needle.substr(begin, i - begin);
     if (classes == kLetter && !IsHex(word) && word.size() > best.size()) best = word;
   }
@@ -689,7 +532,7 @@ std::string_view UncutPart(std::string_view needle) {
     // The last word of the part must end in it.
     const std::string_view part = needle.substr(begin, end - begin);
     const bool letters = std::any_of(part.begin(), part.end(), [](char c) {
-      return kClasses[static_cast<uint8_t>(c)] == kLetter;
+      return kCharClass[static_cast<uint8_t>(c)] == kLetter;
     });
     if (letters && part.size() > best.size()) best = part;
     begin = std::string_view::npos;
@@ -702,115 +545,13 @@ std::string_view UncutPart(std::string_view needle) {
     }
     const size_t field = i;
     bool letters = true;
-    while (i < needle.size() && !EndsField(needle[i])) letters &= kClasses[byte(i++)] == kLetter;
+    while (i < needle.size() && !EndsField(needle[i])) letters &= kCharClass[byte(i++)] == kLetter;
     const bool inside = field > 0 && i < needle.size();
     const bool value = inside && (needle[field - 1] == '=' || needle[field - 1] == ':');
     if (!inside || !letters || value) consider(field);
   }
   consider(needle.size());
   return best;
-}
-
-bool InVocabulary(std::string_view word) {
-  return std::any_of(word.begin(), word.end(), [](char c) {
-    const char low = static_cast<char>(c | 0x20);
-    return kClasses[static_cast<uint8_t>(c)] == kLetter && !(low >= 'a' && low <= 'f');
-  });
-}
-
-uint64_t WordKey(std::string_view word) {
-  char folded[64];
-  std::string longer;
-  char* to = folded;
-  if (word.size() > sizeof folded) {
-    longer.resize(word.size());
-    to = longer.data();
-  }
-  for (size_t i = 0; i < word.size(); ++i) {
-    const char c = word[i];
-    to[i] = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  }
-  return Hash64({to, word.size()});
-}
-
-void AddPairKeys(std::string_view needle, std::vector<uint64_t>* keys) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(needle[i]); };
-  // Whether the word before is one of letters that no cut parts from what follows, and its hash.
-  bool open = false;
-  uint64_t last = 0;
-  for (size_t i = 1; i < needle.size();) {
-    if (kClasses[byte(i - 1)] != kDelimiter || kClasses[byte(i)] == kDelimiter) {
-      if (needle[i] != ' ' || kClasses[byte(i - 1)] == kDelimiter) open = false;
-      ++i;
-      continue;
-    }
-    const size_t begin = i;
-    uint8_t classes = 0;
-    while (i < needle.size() && kClasses[byte(i)] != kDelimiter) classes |= kClasses[byte(i++)];
-    if (i == needle.size()) return;
-    const bool ends = EndsField(needle[i]);
-    const uint64_t hash = Hash64(needle.substr(begin, i - begin));
-    if (classes != kLetter) {
-      open = false;
-      continue;
-    }
-    if (open && ends) keys->push_back(PairOf(last, hash));
-    const char before = needle[begin - 1];
-    open = EndsField(before) && before != '=' && before != ':';
-    last = hash;
-  }
-}
-
-namespace {
-
-constexpr size_t kGram = 6;
-
-/// Appends of each window of `kWindow` neighbouring grams the smallest hash.
-template <size_t kWindow>
-void AddMinimizers(std::string_view text, std::vector<uint64_t>* keys) {
-  if (text.size() < kGram + kWindow - 1) return;
-  const size_t grams = text.size() - kGram + 1;
-  const auto hash_at = [&](size_t i) {
-    uint64_t gram = 0;
-    for (size_t k = 0; k < kGram; ++k) {
-      const char c = text[i + k];
-      gram = gram << 8 | static_cast<uint8_t>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-    }
-    gram ^= gram >> 29;
-    gram *= 0xbf58476d1ce4e5b9;
-    gram ^= gram >> 32;
-    gram *= 0x94d049bb133111eb;
-    return gram ^ gram >> 29;
-  };
-  // The hashes of one window, in a ring; the smallest is looked for again when it leaves.
-  std::array<uint64_t, kWindow> ring;
-  uint64_t last = 0;
-  uint64_t smallest = UINT64_MAX;
-  for (size_t i = 0; i < grams; ++i) {
-    const uint64_t leaves = i >= kWindow ? ring[i % kWindow] : UINT64_MAX;
-    const uint64_t hash = ring[i % kWindow] = hash_at(i);
-    smallest = i >= kWindow && leaves == smallest ? *std::min_element(ring.begin(), ring.end())
-                                                  : std::min(smallest, hash);
-    if (i + 1 < kWindow) continue;
-    if (smallest != last) keys->push_back(smallest);
-    last = smallest;
-  }
-}
-
-}  // namespace
-
-void AddIdKeys(std::string_view id, std::vector<uint64_t>* keys) {
-  AddMinimizers<kIdBytesMin - kGram + 1>(id, keys);
-}
-
-void AddNumberKeys(std::string_view word, std::vector<uint64_t>* keys) {
-  for (size_t at = 0; at + kNumberBytesMin <= word.size(); ++at) {
-    const size_t begin = at;
-    while (at < word.size() && kClasses[static_cast<uint8_t>(word[at])] == kDigit) ++at;
-    if (at - begin >= kNumberBytesMin) {
-      AddMinimizers<kNumberBytesMin - kGram + 1>(word.substr(begin, at - begin), keys);
-    }
-  }
 }
 
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,

@@ -6,7 +6,7 @@
 #include "engine/base/macros.h"
 #include "engine/index/filters.h"
 #include "engine/index/value_scan.h"
-#include "engine/logs/line_codec.h"
+#include "engine/logs/line_keys.h"
 
 namespace varve::logs {
 namespace {

@@ -16,7 +16,7 @@ namespace varve::logs {
 /// The filter of a row group tells that no line holds a word or an id, or no entry a value of
 /// metadata, without inflating anything. Spec: engine/docs/format/logs-block.md, "Filters".
 
-/// Appends the filter of a group: `keys` of its lines (line_codec.h) and of its metadata; appends
+/// Appends the filter of a group: `keys` of its lines (line_keys.h) and of its metadata; appends
 /// nothing for a group without either.
 Status EncodeGroupFilter(std::vector<uint64_t> keys, const MetadataColumns& metadata,
                          std::string* out);

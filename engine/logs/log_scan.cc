@@ -11,9 +11,11 @@
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
 #include "engine/index/value_scan.h"
+#include "engine/logs/char_class.h"
 #include "engine/logs/columns.h"
 #include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
+#include "engine/logs/line_keys.h"
 #include "engine/logs/line_table.h"
 #include "engine/logs/rows.h"
 

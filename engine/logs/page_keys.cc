@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "engine/base/hash.h"
-#include "engine/logs/line_codec.h"
+#include "engine/logs/char_class.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/line_keys.h"
 #include "engine/logs/page.h"
 
 namespace varve::logs {

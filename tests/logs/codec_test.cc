@@ -16,6 +16,7 @@
 #include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/line_keys.h"
 #include "engine/logs/line_table.h"
 #include "engine/logs/log_scan.h"
 #include "engine/logs/page.h"
