@@ -127,13 +127,18 @@ bool PeerGone(int fd) {
   return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_CLOSE;
 }
 
-std::string HttpDate() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[40];
-  const size_t length = std::strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &parts);
-  return std::string(text, length);
+// The time as it stands in a Date header; valid on this thread until the next call.
+std::string_view HttpDate() {
+  thread_local std::time_t second = -1;
+  thread_local std::array<char, 40> text;
+  thread_local size_t length = 0;
+  if (const std::time_t now = std::time(nullptr); now != second) {
+    second = now;
+    std::tm parts{};
+    gmtime_r(&now, &parts);
+    length = std::strftime(text.data(), text.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  }
+  return {text.data(), length};
 }
 
 bool IsCompressible(std::string_view type) {
@@ -152,8 +157,6 @@ enum class Phase : uint8_t {
 // One request on its way through a lane. The worker owns everything but what is the strand's until
 // it sets the phase; the connection's strand owns it afterwards.
 struct Exchange {
-  explicit Exchange(const asio::any_io_executor& executor) : timer(executor) {}
-
   Request request;
   Response response;
   const Route* route = nullptr;
@@ -172,8 +175,8 @@ struct Exchange {
   bool more = false;        // `source` has more after `piece`
   bool failed = false;      // `source` failed: cut the connection
   std::atomic<Phase> phase{Phase::kRunning};
-  bool done = false;         // strand only
-  asio::steady_timer timer;  // strand only
+  bool done = false;                        // strand only
+  std::optional<asio::steady_timer> timer;  // strand only: once it waits to be told
 };
 
 // One request as it is read from the connection.
@@ -898,8 +901,8 @@ asio::awaitable<bool> Connection::KeepOnLane(std::shared_ptr<Exchange>* exchange
     co_return false;
   }
   while (!first->done) {
-    first->timer.expires_at(SteadyClock::time_point::max());
-    co_await first->timer.async_wait(kAwait);
+    first->timer.emplace(stream_.get_executor(), SteadyClock::time_point::max());
+    co_await first->timer->async_wait(kAwait);
   }
   *exchange = Running();
   if (!TakeBack()) (*exchange)->failed = true;
@@ -994,8 +997,8 @@ asio::awaitable<void> Connection::PullOnLane(std::shared_ptr<Exchange> exchange)
 
 asio::awaitable<void> Connection::AwaitDone(std::shared_ptr<Exchange> exchange) {
   while (!exchange->done) {
-    exchange->timer.expires_after(kLookPeriod);
-    co_await exchange->timer.async_wait(kAwait);
+    exchange->timer.emplace(stream_.get_executor(), kLookPeriod);
+    co_await exchange->timer->async_wait(kAwait);
     if (!exchange->done && !exchange->route->options.ignore_disconnect &&
         PeerGone(stream_.socket().native_handle())) {
       exchange->request.cancel->Cancel();
@@ -1006,7 +1009,7 @@ asio::awaitable<void> Connection::AwaitDone(std::shared_ptr<Exchange> exchange) 
 void Connection::PostDone(std::shared_ptr<Exchange> exchange) {
   asio::post(stream_.get_executor(), [self = shared_from_this(), exchange = std::move(exchange)] {
     exchange->done = true;
-    exchange->timer.cancel();
+    if (exchange->timer.has_value()) exchange->timer->cancel();
     beast::error_code error;
     if (self->watching_ && self->Running() == exchange) self->stream_.socket().cancel(error);
   });
@@ -1174,7 +1177,7 @@ asio::awaitable<bool> Connection::ReadHead(Incoming* in) {
 void Connection::TakeHead(Incoming* in) {
   const auto& message = in->parser.get();
   http11_ = message.version() >= 11;
-  in->exchange = std::make_shared<Exchange>(stream_.get_executor());
+  in->exchange = std::make_shared<Exchange>();
   Request& request = in->exchange->request;
   request.method = MethodOf(message.method());
   request.target = View(message.target());
