@@ -346,105 +346,105 @@ class TableEncoder {
     return static_cast<size_t>(to - scratch_.data());
   }
 
+  /// Writes the values of one place in one template, as what they are.
   void WriteColumn(std::span<const std::string_view> values, TableEncoder* nested, Pages* pages) {
-    std::string& head_ = pages->head;
-    std::string& numbers_ = pages->numbers;
-    std::string& text_ = pages->text;
-    std::string& hex_ = pages->hex;
     const std::string_view first = values[0];
-    const bool constant =
-        std::all_of(values.begin() + 1, values.end(),
-                    [first](std::string_view value) { return SameShort(value, first); });
+    const auto all = [&](auto test) { return std::all_of(values.begin() + 1, values.end(), test); };
+    const auto type = [&](ColumnType t) { pages->head.push_back(static_cast<char>(t)); };
+    if (all([first](std::string_view value) { return SameShort(value, first); })) {
+      type(ColumnType::kConstant);
+      PutString(&pages->head, first);
+      pages->keys->Add(first);
+    } else if (bool padded = false; ParseNumbers(values, &padded)) {
+      type(padded ? ColumnType::kPadded : ColumnType::kNumbers);
+      if (padded) PutVarint(&pages->head, first.size());
+      for (const std::string_view value : values) pages->keys->AddDigits(value);
+      WriteNumbers(&pages->numbers);
+    } else if (FindDistinct(values)) {
+      type(ColumnType::kDictionary);
+      WriteDictionary(pages);
+    } else if (first.size() % 2 == 0 && IsHex(first) && all([first](std::string_view value) {
+                 return value.size() == first.size() && IsHex(value);
+               })) {
+      type(ColumnType::kHex);
+      PutVarint(&pages->head, first.size());
+      for (const std::string_view value : values) {
+        pages->keys->AddValue(value);
+        for (size_t i = 0; i < value.size(); i += 2) {
+          pages->hex.push_back(static_cast<char>(HexDigit(value[i]) << 4 | HexDigit(value[i + 1])));
+        }
+      }
+    } else if (nested != nullptr && values.size() >= kNestedRowsMin &&
+               nested->Split(values, Cut::kWords)) {
+      type(ColumnType::kTable);
+      nested->Write(values, nullptr, pages);
+    } else {
+      type(ColumnType::kText);
+      for (const std::string_view value : values) PutVarint(&pages->head, value.size());
+      for (const std::string_view value : values) {
+        pages->text.append(value);
+        pages->keys->AddValue(value);
+      }
+    }
+  }
+
+  /// Fills integers_ if all values are decimal numbers that have one way of being written: without
+  /// leading zeros, or, `padded`, of one width.
+  bool ParseNumbers(std::span<const std::string_view> values, bool* padded) {
     bool one_width = true;
     bool leading_zero = false;
-    bool digits = !constant;
     integers_.clear();
-    for (size_t i = 0; i < values.size() && digits; ++i) {
-      const std::string_view value = values[i];
-      one_width = one_width && value.size() == first.size();
+    for (const std::string_view value : values) {
+      if (value.size() > kDigitsMax) return false;
+      one_width = one_width && value.size() == values[0].size();
       leading_zero = leading_zero || (value[0] == '0' && value.size() > 1);
-      digits = value.size() <= kDigitsMax;
       int64_t number = 0;
-      for (size_t k = 0; k < value.size() && digits; ++k) {
-        const auto digit = static_cast<unsigned>(value[k] - '0');
-        digits = digit <= 9;
+      for (const char c : value) {
+        const auto digit = static_cast<unsigned>(c - '0');
+        if (digit > 9) return false;
         number = number * 10 + digit;
       }
       integers_.push_back(number);
     }
-    const auto type = [&](ColumnType t) { head_.push_back(static_cast<char>(t)); };
-    if (constant) {
-      type(ColumnType::kConstant);
-      PutString(&head_, first);
-      pages->keys->Add(first);
-      return;
+    *padded = leading_zero;
+    return one_width || !leading_zero;
+  }
+  void WriteNumbers(std::string* numbers) {
+    if (integers_.size() >= kStreamRowsMin) return integer_encoder_.Encode(integers_, numbers);
+    int64_t last = 0;
+    for (const int64_t number : integers_) {
+      PutSigned(numbers, number - last);
+      last = number;
     }
-    if (digits && (one_width || !leading_zero)) {
-      type(leading_zero ? ColumnType::kPadded : ColumnType::kNumbers);
-      if (leading_zero) PutVarint(&head_, first.size());
-      for (const std::string_view value : values) pages->keys->AddDigits(value);
-      if (integers_.size() >= kStreamRowsMin) {
-        integer_encoder_.Encode(integers_, &numbers_);
-      } else {
-        int64_t last = 0;
-        for (const int64_t number : integers_) {
-          PutSigned(&numbers_, number - last);
-          last = number;
-        }
-      }
-      return;
-    }
-    // Few values, or many of one shape?
+  }
+
+  /// Fills distinct_ and places_ if the values are few for their number.
+  bool FindDistinct(std::span<const std::string_view> values) {
     distinct_.clear();
     places_.clear();
     const size_t most = std::min(kDictionaryMax, values.size() / 3);
-    for (size_t i = 0; i < values.size() && distinct_.size() <= most; ++i) {
+    for (size_t i = 0; i < values.size(); ++i) {
       if (i > 0 && SameShort(values[i], values[i - 1])) {
         places_.push_back(places_.back());
         continue;
       }
       const auto [known, added] =
           distinct_.try_emplace(values[i], static_cast<uint32_t>(distinct_.size()));
+      if (distinct_.size() > most) return false;
       places_.push_back(static_cast<char>(known->second));
     }
-    if (distinct_.size() <= most) {
-      type(ColumnType::kDictionary);
-      PutVarint(&head_, distinct_.size());
-      dictionary_.resize(distinct_.size());
-      for (const auto& [value, place] : distinct_) dictionary_[place] = value;
-      for (const std::string_view value : dictionary_) {
-        PutVarint(&head_, value.size());
-        text_.append(value);
-        pages->keys->Add(value);
-      }
-      head_.append(places_);
-      return;
+    return true;
+  }
+  void WriteDictionary(Pages* pages) {
+    PutVarint(&pages->head, distinct_.size());
+    dictionary_.resize(distinct_.size());
+    for (const auto& [value, place] : distinct_) dictionary_[place] = value;
+    for (const std::string_view value : dictionary_) {
+      PutVarint(&pages->head, value.size());
+      pages->text.append(value);
+      pages->keys->Add(value);
     }
-    if (first.size() % 2 == 0 && std::all_of(values.begin(), values.end(), [&](auto value) {
-          return value.size() == first.size() && IsHex(value);
-        })) {
-      type(ColumnType::kHex);
-      PutVarint(&head_, first.size());
-      for (const std::string_view value : values) {
-        pages->keys->AddValue(value);
-        for (size_t i = 0; i < value.size(); i += 2) {
-          hex_.push_back(static_cast<char>(HexDigit(value[i]) << 4 | HexDigit(value[i + 1])));
-        }
-      }
-      return;
-    }
-    if (nested != nullptr && values.size() >= kNestedRowsMin &&
-        nested->Split(values, Cut::kWords)) {
-      type(ColumnType::kTable);
-      nested->Write(values, nullptr, pages);
-      return;
-    }
-    type(ColumnType::kText);
-    for (const std::string_view value : values) PutVarint(&head_, value.size());
-    for (const std::string_view value : values) {
-      text_.append(value);
-      pages->keys->AddValue(value);
-    }
+    pages->head.append(places_);
   }
 
   std::vector<Template> templates_;
