@@ -882,16 +882,16 @@ asio::awaitable<bool> Connection::KeepOnLane(std::shared_ptr<Exchange>* exchange
   first->done = false;
   beast::error_code error;
   {
-    // Registered, the descriptor would wake an IO thread at each request.
     const absl::MutexLock lock(&mutex_);
     if (closed_) {
       first->failed = true;
       co_return true;
     }
+    // Registered, the descriptor would wake an IO thread at each request.
     stream_.socket().release(error);
-    if (error) co_return co_await HandleOnLane(first);
-    kept_ = true;
+    kept_ = !error;
   }
+  if (error) co_return co_await HandleOnLane(first);
   const auto job = [self = shared_from_this(), first, lane] {
     self->ServeKept(lane);
     self->PostDone(first);
