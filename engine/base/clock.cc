@@ -18,8 +18,8 @@ class RealClock final : public Clock {
 }  // namespace
 
 std::shared_ptr<Clock> Clock::Real() {
-  static const auto clock = std::make_shared<RealClock>();
-  return clock;
+  static const auto kClock = std::make_shared<RealClock>();
+  return kClock;
 }
 
 }  // namespace varve

@@ -34,7 +34,7 @@ class LogScan {
   const std::vector<index::CompiledMatcher>& metadata() const { return metadata_; }
 
   enum class KeyKind : uint8_t { kWord, kPair, kId, kMetadata };
-  /// A key of a group's filter; see line_codec.h, columns.h.
+  /// A key of a group's filter; see line_keys.h, columns.h.
   struct Key {
     uint64_t hash = 0;
     KeyKind kind = KeyKind::kWord;
