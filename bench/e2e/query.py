@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Compares the CPU time of queries in Varve, Prometheus and VictoriaMetrics, end to end.
 
-The same pre-encoded samples (see generate_queries.cc) are remote-written to one server at a time,
-then each query is asked over HTTP: CPU seconds of the server process per query, all its threads,
-because wall time on a shared machine says little. Answers are checked for their number of series.
+The same pre-encoded samples (see generate_queries.cc) are remote-written to one server at a time.
+Then all of them are started again and each query is asked over HTTP, in turns: CPU seconds of the
+server process per query, all its threads, because wall time on a shared machine says little, and in
+turns, because the work of others makes all that runs beside it dearer. Answers are checked for
+their number of series.
 Usage:
 
   bench/e2e/query.py [--build build/release] [--servers varve,prometheus,victoria-metrics]
@@ -105,21 +107,32 @@ class Asker:
         return body
 
 
-def measure(asker, pid, query, hours, step, end, seconds_min):
-    """Asks several times between two readings of the clocks where an answer is cheap: reading those of
-    all threads takes the server's memory out of the caches, at a cost that grows with their number."""
-    series = len(json.loads(asker.ask(query, hours, step, end))["data"]["result"])
-    before = cpu_seconds(pid)
-    asker.ask(query, hours, step, end)
-    batch = max(1, min(20, int(0.005 / max(cpu_seconds(pid) - before, 1e-6))))
-    used = []
-    while len(used) < 3 or (sum(used) * batch < seconds_min and len(used) < 50):
-        before = cpu_seconds(pid)
-        for _ in range(batch):
-            asker.ask(query, hours, step, end)
-        used.append((cpu_seconds(pid) - before) / batch)
-    return {"cpu_seconds": statistics.median(used), "cpu_seconds_best": min(used),
-            "cpu_seconds_mean": statistics.mean(used), "series": series, "asked": len(used) * batch}
+class Meter:
+    """Measures one query at one server. Cheap ones are asked several times between two readings of the
+    clocks: reading those of all threads takes the server's memory out of the caches, at a cost that
+    grows with their number."""
+
+    def __init__(self, asker, pid, question):
+        self.asker, self.pid, self.question = asker, pid, question
+        self.series = len(json.loads(asker.ask(*question))["data"]["result"])
+        self.batch, self.used = 1, []
+        self.sample()
+        self.batch = max(1, min(20, int(0.005 / max(self.used.pop(), 1e-6))))
+
+    def sample(self):
+        before = cpu_seconds(self.pid)
+        for _ in range(self.batch):
+            self.asker.ask(*self.question)
+        self.used.append((cpu_seconds(self.pid) - before) / self.batch)
+
+    def done(self, seconds_min):
+        return len(self.used) >= 3 and (sum(self.used) * self.batch >= seconds_min or
+                                        len(self.used) >= 50)
+
+    def result(self):
+        return {"cpu_seconds": statistics.median(self.used), "cpu_seconds_best": min(self.used),
+                "cpu_seconds_mean": statistics.mean(self.used), "series": self.series,
+                "asked": len(self.used) * self.batch}
 
 
 def settle(pid):
@@ -167,34 +180,74 @@ def prepare(work, case, rounds, now, args):
     return end, ingest.read_requests(file)
 
 
-def run_server(server, requests, per_round, hours_of_data, end, args):
-    """Without requests it asks what is there already."""
+def write(server, requests, per_round):
+    """Returns whether the server took all of the requests."""
     process = start(server)
-    results = {}
     try:
-        if requests:
-            statuses, failure = ingest.replay(server.port, server.path, requests, per_round, 1)
-            if failure or any(status >= 300 for status in statuses):
-                print(f"  {server.name} refused: {statuses} {failure[:1]}", file=sys.stderr)
-                results["refused"] = True
-            if isinstance(server, ingest.VictoriaMetrics):
-                ingest.get(server.port, "/internal/force_flush")
+        statuses, failure = ingest.replay(server.port, server.path, requests, per_round, 1)
+        refused = failure or any(status >= 300 for status in statuses)
+        if refused:
+            print(f"  {server.name} refused: {statuses} {failure[:1]}", file=sys.stderr)
+        if isinstance(server, ingest.VictoriaMetrics):
+            ingest.get(server.port, "/internal/force_flush")
         settle(process.pid)
-        if args.load_only:
-            return results
-        for cache in args.caches.split(","):
-            asker = Asker(server, cache == "on")
-            for name, query, hours, step in QUERIES:
-                if hours > hours_of_data or (args.only and not re.search(args.only, name)):
-                    continue
-                result = measure(asker, process.pid, query, hours, step, end, args.seconds)
-                results[f"{cache}/{name}"] = result
-                print(f"  {server.name:18} cache {cache:3} {name:36}{result['series']:8} series "
-                      f"{result['cpu_seconds'] * 1e3:10.2f} ms", flush=True)
-        results["peak_rss_bytes"] = ingest.peak_rss(process.pid)
+        return not refused
     finally:
         stop(process)
+
+
+def ask_in_turns(servers, hours_of_data, end, args):
+    """Asks all servers each query, one after the other and again: what else the machine does then
+    costs them alike. Gives the results of each by its name."""
+    processes = {}
+    results = {server.name: {} for server in servers}
+    try:
+        for server in servers:
+            processes[server.name] = start(server)
+        for process in processes.values():
+            settle(process.pid)
+        for cache in args.caches.split(","):
+            askers = {server.name: Asker(server, cache == "on") for server in servers}
+            for name, *question in QUERIES:
+                if question[1] > hours_of_data or (args.only and not re.search(args.only, name)):
+                    continue
+                meters = {server: Meter(asker, processes[server].pid, (*question, end))
+                          for server, asker in askers.items()}
+                while not all(meter.done(args.seconds) for meter in meters.values()):
+                    for meter in meters.values():
+                        if not meter.done(args.seconds):
+                            meter.sample()
+                for server, meter in meters.items():
+                    results[server][f"{cache}/{name}"] = meter.result()
+                print(f"  cache {cache:3} {name:36}" +
+                      "".join(f" {server} {meter.result()['cpu_seconds'] * 1e3:.3f} ms"
+                              for server, meter in meters.items()), flush=True)
+        for name, process in processes.items():
+            results[name]["peak_rss_bytes"] = ingest.peak_rss(process.pid)
+    finally:
+        for process in processes.values():
+            stop(process)
     return results
+
+
+def print_table(case, answers):
+    names = list(answers)
+    print(f"\n{case}: ms of CPU per query\n{'cache':6}{'query':36}{'series':>8}" +
+          "".join(f"{name:>18}" for name in names) +
+          "".join(f"{'x ' + name:>20}" for name in names[1:]) +
+          "   (x: times what the first column took)")
+    for key in answers[names[0]]:
+        if "/" not in key:
+            continue
+        cache, query = key.split("/", 1)
+        row = [answers[name][key] for name in names]
+        counts = {r["series"] for r in row}
+        print(f"{cache:6}{query:36}{row[0]['series']:8}" +
+              "".join(f"{r['cpu_seconds'] * 1e3:18.3f}" for r in row) +
+              "".join(f"{r['cpu_seconds'] / max(row[0]['cpu_seconds'], 1e-6):20.1f}" for r in row[1:]) +
+              ("" if len(counts) == 1 else f"  OTHER SERIES {counts}"), flush=True)
+    print("peak RSS, MB: " +
+          ", ".join(f"{name} {answers[name]['peak_rss_bytes'] / 1e6:.0f}" for name in names))
 
 
 def main():
@@ -220,59 +273,41 @@ def main():
         counters, hours = CASES[case]
         rounds = (hours * HOUR + 600) * 1000 // STEP_MS
         end, requests = prepare(work, case, rounds, now, args)
-        answers = {}
+        servers = []
         for name in args.servers.split(","):
             binary = args.build / "bin/varve" if name == "varve" else shutil.which(name)
             if not binary or not os.path.exists(binary):
                 print(f"{case}: {name} skipped: not installed")
                 continue
             data = work / f"data-{name}-{case}-{end}"
+            server = ingest.SERVERS[name](str(binary), data, ingest.free_port())
+            server.name = name
+            servers.append(server)
             written = data.with_suffix(".written")
             if not written.exists():
                 shutil.rmtree(data, ignore_errors=True)
                 data.mkdir()
-            server = ingest.SERVERS[name](str(binary), data, ingest.free_port())
-            server.name = name
-            answers[name] = run_server(server, [] if written.exists() else requests,
-                                       len(requests) // rounds, hours, end, args)
-            if args.keep and "refused" not in answers[name]:
-                written.touch()
-            if args.load_only:
+                if write(server, requests, len(requests) // rounds):
+                    written.touch()
                 print(f"{case}: {name} {'written' if written.exists() else 'NOT written whole'}", flush=True)
-                continue
-            if args.sealed and name == "varve":
-                # In a copy, so that the head is there for the next run.
+            if args.sealed and name == "varve" and not args.load_only:
+                # In a copy, so that the head is there, too.
                 sealed = work / "sealed"
                 shutil.rmtree(sealed, ignore_errors=True)
-                shutil.copytree(data, sealed) if args.keep else data.rename(sealed)
+                shutil.copytree(data, sealed)
                 subprocess.run([str(binary), "compact", "--data", str(sealed)], check=True,
                                stdout=subprocess.DEVNULL)
                 server = ingest.SERVERS[name](str(binary), sealed, ingest.free_port())
                 server.name = "varve sealed"
-                answers["varve sealed"] = run_server(server, [], 1, hours, end, args)
-                shutil.rmtree(sealed, ignore_errors=True)
-            if not args.keep:
-                shutil.rmtree(data, ignore_errors=True)
-            print(f"{case}: {name} done, peak RSS {answers[name]['peak_rss_bytes'] / 1e6:.0f} MB",
-                  flush=True)
+                servers.append(server)
         if args.load_only:
             continue
-        results[case] = answers
-        names = list(answers)
-        print(f"\n{case}: ms of CPU per query\n{'cache':6}{'query':36}{'series':>8}" +
-              "".join(f"{name:>18}" for name in names) +
-              "".join(f"{'x ' + name:>20}" for name in names[1:]) +
-              "   (x: times what the first column took)")
-        for key in answers[names[0]]:
-            if "/" not in key:
-                continue
-            cache, query = key.split("/", 1)
-            row = [answers[name].get(key) for name in names]
-            counts = {r["series"] for r in row if r}
-            print(f"{cache:6}{query:36}{row[0]['series']:8}" +
-                  "".join(f"{r['cpu_seconds'] * 1e3:18.2f}" for r in row) +
-                  "".join(f"{r['cpu_seconds'] / max(row[0]['cpu_seconds'], 1e-6):20.1f}" for r in row[1:]) +
-                  ("" if len(counts) == 1 else f"  OTHER SERIES {counts}"), flush=True)
+        results[case] = ask_in_turns(servers, hours, end, args)
+        print_table(case, results[case])
+        for server in servers:
+            if not args.keep or server.name == "varve sealed":
+                shutil.rmtree(server.data, ignore_errors=True)
+                pathlib.Path(server.data).with_suffix(".written").unlink(missing_ok=True)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
     if not args.work:
