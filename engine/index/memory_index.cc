@@ -243,6 +243,7 @@ struct MemoryIndex::State {
   Postings UnionOf(uint32_t name, std::span<const uint32_t> positions) const {
     const std::vector<uint32_t>& of_name = names[name].pairs;
     if (positions.size() == of_name.size()) return WithName(name);
+    if (positions.size() == 1) return pairs[of_name[positions[0]]].series.Borrow();
     PostingsUnion all;
     for (const uint32_t position : positions) all.Add(pairs[of_name[position]].series.Borrow());
     return all.Finish();

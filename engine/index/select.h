@@ -75,11 +75,13 @@ class Selection {
         include.push_back(std::move(set));
       }
     }
+    bool all = include.empty() && exclude.empty();  // nothing has narrowed the candidates yet
     Postings candidates = include.empty() ? source_.All() : AndAll(std::move(include));
     for (const Postings& set : exclude) candidates = AndNot(candidates, set);
     for (const Pending& pending : scanned) {
       if (candidates.empty()) break;
-      candidates = Restrict(std::move(candidates), *pending.matcher, pending.name);
+      candidates = Restrict(std::move(candidates), all, *pending.matcher, pending.name);
+      all = false;
     }
     return candidates;
   }
@@ -138,7 +140,8 @@ class Selection {
     return matcher.accepts_empty() ? AndNot(source_.WithName(name), set) : set;
   }
 
-  Postings Restrict(Postings candidates, const CompiledMatcher& matcher, uint32_t name) {
+  /// Keeps the candidates, which are `all` series or some, that a matcher takes.
+  Postings Restrict(Postings candidates, bool all, const CompiledMatcher& matcher, uint32_t name) {
     std::optional<Postings> set = source_.Recall(matcher);
     if (!set && (candidates.size() <= source_.ValueCount(name) / 4 + 64 ||
                  source_.PreferDirect(name, candidates.size()))) {
@@ -148,7 +151,8 @@ class Selection {
       set = DifferingSet(matcher, name);
       source_.Remember(matcher, *set);
     }
-    return matcher.MatchesEmpty() ? AndNot(candidates, *set) : And(candidates, *set);
+    if (matcher.MatchesEmpty()) return AndNot(candidates, *set);
+    return all ? *std::move(set) : And(candidates, *set);
   }
 
   Postings TestEach(const Postings& candidates, const CompiledMatcher& matcher, uint32_t name) {
