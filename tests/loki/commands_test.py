@@ -6,11 +6,9 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
@@ -168,21 +166,12 @@ def test_import(work):
           done)
 
 
-def main():
-    work = tempfile.mkdtemp(prefix="varve-commands-")
-    server = None
-    try:
-        server = hostile.Server(os.path.join(work, "data"))
-        test_tail(server)
-        test_tail_on_a_terminal(server)
-        test_tail_ends_with_its_server(server)
-        test_import(work)
-        print(f"{hostile.checks} checks")
-    finally:
-        if server is not None and server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
-        shutil.rmtree(work, ignore_errors=True)
+def test(work):
+    server = hostile.Server(os.path.join(work, "data"))
+    test_tail(server)
+    test_tail_on_a_terminal(server)
+    test_tail_ends_with_its_server(server)
+    test_import(work)
 
 
-main()
+hostile.run(test)

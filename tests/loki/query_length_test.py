@@ -5,10 +5,8 @@ PATH_TO_VARVE"""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 
@@ -19,13 +17,11 @@ from hostile import VARVE, check  # noqa: E402
 HOURS = 24 * 60  # between the first and the last entry
 
 
-def main():
-    work = tempfile.mkdtemp(prefix="varve-length-")
+def test(work):
     data = os.path.join(work, "data")
     now = int(time.time())
     start = now - HOURS * 3600
     times = [start + i * 3600 * 24 for i in range(61)]
-    server = None
 
     def ask(query):
         parameters = urllib.parse.urlencode(
@@ -39,34 +35,26 @@ def main():
         check(done.returncode == 0, done.stderr)
         return json.loads(done.stdout)["data"]["result"]
 
-    try:
-        server = hostile.Server(data, "--loki.reject_old_samples=false")
-        values = [[str(t * 10**9), f"line {i}"] for i, t in enumerate(times)]
-        body = json.dumps({"streams": [{"stream": {"app": "a"}, "values": values}]})
-        status, answer, _ = server.request("POST", "/loki/api/v1/push", body,
-                                           {"Content-Type": "application/json"})
-        check(status == 204, answer)
-        for query in ('{app="a"}', 'sum(count_over_time({app="a"}[60d]))'):
-            status, answer = ask(query)
-            check(status == 400 and b"limit: 721h0m0s" in answer, f"{query}: {status} {answer}")
-        server.stop()
+    server = hostile.Server(data, "--loki.reject_old_samples=false")
+    values = [[str(t * 10**9), f"line {i}"] for i, t in enumerate(times)]
+    body = json.dumps({"streams": [{"stream": {"app": "a"}, "values": values}]})
+    status, answer, _ = server.request("POST", "/loki/api/v1/push", body,
+                                       {"Content-Type": "application/json"})
+    check(status == 204, answer)
+    for query in ('{app="a"}', 'sum(count_over_time({app="a"}[60d]))'):
+        status, answer = ask(query)
+        check(status == 400 and b"limit: 721h0m0s" in answer, f"{query}: {status} {answer}")
+    server.stop()
 
-        lines = [line for stream in local('{app="a"}') for _, line in stream["values"]]
-        check(sorted(lines) == sorted(f"line {i}" for i in range(61)), lines)
-        counted = local('sum(count_over_time({app="a"}[60d]))', "--step", "60d")
-        check(counted[0]["values"][-1][1] == "60", counted)
+    lines = [line for stream in local('{app="a"}') for _, line in stream["values"]]
+    check(sorted(lines) == sorted(f"line {i}" for i in range(61)), lines)
+    counted = local('sum(count_over_time({app="a"}[60d]))', "--step", "60d")
+    check(counted[0]["values"][-1][1] == "60", counted)
 
-        server = hostile.Server(data, "--loki.max_query_length=0")
-        status, answer = ask('{app="a"}')
-        check(status == 200 and answer.count(b"line ") == 61, answer)
-        server.stop()
-        server = None
-        print(f"{hostile.checks} checks")
-    finally:
-        if server is not None and server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
-        shutil.rmtree(work, ignore_errors=True)
+    server = hostile.Server(data, "--loki.max_query_length=0")
+    status, answer = ask('{app="a"}')
+    check(status == 200 and answer.count(b"line ") == 61, answer)
+    server.stop()
 
 
-main()
+hostile.run(test)

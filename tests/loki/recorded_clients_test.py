@@ -5,9 +5,7 @@ restart; and asks what logcli asks. Usage: recorded_clients_test.py PATH_TO_VARV
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
@@ -60,42 +58,32 @@ def lines(server, query):
     return [line for _, line in sorted(entries)]
 
 
-def main():
+def test(work):
     with open(os.path.join(os.path.dirname(__file__), "recorded_clients.jsonl")) as file:
         recorded = [json.loads(line) for line in file]
-    work = tempfile.mkdtemp(prefix="varve-clients-")
-    server = None
-    try:
-        server = hostile.Server(os.path.join(work, "data"), *FLAGS)
+    server = hostile.Server(os.path.join(work, "data"), *FLAGS)
+    for one in recorded:
+        body = bytes.fromhex(one["hex"]) if "hex" in one else one["text"].encode()
+        status, answer, _ = server.request(
+            one["method"], one["path"], pieces(body) if one.get("chunked") else body,
+            one["headers"])
+        check(status == one["status"], f"{one['client']}: {status} {answer[:300]}")
+        if one["path"].endswith("_bulk"):
+            check(json.loads(answer)["errors"] is False, f"{one['client']}: {answer[:300]}")
+
+    def check_lines(when):
         for one in recorded:
-            body = bytes.fromhex(one["hex"]) if "hex" in one else one["text"].encode()
-            status, answer, _ = server.request(
-                one["method"], one["path"], pieces(body) if one.get("chunked") else body,
-                one["headers"])
-            check(status == one["status"], f"{one['client']}: {status} {answer[:300]}")
-            if one["path"].endswith("_bulk"):
-                check(json.loads(answer)["errors"] is False, f"{one['client']}: {answer[:300]}")
+            got = lines(server, one["query"])
+            check(sorted(got) == sorted(one["lines"]), f"{when}: {one['client']}: {got}")
 
-        def check_lines(when):
-            for one in recorded:
-                got = lines(server, one["query"])
-                check(sorted(got) == sorted(one["lines"]), f"{when}: {one['client']}: {got}")
-
-        check_lines("at once")
-        for path, part in ASKED:
-            status, answer, _ = server.request("GET", path)
-            check(status == 200 and part in answer.decode(), f"{path}: {status} {answer[:500]}")
-        server.stop()
-        server = hostile.Server(os.path.join(work, "data"), *FLAGS)
-        check_lines("after a restart")
-        server.stop()
-        server = None
-        print(f"{hostile.checks} checks")
-    finally:
-        if server is not None and server.process.poll() is None:
-            server.process.kill()
-            server.process.wait()
-        shutil.rmtree(work, ignore_errors=True)
+    check_lines("at once")
+    for path, part in ASKED:
+        status, answer, _ = server.request("GET", path)
+        check(status == 200 and part in answer.decode(), f"{path}: {status} {answer[:500]}")
+    server.stop()
+    server = hostile.Server(os.path.join(work, "data"), *FLAGS)
+    check_lines("after a restart")
+    server.stop()
 
 
-main()
+hostile.run(test)

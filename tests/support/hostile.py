@@ -3,14 +3,17 @@ checked."""
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 VARVE = os.path.abspath(sys.argv[1])
 checks = 0
+servers = []  # all that were ever started
 
 
 def check(condition, what):
@@ -18,6 +21,20 @@ def check(condition, what):
     checks += 1
     if not condition:
         raise AssertionError(what)
+
+
+def run(test):
+    """Runs test(a directory of its own); leaves no server and no file behind."""
+    work = tempfile.mkdtemp(prefix="varve-test-")
+    try:
+        test(work)
+        print(f"{checks} checks")
+    finally:
+        for server in servers:
+            if server.process.poll() is None:
+                server.process.kill()
+                server.process.wait()
+        shutil.rmtree(work, ignore_errors=True)
 
 
 class Server:
@@ -30,6 +47,7 @@ class Server:
         self.process = subprocess.Popen(
             [VARVE, "serve", "--data", data, "--http", f"127.0.0.1:{self.port}",
              "--scrape-interval", "0", *flags], stderr=subprocess.DEVNULL)
+        servers.append(self)
         deadline = time.monotonic() + 30
         while True:
             try:
