@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "engine/base/hash.h"
 #include "engine/base/macros.h"
 #include "engine/logs/log_scan.h"
 #include "engine/logs/rows.h"
@@ -67,7 +66,8 @@ class MergedChunk final : public LogChunk::Impl {
         const Place place = places[i];
         bool repeated = false;
         if (hashed) {
-          std::vector<Place>& others = seen[Hash64(read[place.part].lines[place.row])];
+          std::vector<Place>& others = seen[EntryHash(read[place.part].lines[place.row],
+                                                      read[place.part].metadata_of(place.row))];
           repeated = std::any_of(others.begin(), others.end(),
                                  [&](const Place& other) { return same(other, place); });
           if (!repeated) others.push_back(place);

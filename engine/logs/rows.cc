@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include "absl/container/flat_hash_map.h"
-#include "engine/base/hash.h"
 #include "engine/base/interrupt.h"
 #include "engine/base/macros.h"
+#include "engine/base/seeded_hash.h"
 
 namespace varve::logs {
 
@@ -80,7 +80,7 @@ void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected) {
       const uint32_t row = (*selected)[i];
       bool repeated = false;
       if (hashed) {
-        std::vector<uint32_t>& others = seen[Hash64(rows.line(row))];
+        std::vector<uint32_t>& others = seen[EntryHash(rows.line(row), rows.metadata_of(row))];
         repeated = std::any_of(others.begin(), others.end(),
                                [&](uint32_t other) { return same(other, row); });
         if (!repeated) others.push_back(row);
@@ -91,6 +91,14 @@ void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected) {
     }
   }
   selected->resize(kept);
+}
+
+uint64_t EntryHash(std::string_view line, LabelsView metadata) {
+  uint64_t hash = SeededHash64(line);
+  for (const LabelView& label : metadata) {
+    hash = SeededHash64(label.value, SeededHash64(label.name, hash));
+  }
+  return hash;
 }
 
 void EmitRows(const LogScan& scan, const Rows& rows, const std::vector<uint32_t>& selected,

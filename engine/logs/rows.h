@@ -81,7 +81,9 @@ void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected);
 void EmitRows(const LogScan& scan, const Rows& rows, const std::vector<uint32_t>& selected,
               LogRows* out);
 
-/// Tells that two entries are the same but for their place.
+/// Hashes what makes two entries of one time and stream the same one. Of this process
+/// (SeededHash64).
+uint64_t EntryHash(std::string_view line, LabelsView metadata);
 inline bool SameMetadata(LabelsView a, LabelsView b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
 }

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ctime>
+#include <functional>
 #include <random>
 
 #include "engine/base/clock.h"
@@ -119,6 +121,49 @@ TEST_P(Stages, FiltersAndColumns) {
   const LogVolume volume = *snapshot->Volume({}, {});
   EXPECT_EQ(volume.streams, 1u);
   EXPECT_EQ(volume.entries, 100u);
+}
+
+/// Eight bytes of XXH3's secret: in the middle of 32 bytes they take the eight that follow out of
+/// Hash64's sum.
+constexpr std::string_view kOutOfTheSum = "\xde\xd4m\xe9\x83\x90\x97\xdb";
+
+// Entries of one time are looked through for equal ones: neither lines that are all the same nor
+// lines that were made to have one Hash64 may make that a compare of each with each.
+TEST_P(Stages, ManyEntriesOfOneTime) {
+  constexpr int kEntries = 20'000;
+  const auto seconds = [&](int i, const std::function<Entry(int)>& entry) {
+    const Labels s = Stream(i);
+    for (int half = 0; half < 2; ++half) {
+      LogBatch batch;
+      const uint32_t stream = batch.AddStream(s);
+      std::vector<Entry> entries;
+      for (int k = half; k < kEntries; k += 2) entries.push_back(entry(k));
+      for (const Entry& one : entries) {
+        batch.AddEntry(stream, one.time_ns, batch.Copy(one.line), Views(one));
+      }
+      EXPECT_TRUE(db_->AppendLogs(batch).ok());
+      if (half == 0) Halfway();
+    }
+    const clock_t begin = std::clock();
+    Settle();
+    EXPECT_EQ(MustReadAll(*db_, {},
+                          {{MatchType::kEqual, "i", std::to_string(i)}})[ToString(LabelsView(s))]
+                  .size(),
+              kEntries);
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  };
+  const auto padded = [](int k) { return std::to_string(10'000'000 + k); };
+  const double plain = seconds(1, [&](int k) {
+    return Entry{kSecond, Concat("sixteen_letters_12345678", padded(k)), {{"k", padded(k)}}};
+  });
+  const double same = seconds(2, [&](int k) {
+    return Entry{kSecond, "sixteen_letters_12345678same_one", {{"k", padded(k)}}};
+  });
+  const double colliding = seconds(3, [&](int k) {
+    return Entry{kSecond, Concat("sixteen_letters_", kOutOfTheSum, padded(k)), {{"k", padded(k)}}};
+  });
+  EXPECT_LT(same, 10 * plain + 0.1);
+  EXPECT_LT(colliding, 10 * plain + 0.1);
 }
 
 TEST_P(Stages, DeletionTakesEffectAtOnce) {
