@@ -203,7 +203,7 @@ void ReadHeadPage(benchmark::State& state, const char* shape, bool collect) {
   if (!DecodePage(page, &rows, &streams).ok()) return state.SkipWithError("does not decode");
   for (auto _ : state) {
     if (collect) {
-      collector.Collect(page, rows, &keys);
+      if (!collector.Collect(page, rows, &keys).ok()) return state.SkipWithError("interrupted");
       benchmark::DoNotOptimize(keys.keys.data());
     } else {
       benchmark::DoNotOptimize(DecodePage(page, &rows, &streams).ok());

@@ -194,11 +194,11 @@ struct Head::Page {
 
   /// Returns the filter, or null if the page has none yet.
   const Filter* filter() const { return filter_.load(std::memory_order_acquire); }
-  /// Makes it from the decoded page.
-  void MakeFilter(const Rows& rows) const {
+  /// Makes it from the decoded page. Errors: those of InterruptCheck::Interrupted.
+  Status MakeFilter(const Rows& rows) const {
     static thread_local PageKeyCollector collector;
     static thread_local PageKeys keys;
-    collector.Collect(bytes, rows, &keys);
+    VARVE_RETURN_IF_ERROR(collector.Collect(bytes, rows, &keys));
     auto made = std::make_unique<Filter>(keys.keys.size());
     for (const uint64_t key : keys.keys) made->bloom.Add(key);
     made->words_version = words->Add(keys.words);
@@ -207,6 +207,7 @@ struct Head::Page {
     if (filter_.compare_exchange_strong(none, made.get(), std::memory_order_acq_rel)) {
       words->AddFilterBytes(made.release()->bloom.bytes());
     }
+    return absl::OkStatus();
   }
 
   explicit Page(std::shared_ptr<HeadWords> head_words) : words(std::move(head_words)) {}
@@ -279,7 +280,7 @@ struct Head::PageChunk final : LogChunk::Impl {
       stats->bytes_compressed += page->bytes.size();
       ++stats->groups_read;
     }
-    if (asks && filter == nullptr) page->MakeFilter(storage->rows);
+    if (asks && filter == nullptr) VARVE_RETURN_IF_ERROR(page->MakeFilter(storage->rows));
     return Filter(scan, storage->rows, count, storage, out, stats);
   }
   static Status Filter(const LogScan& scan, const Rows& rows, uint32_t count, RowStorage* storage,

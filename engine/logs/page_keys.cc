@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
-#include "engine/base/hash.h"
+#include "engine/base/interrupt.h"
+#include "engine/base/macros.h"
+#include "engine/base/seeded_hash.h"
 #include "engine/logs/char_class.h"
 #include "engine/logs/line_filter.h"
 #include "engine/logs/line_keys.h"
@@ -14,6 +16,8 @@ namespace {
 constexpr size_t kRecent = 1 << 15;
 /// Shorter matches are not worth the look at where they come from.
 constexpr size_t kMatchBytesMin = 8;
+/// So much text is read between two looks at whether somebody interrupts: a few milliseconds.
+constexpr size_t kStepBytes = 128 * 1024;
 
 }  // namespace
 
@@ -74,23 +78,50 @@ bool PageKeyCollector::Recent(uint64_t hash) {
   return false;
 }
 
-void PageKeyCollector::Collect(std::string_view page, const Rows& rows, PageKeys* out) {
+Status PageKeyCollector::Collect(std::string_view page, const Rows& rows, PageKeys* out) {
   out->Clear();
+  // A slot begins with a hash that belongs to another one.
   recent_.assign(kRecent, 0);
+  recent_[0] = 1;
   const uint64_t text_bytes = rows.line_begin.back();
   borders_.assign(text_bytes / 64 + 1, 0);
   for (const uint32_t begin : rows.line_begin) borders_[begin / 64] |= uint64_t{1} << begin % 64;
   uint64_t raw_bytes = 0;
   Matches matches(BlockOfPage(page, &raw_bytes));
-  AddLines(rows, raw_bytes - text_bytes, &matches, out);
+  VARVE_RETURN_IF_ERROR(AddLines(rows, raw_bytes - text_bytes, &matches, out));
   for (const LabelView& label : rows.metadata) {
     const uint64_t key = MetadataKey(label.name, label.value);
     if (!Recent(key)) out->keys.push_back(key);
   }
+  return absl::OkStatus();
 }
 
-void PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches* matches,
-                                PageKeys* out) {
+/// Adds a word that is not one of digits alone or has enough of them for a number.
+Status PageKeyCollector::AddWord(std::string_view word, uint8_t classes, PageKeys* out) {
+  const bool digits = (classes & kDigit) != 0;
+  const bool letters = classes != kDigit;
+  // Pieces that overlap by all that a minimizer regards have the minimizers of the whole.
+  constexpr size_t kOverlap = kIdBytesMin - 1;
+  static_assert(kOverlap >= kNumberBytesMin - 1);
+  for (size_t at = 0; digits; at += kStepBytes) {
+    const std::string_view piece = word.substr(at, kStepBytes + kOverlap);
+    AddNumberKeys(piece, &out->keys);
+    if (letters && piece.size() >= kIdBytesMin) AddIdKeys(piece, &out->keys);
+    if (at + piece.size() == word.size()) break;
+    VARVE_RETURN_IF_ERROR(InterruptCheck::Interrupted());
+  }
+  if (!letters) return absl::OkStatus();
+  out->keys.push_back(WordKey(word));
+  if (InVocabulary(word)) {
+    out->words.append(word);
+    out->words.push_back('\n');
+  }
+  return absl::OkStatus();
+}
+
+Status PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches* matches,
+                                  PageKeys* out) {
+  size_t next_step = kStepBytes;
   const std::string_view text = rows.text;
   const auto class_of = [&](size_t i) { return kCharClass[static_cast<uint8_t>(text[i])]; };
   // Tells whether a line begins in [from, to].
@@ -105,6 +136,10 @@ void PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches* 
   for (uint32_t row = 0; row < rows.size(); ++row) {
     const size_t end = rows.line_begin[row + 1];
     for (size_t at = rows.line_begin[row]; at < end;) {
+      if (at >= next_step) {
+        VARVE_RETURN_IF_ERROR(InterruptCheck::Interrupted());
+        next_step = at + kStepBytes;
+      }
       if (class_of(at) == kDelimiter) {
         const size_t raw_at = at + text_begin;
         matches->Seek(raw_at);
@@ -124,17 +159,11 @@ void PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches* 
       for (uint8_t one; at < end && (one = class_of(at)) != kDelimiter; ++at) classes |= one;
       const std::string_view word = text.substr(begin, at - begin);
       if (classes == kDigit && word.size() < kNumberBytesMin) continue;
-      if (Recent(Hash64(word))) continue;
-      if ((classes & kDigit) != 0) AddNumberKeys(word, &out->keys);
-      if (classes == kDigit) continue;
-      out->keys.push_back(WordKey(word));
-      if (InVocabulary(word)) {
-        out->words.append(word);
-        out->words.push_back('\n');
-      }
-      if ((classes & kDigit) != 0 && word.size() >= kIdBytesMin) AddIdKeys(word, &out->keys);
+      // Two words of one hash must not be taken for one: by one without a seed they could.
+      if (!Recent(SeededHash64(word))) VARVE_RETURN_IF_ERROR(AddWord(word, classes, out));
     }
   }
+  return absl::OkStatus();
 }
 
 }  // namespace varve::logs

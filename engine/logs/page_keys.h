@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/logs/rows.h"
+#include "varve/status.h"
 
 namespace varve::logs {
 
@@ -26,12 +27,14 @@ class PageKeyCollector {
   /// Replaces `out` by the keys of `rows`, which DecodePage took from `page`. What the LZ4 block of
   /// that repeats is not read again: a word that lies in a match with the bytes around it was met
   /// before.
-  void Collect(std::string_view page, const Rows& rows, PageKeys* out);
+  /// Errors: those of InterruptCheck::Interrupted, looked at every few milliseconds.
+  Status Collect(std::string_view page, const Rows& rows, PageKeys* out);
 
  private:
   class Matches;
   bool Recent(uint64_t hash);
-  void AddLines(const Rows& rows, uint64_t text_begin, Matches* matches, PageKeys* out);
+  Status AddWord(std::string_view word, uint8_t classes, PageKeys* out);
+  Status AddLines(const Rows& rows, uint64_t text_begin, Matches* matches, PageKeys* out);
 
   std::vector<uint64_t> borders_;  // a bit for each byte of text: 1 where a line begins
   std::vector<uint64_t> recent_;

@@ -46,10 +46,10 @@ double CpuSeconds() {
 /// Eight times what a server takes by default.
 constexpr size_t kLineBytes = 2 << 20;
 
-/// Puts what `piece` gives for 0, 1, 2... together to a line of about kLineBytes.
-std::string Repeat(const std::function<std::string(size_t)>& piece) {
+/// Puts what `piece` gives for 0, 1, 2... together to a line of about `bytes`.
+std::string Repeat(const std::function<std::string(size_t)>& piece, size_t bytes = kLineBytes) {
   std::string out;
-  for (size_t i = 0; out.size() < kLineBytes; ++i) out += piece(i);
+  for (size_t i = 0; out.size() < bytes; ++i) out += piece(i);
   return out;
 }
 
@@ -172,6 +172,20 @@ TEST(LogQLCancellation, StagesOverHugeLines) {
            std::string("{app=\"x\"} | level=`none`"),
        }) {
     ExpectCancelled(*db, query);
+  }
+}
+
+// The first scan of a page of the head makes the page's filter: once for a page, but of all its
+// text.
+TEST(LogQLCancellation, FilterOfAHugePage) {
+  const auto words = [](size_t i) { return Concat("word", i * 2654435761, "ends "); };
+  const auto ids = [](size_t i) { return Concat("id", i * 2654435761, "a", i, i % 64 ? "" : " "); };
+  const auto one_id = [](size_t i) { return std::to_string(i * 2654435761) + "a"; };
+  for (const std::function<std::string(size_t)>& piece :
+       {std::function<std::string(size_t)>(words), {ids}, {one_id}}) {
+    const auto db = NewDatabase();
+    Append(*db, Repeat(piece, 16 << 20), 1);
+    ExpectCancelled(*db, "{app=\"x\"} |= `nowhere at all`");
   }
 }
 

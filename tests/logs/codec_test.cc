@@ -8,6 +8,7 @@
 #include <random>
 
 #include "engine/base/hash.h"
+#include "engine/base/interrupt.h"
 #include "engine/base/strings.h"
 #include "engine/index/filters.h"
 #include "engine/logs/block_format.h"
@@ -132,6 +133,34 @@ TEST(Lines, RandomLinesComeBackAndAreFound) {
   }
 }
 
+TEST(PageKeys, CollectingCanBeInterrupted) {
+  std::string words, id;
+  while (words.size() < 1 << 20) words += Concat("word", words.size(), " ");
+  while (id.size() < 1 << 20) id += Concat(id.size(), "a");
+  for (const std::string& line : {words, id}) {
+    const EntryView entry{0, line, {}, 0};
+    std::string page;
+    EncodePage({&entry, 1}, true, &page);
+    Rows rows;
+    std::vector<uint32_t> streams;
+    ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
+    PageKeyCollector collector;
+    PageKeys whole;
+    ASSERT_TRUE(collector.Collect(page, rows, &whole).ok());
+    for (const int allowed : {0, 1, 4}) {
+      int checks = 0;
+      const auto check = [&] {
+        return checks++ < allowed ? absl::OkStatus() : MakeStatus(StatusCode::kCancelled, "enough");
+      };
+      const InterruptCheck interrupt(check);
+      PageKeys keys;
+      EXPECT_EQ(collector.Collect(page, rows, &keys).code(), StatusCode::kCancelled);
+      EXPECT_EQ(checks, allowed + 1);
+      EXPECT_LT(keys.keys.size(), whole.keys.size() * (allowed + 2) / 8);
+    }
+  }
+}
+
 // The filter of a head's page must know all that a scan for any piece of a line may ask for, though
 // the collector leaves out what LZ4 repeats.
 TEST(PageKeys, NothingInThePageIsRuledOut) {
@@ -151,7 +180,7 @@ TEST(PageKeys, NothingInThePageIsRuledOut) {
     std::vector<uint32_t> streams;
     ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
     PageKeys keys;
-    collector.Collect(page, rows, &keys);
+    ASSERT_TRUE(collector.Collect(page, rows, &keys).ok());
     index::BlockedBloom bloom(keys.keys.size());
     for (const uint64_t key : keys.keys) bloom.Add(key);
     HeadWords words;
