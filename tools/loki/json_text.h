@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "tools/loki/json_kernels.h"
 #include "varve/status.h"
 
 namespace varve::loki {
@@ -19,7 +20,8 @@ namespace varve::loki {
 class JsonText {
  public:
   /// The bytes are changed while they are read and must outlive the views.
-  JsonText(char* text, size_t size) : begin_(text), at_(text), end_(text + size) {}
+  JsonText(char* text, size_t size, const JsonKernels& kernels = BestJsonKernels())
+      : kernels_(kernels), begin_(text), at_(text), end_(text + size) {}
 
   /// Returns the next byte that is no white space, without taking it; 0 at the end.
   char Peek();
@@ -53,6 +55,7 @@ class JsonText {
  private:
   bool SkipString();
 
+  const JsonKernels& kernels_;
   char* const begin_;
   char* at_;
   char* const end_;
