@@ -4,9 +4,10 @@
 #include <cstring>
 
 #include "engine/base/utf8.h"
+#include "tools/loki/avx2.h"
 
 #ifdef __SSE2__
-#include <immintrin.h>
+#include <emmintrin.h>
 #endif
 
 namespace varve::loki {
@@ -143,9 +144,7 @@ void Unescape(char** in, char** write, char* end) {
 
 // --- AVX2 ---
 
-#ifdef __SSE2__
-#define VARVE_AVX2 __attribute__((target("avx2,bmi,popcnt")))
-
+#ifdef VARVE_AVX2
 // For each set of bytes of eight that are left out: which bytes stay, in order.
 constexpr std::array<uint64_t, 256> kKeptBytes = [] {
   std::array<uint64_t, 256> out{};
@@ -284,17 +283,11 @@ int32_t ReadHex4(const char* at, const char* end) {
 std::span<const JsonKernels> AllJsonKernels() {
   static constexpr JsonKernels kAll[] = {
       {"baseline", FindSpecial, Unescape},
-#ifdef __SSE2__
+#ifdef VARVE_AVX2
       {"avx2", FindSpecialAvx2, UnescapeAvx2},
 #endif
   };
-#ifdef __SSE2__
-  static const bool avx2 = __builtin_cpu_supports("avx2") != 0 &&
-                           __builtin_cpu_supports("bmi") != 0 &&
-                           __builtin_cpu_supports("popcnt") != 0;
-  if (avx2) return kAll;
-#endif
-  return std::span(kAll).first(1);
+  return std::span(kAll).first(HasAvx2() ? std::size(kAll) : 1);
 }
 
 const JsonKernels& BestJsonKernels() { return AllJsonKernels().back(); }

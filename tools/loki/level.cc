@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "tools/loki/avx2.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -106,20 +108,28 @@ void ForEachWordStart(std::string_view text, Visit visit) {
   }
 }
 
+// Returns the level of the word at `begin`, empty if it is none.
+std::string_view LevelOfWordAt(std::string_view line, size_t begin) {
+  const std::string_view rest = line.substr(begin);
+  for (const Word& known : kWords) {
+    const size_t size = known.text.size();
+    if (Lower(rest[0]) != known.text[0] || rest.size() < size) continue;
+    if (!EqualsLower(rest.substr(0, size), known.text)) continue;
+    if (rest.size() > size && IsWordByte(rest[size])) continue;
+    // "+Inf" is a number; consoles write INF.
+    if (known.text == "inf" && !rest.starts_with("INF")) return {};
+    return known.level;
+  }
+  return {};
+}
+
 std::string_view KeywordLevel(std::string_view line) {
   std::string_view found = kLevelUnknown;
   ForEachWordStart(line, [&](size_t begin) {
-    size_t end = begin + 1;
-    while (end < line.size() && end - begin <= 11 && IsWordByte(line[end])) ++end;
-    const std::string_view word = line.substr(begin, end - begin);
-    for (const Word& known : kWords) {
-      if (!EqualsLower(word, known.text)) continue;
-      // "+Inf" is a number; consoles write INF.
-      if (known.text == "inf" && word != "INF") return false;
-      found = known.level;
-      return true;
-    }
-    return false;
+    const std::string_view level = LevelOfWordAt(line, begin);
+    if (level.empty()) return false;
+    found = level;
+    return true;
   });
   return found;
 }
@@ -252,48 +262,196 @@ bool LooksLikeJson(std::string_view line) {
   return end > begin + 1 && line[begin] == '{' && line[end - 1] == '}';
 }
 
-std::string_view JsonLevel(std::string_view line) {
-  bool candidate = false;
-  ForEachNameEnd(line, '"', [&](size_t end) {
-    candidate = NameEndsAt(line, end, [](char c) { return c == '"'; });
-    return candidate;
-  });
-  // Only a line in which such a key may be is worth a walk.
-  return candidate ? JsonLevelValue(line) : std::string_view();
-}
+// What stands before a level name: the quote of a key in JSON, a space in logfmt.
+bool IsQuote(char c) { return c == '"'; }
+bool IsBlank(char c) { return static_cast<unsigned char>(c) <= ' '; }
 
 // --- logfmt ---
 
-// Returns the value of the first pair with a level name, quotes removed.
-std::string_view LogfmtLevel(std::string_view line) {
-  bool candidate = false;
-  ForEachNameEnd(line, '=', [&](size_t end) {
-    candidate = NameEndsAt(line, end, [](char c) { return static_cast<unsigned char>(c) <= ' '; });
-    return candidate;
-  });
-  if (!candidate) return {};
-  // Quoted values may hold what looks like pairs, so the line is read from its beginning.
+// Reads the value of a pair from behind its "=", quotes removed, and moves `at` behind it.
+std::string_view LogfmtValue(std::string_view line, size_t* at) {
+  const size_t begin = *at;
+  if (begin < line.size() && line[begin] == '"') {
+    *at = SkipJsonString(line, begin + 1);
+    return line.substr(begin + 1, *at > begin + 1 ? *at - 1 - (begin + 1) : 0);
+  }
+  while (*at < line.size() && !IsBlank(line[*at])) ++*at;
+  return line.substr(begin, *at - begin);
+}
+
+// Returns the value of the first pair with a level name.
+std::string_view LogfmtLevelValue(std::string_view line) {
   for (size_t i = 0; i < line.size();) {
-    while (i < line.size() && static_cast<unsigned char>(line[i]) <= ' ') ++i;
+    while (i < line.size() && IsBlank(line[i])) ++i;
     const size_t begin = i;
-    while (i < line.size() && static_cast<unsigned char>(line[i]) > ' ' && line[i] != '=') ++i;
+    while (i < line.size() && !IsBlank(line[i]) && line[i] != '=') ++i;
     if (i >= line.size() || line[i] != '=') continue;
     const std::string_view name = line.substr(begin, i - begin);
     ++i;
-    std::string_view value;
-    if (i < line.size() && line[i] == '"') {
-      const size_t end = SkipJsonString(line, i + 1);
-      value = line.substr(i + 1, end > i + 1 ? end - 1 - (i + 1) : 0);
-      i = end;
-    } else {
-      const size_t from = i;
-      while (i < line.size() && static_cast<unsigned char>(line[i]) > ' ') ++i;
-      value = line.substr(from, i - from);
-    }
+    const std::string_view value = LogfmtValue(line, &i);
     if (IsLevelName(name)) return value;
   }
   return {};
 }
+
+// Returns the level that a field of a line gives, empty if it gives none that is known. `end` is
+// where the first level name ends that may be one of a field.
+std::string_view FieldLevel(std::string_view line, bool json, size_t end) {
+  if (json) return NormalizeLevel(JsonLevelValue(line));
+  // Quoted values may hold what looks like pairs: only without quotes before it is the name that
+  // of a pair for sure, and the line need not be read from its beginning.
+  if (line.substr(0, end).find('"') != std::string_view::npos) {
+    return NormalizeLevel(LogfmtLevelValue(line));
+  }
+  size_t at = end + 1;
+  return NormalizeLevel(LogfmtValue(line, &at));
+}
+
+// --- The whole ---
+
+std::string_view DetectLevelBaseline(std::string_view line) {
+  const bool json = LooksLikeJson(line);
+  size_t name_end = 0;
+  ForEachNameEnd(line, json ? '"' : '=', [&](size_t end) {
+    if (!NameEndsAt(line, end, json ? IsQuote : IsBlank)) return false;
+    name_end = end;
+    return true;
+  });
+  // Only a line in which such a name may be is worth a walk.
+  const std::string_view level =
+      name_end > 0 ? FieldLevel(line, json, name_end) : std::string_view();
+  return level.empty() ? KeywordLevel(line) : level;
+}
+
+#ifdef VARVE_AVX2
+// Three letters of either case: all but a few of those that begin a word which is a level, or end a
+// name under which one is given, told by six look-ups for 32 places at once. A bit of eight stands
+// for a group of such letters; it is kept in each table at the nibbles which its letters have.
+struct LetterTables {
+  // For each of the three letters, by the low and the high half of a byte.
+  std::array<std::array<uint8_t, 16>, 3> low{};
+  std::array<std::array<uint8_t, 16>, 3> high{};
+};
+constexpr uint8_t kNameGroups = 0xc0;
+constexpr LetterTables kLetters = [] {
+  constexpr std::string_view kGroups[8][3] = {
+      {"t", "r", "ac"},  {"d", "eb", "bg"},  {"i", "n", "f"},
+      {"w", "ar", "rn"}, {"e", "r", "r"},    {"cf", "ra", "it"},  // words
+      {"lv", "ve", "l"}, {"ie", "tx", "yt"},  // ends of names: level, lvl; severity, text
+  };
+  LetterTables out;
+  for (size_t group = 0; group < 8; ++group) {
+    for (size_t i = 0; i < 3; ++i) {
+      for (const char letter : kGroups[group][i]) {
+        const auto bit = static_cast<uint8_t>(1u << group);
+        out.low[i][letter & 15] |= bit;
+        out.high[i][letter >> 4] |= bit;
+        out.high[i][(letter >> 4) - 2] |= bit;  // upper case
+      }
+    }
+  }
+  return out;
+}();
+
+// A bit for each place of 32 where a word or the end of a name may begin.
+struct Places {
+  uint32_t words;
+  uint32_t names;
+};
+
+VARVE_AVX2 inline __m256i LookUp(const std::array<uint8_t, 16>& table, __m256i nibbles) {
+  const __m128i all = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table.data()));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(all), nibbles);
+}
+
+// Reads 34 bytes.
+VARVE_AVX2 inline Places FindPlaces(const char* at) {
+  __m256i groups = _mm256_set1_epi8(-1);
+  for (size_t i = 0; i < 3; ++i) {
+    const __m256i text = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + i));
+    const __m256i high = _mm256_and_si256(_mm256_srli_epi16(text, 4), _mm256_set1_epi8(15));
+    // A byte above ASCII finds nothing: a look-up gives 0 where the highest bit is set.
+    groups = _mm256_and_si256(
+        groups, _mm256_and_si256(LookUp(kLetters.low[i], text), LookUp(kLetters.high[i], high)));
+  }
+  const __m256i names = _mm256_and_si256(groups, _mm256_set1_epi8(static_cast<char>(kNameGroups)));
+  const __m256i none = _mm256_setzero_si256();
+  const auto zeros = [none](__m256i v) VARVE_AVX2 {
+    return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, none)));
+  };
+  return {~zeros(_mm256_xor_si256(groups, names)), ~zeros(names)};
+}
+
+VARVE_AVX2 inline uint32_t Equal(const char* at, char c) {
+  const __m256i text = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+  return static_cast<uint32_t>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(text, _mm256_set1_epi8(c))));
+}
+
+// Looks for words and names in one pass.
+class LineScan {
+ public:
+  explicit LineScan(std::string_view line) : line_(line), json_(LooksLikeJson(line)) {}
+
+  VARVE_AVX2 std::string_view Run() {
+    constexpr size_t kRead = 34;
+    const char mark = json_ ? '"' : '=';
+    const char* const text = line_.data();
+    size_t at = 0;
+    for (; at + kRead < line_.size(); at += 32) {
+      Places places = FindPlaces(text + at);
+      places.names &= Equal(text + at + 3, mark);
+      if ((places.words | places.names) != 0 && Visit(at, places)) return level_;
+    }
+    // The last step reads up to the end, and leaves out what was seen before.
+    Places places{};
+    if (line_.size() >= kRead) {
+      const size_t last = line_.size() - kRead;
+      places = FindPlaces(text + last);
+      places.names &= Equal(text + last + 2, mark) >> 1;
+      const uint32_t seen = (uint32_t{1} << (at - last)) - 1;
+      places.words &= ~seen;
+      places.names &= ~seen;
+      at = last;
+    } else {
+      char copy[kRead + 1] = {};
+      std::memcpy(copy, text, line_.size());
+      places = FindPlaces(copy);
+      places.names &= Equal(copy + 3, mark);
+    }
+    if ((places.words | places.names) != 0 && Visit(at, places)) return level_;
+    return level_.empty() ? kLevelUnknown : level_;
+  }
+
+ private:
+  // Returns true if level_ is what the line has.
+  bool Visit(size_t at, Places places) {
+    for (; places.names != 0 && !fields_done_; places.names &= places.names - 1) {
+      const size_t end = at + static_cast<size_t>(std::countr_zero(places.names)) + 3;
+      if (!NameEndsAt(line_, end, json_ ? IsQuote : IsBlank)) continue;
+      fields_done_ = true;
+      const std::string_view level = FieldLevel(line_, json_, end);
+      if (level.empty()) break;
+      level_ = level;
+      return true;
+    }
+    for (; places.words != 0 && level_.empty(); places.words &= places.words - 1) {
+      const size_t begin = at + static_cast<size_t>(std::countr_zero(places.words));
+      if (begin > 0 && IsWordByte(line_[begin - 1])) continue;
+      level_ = LevelOfWordAt(line_, begin);
+    }
+    return fields_done_ && !level_.empty();
+  }
+
+  const std::string_view line_;
+  const bool json_;
+  bool fields_done_ = false;  // no field gives a level
+  std::string_view level_;    // of the first word that is one
+};
+
+std::string_view DetectLevelAvx2(std::string_view line) {
+  return line.size() < 3 ? kLevelUnknown : LineScan(line).Run();
+}
+#endif
 
 }  // namespace
 
@@ -335,15 +493,19 @@ std::string_view LevelOfLabels(LabelsView labels) {
   return {};
 }
 
+std::span<const LevelKernel> AllLevelKernels() {
+  static constexpr LevelKernel kAll[] = {
+      {"baseline", DetectLevelBaseline},
+#ifdef VARVE_AVX2
+      {"avx2", DetectLevelAvx2},
+#endif
+  };
+  return std::span(kAll).first(HasAvx2() ? std::size(kAll) : 1);
+}
+
 std::string_view DetectLevel(std::string_view line) {
-  std::string_view value;
-  if (LooksLikeJson(line)) {
-    value = JsonLevel(line);
-  } else {
-    value = LogfmtLevel(line);
-  }
-  const std::string_view level = NormalizeLevel(value);
-  return level.empty() ? KeywordLevel(line) : level;
+  static const LevelKernel& best = AllLevelKernels().back();
+  return best.detect(line);
 }
 
 }  // namespace varve::loki

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "varve/labels.h"
@@ -38,5 +39,14 @@ std::string_view LevelOfLabels(LabelsView labels);
 /// Returns one of the constants above. Cost: one pass at some GB/s for lines without a level;
 /// nothing is allocated.
 std::string_view DetectLevel(std::string_view line);
+
+/// One implementation of DetectLevel. All give the same answers.
+struct LevelKernel {
+  std::string_view name;
+  std::string_view (*detect)(std::string_view line);
+};
+
+/// Lists what this processor can run, the fastest last. The first one runs everywhere.
+std::span<const LevelKernel> AllLevelKernels();
 
 }  // namespace varve::loki
