@@ -199,5 +199,69 @@ TEST_F(PushApiTest, TakesElasticsearchBulk) {
       "host_name=\"h\", n_a=\"1.5\", n_b=\"[1,2]\"}\n");
 }
 
+// Clients that know a host and a port only; under the prefix it is all the same.
+TEST_F(PushApiTest, TakesElasticsearchAtTheRoot) {
+  Start();
+  for (const std::string prefix : {"", "/elasticsearch"}) {
+    const auto info = Get(prefix + "/");
+    EXPECT_EQ(info.status, 200);
+    EXPECT_EQ(info.headers.Get("X-Elastic-Product"), "Elasticsearch");
+    EXPECT_EQ(info.headers.Get("Content-Type"), "application/json");
+    EXPECT_NE(info.body.find("\"number\":\"8."), std::string::npos);
+    EXPECT_NE(info.body.find("\"tagline\":\"You Know, for Search\""), std::string::npos);
+    EXPECT_EQ(Send(http::Method::kHead, prefix + "/", "").status, 200);
+    for (const char* path : {"/_license", "/_xpack", "/_cluster/health", "/_nodes/http",
+                             "/_template/logstash", "/_index_template/ecs-logstash"}) {
+      EXPECT_EQ(Get(prefix + path).status, 200) << path;
+    }
+    for (const char* path : {"/_template/a", "/_index_template/a", "/_ilm/policy/a", "/logs"}) {
+      EXPECT_EQ(Send(http::Method::kPut, prefix + path, "{}").status, 200) << path;
+    }
+    const auto send = [&](http::Method method, std::string_view path, std::string body) {
+      return Send(method, Concat(prefix, path), std::move(body),
+                  {{"Content-Type", "application/json"}});
+    };
+    using http::Method;
+    auto response = send(Method::kPost, "/one/_doc", "{\"message\":\"a\"}\r\n");
+    EXPECT_EQ(response.status, 201) << response.body;
+    EXPECT_EQ(response.headers.Get("X-Elastic-Product"), "Elasticsearch");
+    EXPECT_NE(response.body.find("{\"_index\":\"one\",\"_id\":\""), std::string::npos);
+    for (const auto& [method, path] : {std::pair(Method::kPost, "/one/_doc/7"),
+                                       {Method::kPut, "/one/_doc/7"},
+                                       {Method::kPost, "/one/_create/7"},
+                                       {Method::kPut, "/one/_create/7"}}) {
+      response = send(method, Concat(path, "?_msg_field=m&_stream_fields=s"),
+                      Concat("{\"m\":\"", prefix, ToString(method), path, "\",\"s\":\"x\"}"));
+      EXPECT_EQ(response.status, 201) << response.body;
+      EXPECT_EQ(response.body,
+                "{\"_index\":\"one\",\"_id\":\"7\",\"_version\":1,\"result\":\"created\","
+                "\"_shards\":{\"total\":1,\"successful\":1,\"failed\":0},\"_seq_no\":0,"
+                "\"_primary_term\":1}");
+    }
+    response = send(Method::kPost, "/one/_doc", "{\"message\":}");
+    EXPECT_EQ(response.status, 400);
+    EXPECT_EQ(response.body,
+              "{\"error\":{\"type\":\"document_parsing_exception\",\"reason\":"
+              "\"malformed document: expected a value at byte 11\"},\"status\":400}");
+    EXPECT_EQ(send(Method::kPost, "/one/_doc", "").status, 400);
+    EXPECT_EQ(send(Method::kPost, "/one/_doc", "[1]").status, 400);
+    EXPECT_EQ(send(Method::kPut, "/one/_doc", "{}").status, 405);
+  }
+  const std::string now = Stored();
+  for (const char* method : {"POST", "PUT"}) {
+    for (const char* prefix : {"", "/elasticsearch"}) {
+      for (const char* path : {"/one/_doc/7", "/one/_create/7"}) {
+        EXPECT_NE(now.find(Concat(" ", prefix, method, path, " ")), std::string::npos) << now;
+      }
+    }
+  }
+  EXPECT_NE(now.find("{index=\"one\", s=\"x\", service_name="), std::string::npos) << now;
+  EXPECT_NE(now.find(" {\"message\":\"a\"} "), std::string::npos) << now;
+  // A browser is not told that it met Elasticsearch, and the name of an index makes no path known.
+  EXPECT_EQ(Send(http::Method::kGet, "/", "", {{"Accept", "text/html,*/*;q=0.8"}}).status, 404);
+  EXPECT_EQ(Get("/logs").status, 404);
+  EXPECT_EQ(Send(http::Method::kPost, "/logs", "{}").status, 404);
+}
+
 }  // namespace
 }  // namespace varve::loki

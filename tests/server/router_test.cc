@@ -29,6 +29,12 @@ TEST(RouterTest, FindsRoutesParametersAndMethods) {
   EXPECT_EQ(AllowOf(match.allowed), "GET, HEAD, POST, OPTIONS");
   EXPECT_EQ(AllowOf(router.Find(Method::kGet, {"admin"}).allowed), "POST, PUT, OPTIONS");
 
+  // What fits any path makes none known.
+  router.Add(Only(Method::kPut), "/:name", handler);
+  EXPECT_EQ(router.Find(Method::kPut, {"anything"}).route->name, "/:name");
+  EXPECT_EQ(router.Find(Method::kPut, {"admin"}).route->name, "/admin");
+  EXPECT_EQ(router.Find(Method::kGet, {"anything"}).allowed, 0);
+
   EXPECT_EQ(router.Find(Method::kGet, {"api", "v1", "query", ""}).allowed, 0);
   EXPECT_EQ(router.Find(Method::kGet, {"api", "v1", "label", "", "values"}).allowed, 0);
   EXPECT_EQ(router.Find(Method::kGet, {"api"}).allowed, 0);

@@ -1,8 +1,11 @@
 #include "tools/loki/bulk.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstring>
+#include <optional>
+#include <tuple>
 
 #include "engine/base/macros.h"
 #include "engine/base/strings.h"
@@ -19,6 +22,7 @@ using http::Response;
 
 constexpr size_t kFlattenDepthMax = 8;
 constexpr size_t kItemsMax = 1'000'000;
+constexpr size_t kNameBytesMax = 512;
 
 // Reads RFC 3339, or an epoch in seconds, milliseconds, microseconds or nanoseconds by its size.
 bool ParseAnyTime(std::string_view text, int64_t* time_ns) {
@@ -76,62 +80,7 @@ class BulkDecoder {
     return absl::OkStatus();
   }
 
- private:
-  static char* LineEnd(char* at, char* end) {
-    void* const found = std::memchr(at, '\n', static_cast<size_t>(end - at));
-    return found == nullptr ? end : static_cast<char*>(found);
-  }
-  static bool IsBlank(const char* at, const char* end) {
-    return std::all_of(at, end, [](char c) { return c == ' ' || c == '\r' || c == '\t'; });
-  }
-  static Status Bad(size_t line, std::string_view what) {
-    return MakeStatus(StatusCode::kInvalidArgument, Concat("line ", line, ": ", what));
-  }
-
-  bool ReadAction(char* begin, char* end, BulkItem* item) {
-    JsonText json(begin, static_cast<size_t>(end - begin));
-    bool known = false;
-    JsonList actions(&json, '{', '}');
-    while (actions.Next()) {
-      std::string_view name;
-      if (!json.String(&name) || !json.Take(':', "expected \":\"")) break;
-      known = true;
-      if (name == "index") {
-        item->action = BulkItem::Action::kIndex;
-      } else if (name == "create") {
-        item->action = BulkItem::Action::kCreate;
-      } else if (name == "update") {
-        item->action = BulkItem::Action::kUpdate;
-      } else if (name == "delete") {
-        item->action = BulkItem::Action::kDelete;
-      } else {
-        json.Fail("unknown action");
-        break;
-      }
-      JsonList members(&json, '{', '}');
-      while (members.Next()) {
-        std::string_view key;
-        std::string_view value;
-        if (!json.String(&key) || !json.Take(':', "expected \":\"")) break;
-        if ((key == "_index" || key == "_id") && json.Peek() == '"') {
-          if (!json.String(&value)) break;
-          (key == "_index" ? item->index : item->id) = value.substr(0, 512);
-        } else if (!json.Skip()) {
-          break;
-        }
-      }
-      if (!json.ok()) break;
-    }
-    if (json.ok() && !json.AtEnd()) json.Fail("unexpected text");
-    if (json.ok() && !known) json.Fail("no action");
-    if (!json.ok()) {
-      error_ = json.ErrorText();
-      return false;
-    }
-    if (item->index.empty()) item->index = options_.index;
-    return true;
-  }
-
+  /// Adds the entry of one document, or says in `item` why not.
   void ReadDocument(char* begin, char* end, BulkItem* item) {
     const auto fail = [&](std::string text) {
       item->status = 400;
@@ -173,6 +122,62 @@ class BulkDecoder {
       const bool fresh = scratch_.intake.errors().total() != errors_before;
       fail(fresh ? scratch_.intake.errors().Last() : "the stream was refused");
     }
+  }
+
+ private:
+  static char* LineEnd(char* at, char* end) {
+    void* const found = std::memchr(at, '\n', static_cast<size_t>(end - at));
+    return found == nullptr ? end : static_cast<char*>(found);
+  }
+  static bool IsBlank(const char* at, const char* end) {
+    return std::all_of(at, end, [](char c) { return c == ' ' || c == '\r' || c == '\t'; });
+  }
+  static Status Bad(size_t line, std::string_view what) {
+    return MakeStatus(StatusCode::kInvalidArgument, Concat("line ", line, ": ", what));
+  }
+
+  bool ReadAction(char* begin, char* end, BulkItem* item) {
+    JsonText json(begin, static_cast<size_t>(end - begin));
+    bool known = false;
+    JsonList actions(&json, '{', '}');
+    while (actions.Next()) {
+      std::string_view name;
+      if (!json.String(&name) || !json.Take(':', "expected \":\"")) break;
+      known = true;
+      if (name == "index") {
+        item->action = BulkItem::Action::kIndex;
+      } else if (name == "create") {
+        item->action = BulkItem::Action::kCreate;
+      } else if (name == "update") {
+        item->action = BulkItem::Action::kUpdate;
+      } else if (name == "delete") {
+        item->action = BulkItem::Action::kDelete;
+      } else {
+        json.Fail("unknown action");
+        break;
+      }
+      JsonList members(&json, '{', '}');
+      while (members.Next()) {
+        std::string_view key;
+        std::string_view value;
+        if (!json.String(&key) || !json.Take(':', "expected \":\"")) break;
+        if ((key == "_index" || key == "_id") && json.Peek() == '"') {
+          if (!json.String(&value)) break;
+          (key == "_index" ? item->index : item->id) = value.substr(0, kNameBytesMax);
+        } else if (!json.Skip()) {
+          break;
+        }
+      }
+      if (!json.ok()) break;
+    }
+    if (json.ok() && !json.AtEnd()) json.Fail("unexpected text");
+    if (json.ok() && !known) json.Fail("no action");
+    if (!json.ok()) {
+      error_ = json.ErrorText();
+      return false;
+    }
+    if (item->index.empty()) item->index = options_.index;
+    return true;
   }
 
   std::string_view Name(std::string_view name) {
@@ -282,17 +287,25 @@ void AddNames(std::string_view list, std::vector<std::string>* out) {
   }
 }
 
-Response Bulk(Context& context, Database& database, Request& request) {
-  const auto begin = context.clock->Monotonic();
+/// A request's body, decoded, and what the request says about its documents.
+struct Intake {
+  char* text = nullptr;
+  size_t size = 0;
+  BulkOptions options;
+};
+
+/// Reads what all requests with documents have in common. Returns the answer of one that is
+/// refused.
+std::optional<Response> ReadIntake(Context& context, Request& request, PushScratch* scratch,
+                                   Intake* out) {
   const Result<ingest::BodyEncoding> coding =
       ingest::ParseContentEncoding(request.headers.Joined("Content-Encoding"));
   if (!coding.ok()) {
     return ElasticError(415, "illegal_argument_exception", ToStd(coding.status().message()));
   }
-  Context::Loan scratch(context);
-  char* text = request.body.data();
-  size_t size = request.body.size();
-  context.counters.bytes_received += size;
+  out->text = request.body.data();
+  out->size = request.body.size();
+  context.counters.bytes_received += out->size;
   ++context.counters.requests;
   if (*coding != ingest::BodyEncoding::kIdentity) {
     const Result<std::string_view> decoded = ingest::DecodeBody(
@@ -302,11 +315,11 @@ Response Bulk(Context& context, Database& database, Request& request) {
       return ElasticError(large ? 413 : 400, "illegal_argument_exception",
                           ToStd(decoded.status().message()));
     }
-    text = scratch->decoded.data();
-    size = decoded->size();
+    out->text = scratch->decoded.data();
+    out->size = decoded->size();
   }
-  context.counters.bytes_decoded += size;
-  BulkOptions options;
+  context.counters.bytes_decoded += out->size;
+  BulkOptions& options = out->options;
   options.index = request.path_params.Get("index");
   const auto parameter = [&](std::string_view name, std::string_view header) {
     const std::string_view value = request.params.Get(name);
@@ -322,8 +335,16 @@ Response Bulk(Context& context, Database& database, Request& request) {
   if (options.stream_fields.size() > 32 || options.time_fields.size() > 32) {
     return ElasticError(400, "illegal_argument_exception", "more than 32 field names");
   }
+  return std::nullopt;
+}
+
+Response Bulk(Context& context, Database& database, Request& request) {
+  const auto begin = context.clock->Monotonic();
+  Context::Loan scratch(context);
+  Intake intake;
+  if (auto refused = ReadIntake(context, request, &*scratch, &intake)) return *std::move(refused);
   std::vector<BulkItem> items;
-  const Status status = DecodeBulk(text, size, options, &*scratch, &items);
+  const Status status = DecodeBulk(intake.text, intake.size, intake.options, &*scratch, &items);
   if (!status.ok()) {
     return ElasticError(400, "illegal_argument_exception", ToStd(status.message()));
   }
@@ -358,6 +379,41 @@ Response Bulk(Context& context, Database& database, Request& request) {
   return ElasticJson(200, std::move(body));
 }
 
+/// Answers a request for one document, which is its body.
+Response Document(BulkItem::Action action, Context& context, Database& database, Request& request) {
+  Context::Loan scratch(context);
+  Intake intake;
+  if (auto refused = ReadIntake(context, request, &*scratch, &intake)) return *std::move(refused);
+  BulkItem item;
+  item.action = action;
+  item.index = intake.options.index.substr(0, kNameBytesMax);
+  item.id = request.path_params.Get("id").substr(0, kNameBytesMax);
+  DecodeDocument(intake.text, intake.size, intake.options, &*scratch, &item);
+  const AppendOutcome outcome = AppendIntake(context, database, *scratch);
+  if (outcome.status >= 429) {
+    return ElasticError(outcome.status, "es_rejected_execution_exception", outcome.error);
+  }
+  if (item.status >= 400)
+    return ElasticError(item.status, "document_parsing_exception", item.error);
+  // Clients want an id, whoever made it.
+  if (item.id.empty()) {
+    static std::atomic<uint64_t> documents{0};
+    item.id = Concat(context.NowNs(), "-", ++documents);
+  }
+  std::string body;
+  json::Writer json(&body);
+  json.BeginObject().Field("_index", item.index).Field("_id", item.id).Key("_version").Int(1);
+  json.Field("result", "created").Key("_shards").BeginObject();
+  json.Key("total").Int(1).Key("successful").Int(1).Key("failed").Int(0).EndObject();
+  json.Key("_seq_no").Int(0).Key("_primary_term").Int(1).EndObject();
+  return ElasticJson(item.status, std::move(body));
+}
+
+/// Tells that a browser asks, whose user wants no JSON.
+bool WantsPage(const Request& request) {
+  return request.headers.Joined("Accept").find("text/html") != std::string::npos;
+}
+
 }  // namespace
 
 Status DecodeBulk(char* text, size_t size, const BulkOptions& options, PushScratch* scratch,
@@ -366,41 +422,66 @@ Status DecodeBulk(char* text, size_t size, const BulkOptions& options, PushScrat
   return BulkDecoder(options, scratch, items).Decode(text, size);
 }
 
+void DecodeDocument(char* text, size_t size, const BulkOptions& options, PushScratch* scratch,
+                    BulkItem* item) {
+  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+  while (size > 0 && blank(text[size - 1])) --size;
+  std::vector<BulkItem> none;
+  BulkDecoder(options, scratch, &none).ReadDocument(text, text + size, item);
+}
+
 void AddBulkRoutes(Context* context, http::Router* router) {
   const http::RouteOptions write{.lane = http::Lane::kWrite,
                                  .body_bytes_max = context->limits.max_recv_msg_size,
                                  .ignore_disconnect = true};
-  for (const std::string_view prefix : {"/elasticsearch", ""}) {
-    AddRoute(context, router, http::kPostPut, Concat(prefix, "/_bulk"), write, Bulk);
-    AddRoute(context, router, http::kPostPut, Concat(prefix, "/:index/_bulk"), write, Bulk);
-  }
-  const auto add = [&](http::MethodSet methods, std::string_view path, std::string body) {
-    router->Add(methods, Concat("/elasticsearch", path),
-                [body = std::move(body)](Request&) { return ElasticJson(200, body); });
-  };
   const std::string info =
       R"({"name":"varve","cluster_name":"varve","cluster_uuid":"varve","version":{"number":"8.17.0",)"
       R"("build_flavor":"default","build_type":"tar","build_snapshot":false,"lucene_version":"9.12.0",)"
       R"("minimum_wire_compatibility_version":"7.17.0","minimum_index_compatibility_version":"7.0.0"},)"
       R"("tagline":"You Know, for Search"})";
-  add(http::kGetOnly, "", info);
-  add(http::kGetOnly, "/", info);
-  add(http::kGetOnly, "/_license",
-      R"({"license":{"status":"active","uid":"varve","type":"basic","mode":"basic"}})");
-  add(http::kGetOnly, "/_xpack",
-      R"({"license":{"status":"active","type":"basic","mode":"basic"},"features":{}})");
-  add(http::kGetOnly, "/_cluster/health", R"({"cluster_name":"varve","status":"green"})");
-  for (const std::string_view path : {"/_nodes/http", "/_nodes/_all/http", "/_nodes/:id/http"}) {
-    add(http::kGetOnly, path, R"({"cluster_name":"varve","nodes":{}})");
+  // Some clients can be told a path, others a host and a port only.
+  for (const std::string_view prefix : {"/elasticsearch", ""}) {
+    AddRoute(context, router, http::kPostPut, Concat(prefix, "/_bulk"), write, Bulk);
+    AddRoute(context, router, http::kPostPut, Concat(prefix, "/:index/_bulk"), write, Bulk);
+    using Action = BulkItem::Action;
+    for (const auto& [methods, path, action] :
+         {std::tuple(http::kPostOnly, "/:index/_doc", Action::kIndex),
+          std::tuple(http::kPostPut, "/:index/_doc/:id", Action::kIndex),
+          std::tuple(http::kPostPut, "/:index/_create/:id", Action::kCreate)}) {
+      AddRoute(context, router, methods, Concat(prefix, path), write,
+               [action](Context& c, Database& database, Request& request) {
+                 return Document(action, c, database, request);
+               });
+    }
+    const auto add = [&](http::MethodSet methods, std::string_view path, std::string body) {
+      router->Add(methods, Concat(prefix, path),
+                  [body = std::move(body)](Request&) { return ElasticJson(200, body); });
+    };
+    if (!prefix.empty()) add(http::kGetOnly, "", info);
+    router->Add(http::kGetOnly, Concat(prefix, "/"), [info](Request& request) {
+      return WantsPage(request) ? Response::Text(404, "404 page not found\n")
+                                : ElasticJson(200, info);
+    });
+    add(http::kGetOnly, "/_license",
+        R"({"license":{"status":"active","uid":"varve","type":"basic","mode":"basic"}})");
+    add(http::kGetOnly, "/_xpack",
+        R"({"license":{"status":"active","type":"basic","mode":"basic"},"features":{}})");
+    add(http::kGetOnly, "/_cluster/health", R"({"cluster_name":"varve","status":"green"})");
+    for (const std::string_view path : {"/_nodes/http", "/_nodes/_all/http", "/_nodes/:id/http"}) {
+      add(http::kGetOnly, path, R"({"cluster_name":"varve","nodes":{}})");
+    }
+    // Templates, policies and pipelines have nothing to say here; setting them up succeeds.
+    const http::MethodSet set = http::kPostPut | http::kGetOnly;
+    for (const std::string_view path :
+         {"/_template/*name", "/_index_template/*name", "/_component_template/*name",
+          "/_ilm/policy/*name", "/_ingest/pipeline/*name", "/_data_stream/*name",
+          "/_alias/*name"}) {
+      add(set, path, R"({"acknowledged":true})");
+    }
+    // At the root any name may be a path of others: an index is made, but none is there.
+    add(prefix.empty() ? http::Only(http::Method::kPut) : set, "/:index",
+        R"({"acknowledged":true})");
   }
-  // Templates, policies and pipelines have nothing to say here; setting them up succeeds.
-  const http::MethodSet set = http::kPostPut | http::kGetOnly;
-  for (const std::string_view path :
-       {"/_template/*name", "/_index_template/*name", "/_component_template/*name",
-        "/_ilm/policy/*name", "/_ingest/pipeline/*name", "/_data_stream/*name", "/_alias/*name"}) {
-    add(set, path, R"({"acknowledged":true})");
-  }
-  add(set, "/:index", R"({"acknowledged":true})");
 }
 
 }  // namespace varve::loki

@@ -34,8 +34,12 @@ struct BulkItem {
 Status DecodeBulk(char* text, size_t size, const BulkOptions& options, PushScratch* scratch,
                   std::vector<BulkItem>* items);
 
-/// Adds Elasticsearch's `_bulk`, and under /elasticsearch what its clients ask for before they
-/// send.
+/// Reads one document, for `item->index`. The text is changed.
+void DecodeDocument(char* text, size_t size, const BulkOptions& options, PushScratch* scratch,
+                    BulkItem* item);
+
+/// Adds Elasticsearch's `_bulk`, `_doc` and `_create`, and what its clients ask for before they
+/// send, at the root and under /elasticsearch.
 void AddBulkRoutes(Context* context, http::Router* router);
 
 }  // namespace varve::loki

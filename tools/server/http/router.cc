@@ -1,5 +1,7 @@
 #include "tools/server/http/router.h"
 
+#include <algorithm>
+
 #include "engine/base/macros.h"
 
 namespace varve::http {
@@ -34,6 +36,13 @@ bool MatchSegments(const std::vector<std::string>& pattern,
   return i == segments.size();
 }
 
+/// Tells that a pattern fits any path of its length: it says nothing about which paths there are.
+bool FitsAnything(const std::vector<std::string>& pattern) {
+  return std::all_of(pattern.begin(), pattern.end(), [](const std::string& part) {
+    return part.starts_with(':') || part.starts_with('*');
+  });
+}
+
 }  // namespace
 
 void Router::Add(MethodSet methods, std::string_view pattern, Handler handler,
@@ -60,7 +69,7 @@ Router::Match Router::Find(Method method, const std::vector<std::string>& segmen
   for (const Route& route : routes_) {
     Params params;
     if (!MatchSegments(route.pattern, segments, &params)) continue;
-    match.allowed |= route.methods;
+    if (!FitsAnything(route.pattern)) match.allowed |= route.methods;
     if (match.route == nullptr && (route.methods & Only(wanted)) != 0) {
       match.route = &route;
       match.path_params = std::move(params);

@@ -50,7 +50,8 @@ class Router {
     MethodSet allowed = 0;         // of the path; 0: there is no such path
     Params path_params;
   };
-  /// Routes added earlier win. Cost: linear in the routes of the same length.
+  /// Routes added earlier win. Patterns of wildcards alone do not make paths known: they count for
+  /// their methods only. Cost: linear in the routes of the same length.
   Match Find(Method method, const std::vector<std::string>& segments) const;
 
   const std::vector<Route>& routes() const { return routes_; }
