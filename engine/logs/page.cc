@@ -3,7 +3,11 @@
 #include <lz4.h>
 
 #include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "engine/base/coding.h"
 #include "engine/base/macros.h"
 #include "engine/index/value_scan.h"
@@ -24,47 +28,125 @@ constexpr uint64_t kLz4Factor = 255;
 
 Status Malformed(std::string_view what) { return DataLossError("log page", 0, what); }
 
+constexpr size_t kVarintBytesMax = 10;
+
+/// Writes into room that was made for all of it, so that nothing is tested per value.
+class RawPage {
+ public:
+  /// Forgets what was written and makes room for this many bytes.
+  void Begin(size_t bytes_max) {
+    bytes_max += kSlack;
+    if (capacity_ < bytes_max) {
+      room_ = std::make_unique_for_overwrite<char[]>(bytes_max);
+      capacity_ = bytes_max;
+    }
+    at_ = room_.get();
+  }
+  void Byte(uint8_t value) { *at_++ = static_cast<char>(value); }
+  void Varint(uint64_t value) {
+    for (; value >= 0x80; value >>= 7) *at_++ = static_cast<char>(value | 0x80);
+    *at_++ = static_cast<char>(value);
+  }
+  void Bytes(std::string_view bytes) {
+    if (!bytes.empty()) std::memcpy(at_, bytes.data(), bytes.size());
+    at_ += bytes.size();
+  }
+  void String(std::string_view bytes) {
+    Varint(bytes.size());
+    Bytes(bytes);
+  }
+  /// Writes again what stands in [from, size()).
+  void Repeat(size_t from) {
+    const size_t bytes = size() - from;
+    if (bytes <= kSlack) {
+      // Of one size, and so without a call: what is too much is written over.
+      char copy[kSlack];
+      std::memcpy(copy, at_ - bytes, kSlack);
+      std::memcpy(at_, copy, kSlack);
+    } else {
+      std::memcpy(at_, at_ - bytes, bytes);
+    }
+    at_ += bytes;
+  }
+  size_t size() const { return static_cast<size_t>(at_ - room_.get()); }
+  std::string_view view() const { return {room_.get(), size()}; }
+
+ private:
+  static constexpr size_t kSlack = 32;
+  std::unique_ptr<char[]> room_;
+  size_t capacity_ = 0;
+  char* at_ = nullptr;
+};
+
+// Tests for the same bytes at the same places: constants, which detection adds to entry after
+// entry.
+bool SameViews(LabelsView a, LabelsView b) {
+  const auto same = [](std::string_view x, std::string_view y) {
+    return x.data() == y.data() && x.size() == y.size();
+  };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [same](const LabelView& x, const LabelView& y) {
+                      return same(x.name, y.name) && same(x.value, y.value);
+                    });
+}
+
+void WriteMetadata(std::span<const EntryView> entries, RawPage* raw) {
+  size_t last_at = 0;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const LabelsView metadata = entries[i].metadata;
+    if (i > 0 && SameViews(metadata, entries[i - 1].metadata)) {
+      const size_t at = raw->size();
+      raw->Repeat(last_at);
+      last_at = at;
+      continue;
+    }
+    last_at = raw->size();
+    raw->Varint(metadata.size());
+    for (const LabelView& label : metadata) {
+      raw->String(label.name);
+      raw->String(label.value);
+    }
+  }
+}
+
 }  // namespace
 
 void EncodePage(std::span<const EntryView> entries, bool one_stream, std::string* out) {
   // Large buffers are costly to get anew for every batch.
-  static thread_local std::string raw;
+  static thread_local RawPage buffer;
+  // Held here while it is written: a thread's variable is looked up anew for each byte.
+  RawPage raw = std::move(buffer);
+  const absl::Cleanup keep = [&raw] { buffer = std::move(raw); };
   static thread_local std::string packed;
-  raw.clear();
-  size_t line_bytes = 0;
+  size_t bytes_max = 1 + kVarintBytesMax;
   bool has_metadata = false;
   for (const EntryView& entry : entries) {
-    line_bytes += entry.line.size();
+    bytes_max += entry.line.size() + 4 * kVarintBytesMax;
     has_metadata = has_metadata || !entry.metadata.empty();
+    for (const LabelView& label : entry.metadata) {
+      bytes_max += label.name.size() + label.value.size() + 2 * kVarintBytesMax;
+    }
   }
-  raw.reserve(line_bytes + entries.size() * 8 + 64);
-  raw.push_back(
-      static_cast<char>((one_stream ? kOneStream : 0) | (has_metadata ? kHasMetadata : 0)));
-  PutVarint(&raw, entries.size());
+  raw.Begin(bytes_max);
+  raw.Byte((one_stream ? kOneStream : 0) | (has_metadata ? kHasMetadata : 0));
+  raw.Varint(entries.size());
   if (!one_stream) {
-    for (const EntryView& entry : entries) PutVarint(&raw, entry.stream);
+    for (const EntryView& entry : entries) raw.Varint(entry.stream);
   }
   int64_t last = 0;
   for (const EntryView& entry : entries) {
-    PutSigned(&raw, WrapSub(entry.time_ns, last));
+    raw.Varint(ZigZag(WrapSub(entry.time_ns, last)));
     last = entry.time_ns;
   }
-  for (const EntryView& entry : entries) PutVarint(&raw, entry.line.size());
-  if (has_metadata) {
-    for (const EntryView& entry : entries) {
-      PutVarint(&raw, entry.metadata.size());
-      for (const LabelView& label : entry.metadata) {
-        PutString(&raw, label.name);
-        PutString(&raw, label.value);
-      }
-    }
-  }
-  for (const EntryView& entry : entries) raw.append(entry.line);
+  for (const EntryView& entry : entries) raw.Varint(entry.line.size());
+  if (has_metadata) WriteMetadata(entries, &raw);
+  for (const EntryView& entry : entries) raw.Bytes(entry.line);
 
   if (raw.size() >= kCompressBytesMin && raw.size() <= LZ4_MAX_INPUT_SIZE) {
     packed.resize(static_cast<size_t>(LZ4_compressBound(static_cast<int>(raw.size()))));
-    const int size = LZ4_compress_default(raw.data(), packed.data(), static_cast<int>(raw.size()),
-                                          static_cast<int>(packed.size()));
+    const int size =
+        LZ4_compress_default(raw.view().data(), packed.data(), static_cast<int>(raw.size()),
+                             static_cast<int>(packed.size()));
     if (size > 0 && static_cast<size_t>(size) < raw.size()) {
       out->reserve(out->size() + static_cast<size_t>(size) + 8);
       out->push_back(static_cast<char>(kLz4));
@@ -75,7 +157,7 @@ void EncodePage(std::span<const EntryView> entries, bool one_stream, std::string
   }
   out->push_back(static_cast<char>(kRaw));
   PutVarint(out, raw.size());
-  out->append(raw);
+  out->append(raw.view());
 }
 
 std::string_view BlockOfPage(std::string_view page, uint64_t* raw_bytes) {

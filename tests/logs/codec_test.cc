@@ -133,6 +133,56 @@ TEST(Lines, RandomLinesComeBackAndAreFound) {
   }
 }
 
+// Metadata that stands at the same place for entry after entry is written again by a copy: the page
+// must be that of equal texts elsewhere.
+TEST(Page, MetadataRoundTrips) {
+  std::mt19937_64 random(11);
+  const std::string values[] = {"", "info", "a value that is longer than any short copy would be",
+                                std::string(300, 'v')};
+  for (int round = 0; round < 300; ++round) {
+    const std::vector<std::string> owned = RandomLines(random, 1 + random() % 60);
+    std::vector<std::vector<LabelView>> shared(owned.size());
+    std::vector<std::vector<std::pair<std::string, std::string>>> apart(owned.size());
+    std::vector<std::vector<LabelView>> apart_views(owned.size());
+    std::vector<EntryView> entries;
+    std::vector<EntryView> copies;
+    for (size_t i = 0; i < owned.size(); ++i) {
+      const uint64_t kind = random() % 6;  // many are like the one before
+      if (kind >= 3 && i > 0) {
+        shared[i] = shared[i - 1];
+      } else {
+        if (kind >= 1) shared[i].push_back({"level", values[random() % std::size(values)]});
+        if (kind >= 2) shared[i].push_back({"trace_id", values[random() % std::size(values)]});
+      }
+      for (const LabelView& label : shared[i]) apart[i].emplace_back(label.name, label.value);
+      for (const auto& [name, value] : apart[i]) apart_views[i].push_back({name, value});
+      const auto time = static_cast<int64_t>(random());
+      const auto stream = static_cast<uint32_t>(random() % 3);
+      entries.push_back({time, owned[i], shared[i], stream});
+      copies.push_back({time, owned[i], apart_views[i], stream});
+    }
+    const bool one_stream = round % 2 == 0;
+    std::string page;
+    std::string copy;
+    EncodePage(entries, one_stream, &page);
+    EncodePage(copies, one_stream, &copy);
+    ASSERT_EQ(page, copy) << round;
+    Rows rows;
+    std::vector<uint32_t> streams;
+    ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
+    ASSERT_EQ(rows.size(), entries.size());
+    for (uint32_t i = 0; i < rows.size(); ++i) {
+      ASSERT_EQ(rows.times[i], entries[i].time_ns);
+      ASSERT_EQ(std::string_view(rows.text).substr(rows.line_begin[i],
+                                                   rows.line_begin[i + 1] - rows.line_begin[i]),
+                owned[i]);
+      const LabelsView metadata = rows.metadata_of(i);
+      ASSERT_TRUE(std::equal(metadata.begin(), metadata.end(), shared[i].begin(), shared[i].end()));
+      ASSERT_EQ(one_stream ? entries[i].stream : streams[i], entries[i].stream);
+    }
+  }
+}
+
 TEST(PageKeys, CollectingCanBeInterrupted) {
   std::string words, id;
   while (words.size() < 1 << 20) words += Concat("word", words.size(), " ");
