@@ -1,5 +1,6 @@
 #include "tools/loki/push_decode.h"
 
+#include <charconv>
 #include <iterator>
 #include <random>
 #include <string>
@@ -64,6 +65,47 @@ TEST(PushJson, Decodes) {
             "{c=\"3\"} -4 late/ {}\n");
   EXPECT_EQ(got.streams, 3u);
   EXPECT_EQ(got.errors, "error at least one label pair is required per stream");
+}
+
+// Times of the usual length are read by words of eight digits, all others as any integer.
+TEST(PushJson, ReadsTimesLikeAnyInteger) {
+  std::vector<std::string> times = {"0",
+                                    "-1",
+                                    "",
+                                    "1700000000000000000",
+                                    "0000000000000000001",
+                                    "8999999999999999999",
+                                    "9000000000000000000",
+                                    "9223372036854775807",
+                                    "9223372036854775808",
+                                    "-9223372036854775808",
+                                    "17000000000000000000",
+                                    "170000000000000000"};
+  // Each byte at each place, so that every test of a digit is asked.
+  for (size_t place = 0; place < 19; ++place) {
+    for (int c = 0x20; c < 0x100; ++c) {
+      if (c == '"' || c == '\\') continue;
+      times.emplace_back("1234567890123456789");
+      times.back()[place] = static_cast<char>(c);
+    }
+  }
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 1000; ++i) times.push_back(std::to_string(random() >> random() % 8));
+  for (const std::string& time : times) {
+    const std::string before = R"({"streams":[{"stream":{"a":"1"},"values":[[ ")" + time + "\"";
+    const Decoded got = Json(before + R"( , "l"]]}]})");
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(time.data(), time.data() + time.size(), value);
+    if (error == std::errc() && end == time.data() + time.size() && !time.empty()) {
+      EXPECT_EQ(got.entries, Concat("{a=\"1\"} ", value, " l {}\n")) << time;
+    } else {
+      EXPECT_EQ(got.status.message(),
+                ToAbsl(Concat("malformed push body: expected Unix nanoseconds before this place at "
+                              "byte ",
+                              before.size())))
+          << time;
+    }
+  }
 }
 
 TEST(PushJson, KeepsBytesThatAreNotUtf8) {

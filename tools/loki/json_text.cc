@@ -9,6 +9,24 @@ namespace {
 
 bool IsBlank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 
+// Reads eight decimal digits in one word, the first one in its lowest byte; false if they are none.
+bool EightDigits(const char* at, uint64_t* value) {
+  uint64_t text = 0;
+  std::memcpy(&text, at, sizeof text);
+  // The upper half of each byte is 3, and stays it where 6 is added to the lower half.
+  constexpr uint64_t kUpper = 0xf0f0'f0f0'f0f0'f0f0;
+  constexpr uint64_t kThrees = 0x3030'3030'3030'3030;
+  if ((text & kUpper) != kThrees || ((text + 0x0606'0606'0606'0606) & kUpper) != kThrees) {
+    return false;
+  }
+  text &= ~kUpper;
+  // Neighbours are put together: to pairs, to four digits, to all.
+  text = (text * 10 + (text >> 8)) & 0x00ff'00ff'00ff'00ff;
+  text = (text * 100 + (text >> 16)) & 0x0000'ffff'0000'ffff;
+  *value = (text * 10'000 + (text >> 32)) & 0xffff'ffff;
+  return true;
+}
+
 }  // namespace
 
 bool JsonText::Fail(const char* what) {
@@ -23,27 +41,8 @@ std::string JsonText::ErrorText() const {
   return Concat(error_ == nullptr ? "no error" : error_, " at byte ", error_at_);
 }
 
-char JsonText::Peek() {
+void JsonText::SkipBlanks() {
   while (at_ != end_ && IsBlank(*at_)) ++at_;
-  return at_ == end_ ? '\0' : *at_;
-}
-
-bool JsonText::Take(char c, const char* what) {
-  if (Peek() != c || at_ == end_) {
-    if (error_ == nullptr) {
-      error_ = what;
-      error_at_ = offset();
-    }
-    return false;
-  }
-  ++at_;
-  return true;
-}
-
-bool JsonText::TakeIf(char c) {
-  if (Peek() != c || at_ == end_) return false;
-  ++at_;
-  return true;
 }
 
 bool JsonText::TakeNull() {
@@ -65,6 +64,26 @@ bool JsonText::String(std::string_view* out) {
   }
   ++at_;
   *out = std::string_view(begin, static_cast<size_t>(write - begin));
+  return true;
+}
+
+bool JsonText::TakeNanoseconds(int64_t* value) {
+  // The largest value that fits begins with 9.
+  constexpr ptrdiff_t kDigits = 19;
+  if (Peek() != '"' || end_ - at_ < kDigits + 2 || at_[kDigits + 1] != '"' || at_[1] == '9') {
+    return false;
+  }
+  uint64_t first = 0;
+  uint64_t second = 0;
+  if (!EightDigits(at_ + 1, &first) || !EightDigits(at_ + 9, &second)) return false;
+  uint64_t out = first * 100'000'000 + second;
+  for (int i = 17; i <= kDigits; ++i) {
+    const auto digit = static_cast<unsigned>(at_[i] - '0');
+    if (digit > 9) return false;
+    out = out * 10 + digit;
+  }
+  *value = static_cast<int64_t>(out);
+  at_ += kDigits + 2;
   return true;
 }
 

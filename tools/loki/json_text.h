@@ -24,13 +24,24 @@ class JsonText {
       : kernels_(kernels), begin_(text), at_(text), end_(text + size) {}
 
   /// Returns the next byte that is no white space, without taking it; 0 at the end.
-  char Peek();
+  char Peek() {
+    // Clients write few blanks or none.
+    if (at_ == end_ || static_cast<unsigned char>(*at_) <= ' ') SkipBlanks();
+    return at_ == end_ ? '\0' : *at_;
+  }
   /// Takes `c` or fails with "expected ...".
-  bool Take(char c, const char* what);
+  bool Take(char c, const char* what) { return TakeIf(c) || Fail(what); }
   /// Takes `c` if it comes next.
-  bool TakeIf(char c);
+  bool TakeIf(char c) {
+    if (Peek() != c || at_ == end_) return false;
+    ++at_;
+    return true;
+  }
   /// Reads a string, opening quote included. The view points into the text.
   bool String(std::string_view* out);
+  /// Takes a string of 19 digits, as Unix nanoseconds have from 2001 on, if one comes next and its
+  /// value fits for sure. False: take it as any string; it may be an integer all the same.
+  bool TakeNanoseconds(int64_t* value);
   /// Reads a number as text.
   bool Number(std::string_view* out);
   /// Passes over any value; `raw`, if not null, becomes its text, which must not be changed by a
@@ -53,6 +64,7 @@ class JsonText {
   static constexpr size_t kDepthMax = 512;
 
  private:
+  void SkipBlanks();
   bool SkipString();
 
   const JsonKernels& kernels_;

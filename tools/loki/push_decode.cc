@@ -111,13 +111,8 @@ class JsonPush {
     JsonList entries(&json_, '[', ']');
     while (entries.Next()) {
       if (!json_.Take('[', "expected an array of time and line")) return false;
-      std::string_view time;
-      // Loki takes the digits with or without quotes.
-      if (!(json_.Peek() == '"' ? json_.String(&time) : json_.Number(&time))) return false;
       int64_t time_ns = 0;
-      if (!ParseInteger(time, &time_ns)) {
-        return json_.Fail("expected Unix nanoseconds before this place");
-      }
+      if (!json_.TakeNanoseconds(&time_ns) && !Time(&time_ns)) return false;
       std::string_view line;
       if (!json_.Take(',', "expected \",\" and a line") || !json_.String(&line)) return false;
       metadata_.clear();
@@ -128,6 +123,14 @@ class JsonPush {
       intake_->AddEntry(time_ns, line, LabelsView(metadata_));
     }
     return json_.ok();
+  }
+
+  // Loki takes the digits with or without quotes.
+  bool Time(int64_t* time_ns) {
+    std::string_view digits;
+    if (!(json_.Peek() == '"' ? json_.String(&digits) : json_.Number(&digits))) return false;
+    return ParseInteger(digits, time_ns) ||
+           json_.Fail("expected Unix nanoseconds before this place");
   }
 
   bool Entries() {
