@@ -6,11 +6,9 @@ lines come back byte for byte. Usage: logs_end_to_end_test.py PATH_TO_VARVE"""
 import base64
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 
@@ -51,10 +49,10 @@ def varve(*arguments):
 
 # --- Deletion ---
 
-def test_deletion(work, servers):
+def test_deletion(work):
     data = os.path.join(work, "deletion")
     admin = "--web.enable-admin-api"
-    server = servers.start(data, admin)
+    server = Server(data, admin)
     base = (int(time.time()) - 3600) * SECOND
 
     def at(i):
@@ -120,19 +118,19 @@ def test_deletion(work, servers):
     check_left("after refused deletions")
 
     server.kill()
-    server = servers.start(data, admin)
+    server = Server(data, admin)
     check_left("kill -9")
     check(server.request("GET", "/loki/api/v1/delete")[1] == listed, "the list after kill -9")
     check(server.request("POST", "/flush")[0] == 204, "flush")
     check_left("flush")
     server.kill()
-    server = servers.start(data, admin)
+    server = Server(data, admin)
     check_left("flush and kill -9")
     server.stop()
     for command in ("compact", "verify"):
         run = varve(command, "--data", data)
         check(run.returncode == 0, f"{command}: {run.returncode} {run.stderr}")
-    server = servers.start(data)
+    server = Server(data)
     check_left("compaction")
     check(delete('{app="b"}', 0)[0] == 403, "deletion without --web.enable-admin-api")
     check_left("refused without the flag")
@@ -212,8 +210,8 @@ class Tail:
         self.socket.close()
 
 
-def test_tails(work, servers):
-    server = servers.start(os.path.join(work, "tails"))
+def test_tails(work):
+    server = Server(os.path.join(work, "tails"))
     now = time.time_ns()
     old = [f"old {i}" for i in range(10)]
     check(server.push({"app": "a"}, [(now - (60 - i) * SECOND, line) for i, line in enumerate(old)])
@@ -303,9 +301,9 @@ def test_tails(work, servers):
 
 # --- OTLP ---
 
-def test_otlp(work, servers):
+def test_otlp(work):
     """Logs that come by OTLP pass Loki's limits and reach its tails."""
-    server = servers.start(os.path.join(work, "otlp"), "--loki.max_line_size", "1KB",
+    server = Server(os.path.join(work, "otlp"), "--loki.max_line_size", "1KB",
                            "--loki.max_global_streams_per_user", "3", "--loki.ingestion_rate_mb",
                            "1", "--loki.ingestion_burst_size_mb", "1")
 
@@ -364,7 +362,7 @@ def test_otlp(work, servers):
 
 # --- Retention ---
 
-def test_retention(work, servers):
+def test_retention(work):
     """Streams stay for as long as the rule of the highest priority says, in head and blocks."""
     data = os.path.join(work, "retention")
     arguments = ("--loki.reject_old_samples", "false", "--loki.retention_period", "10h",
@@ -375,7 +373,7 @@ def test_retention(work, servers):
     now = time.time_ns()
     streams = {  # and which of the hours stay
         ("debug", "no"): (), ("debug", "yes"): (2, 5, 20), ("trace", "no"): (), ("web", "no"): (2, 5)}
-    server = servers.start(data, *arguments)
+    server = Server(data, *arguments)
     for app, keep in streams:
         check(server.push({"app": app, "hold": keep},
                           [(now - h * hour, f"{app} {keep} {h}") for h in (20, 5, 2)]) == 204, "push")
@@ -392,7 +390,7 @@ def test_retention(work, servers):
         time.sleep(0.2)
     check(stored() == want, f"after retention: {stored()}, expected {want}")
     server.kill()
-    server = servers.start(data, *arguments)
+    server = Server(data, *arguments)
     check(stored() == want, f"after a restart: {stored()}")
     server.stop()
     run = varve("verify", "--data", data)
@@ -472,39 +470,11 @@ def test_import(work):
         check(run.returncode == code and word in run.stderr, f"import {arguments}: {run}")
 
 
-class Servers:
-    """Starts servers and ends those that are left when a check fails."""
-
-    def __init__(self):
-        self.all = []
-
-    def start(self, *arguments):
-        self.all.append(Server(*arguments))
-        return self.all[-1]
-
-    def end(self):
-        for server in self.all:
-            if server.process.poll() is None:
-                server.kill()
+def test(work):
+    for name, part in (("deletion", test_deletion), ("tails", test_tails), ("OTLP", test_otlp),
+                       ("retention", test_retention), ("import", test_import)):
+        part(work)
+        print(f"{name}: {hostile.checks} checks so far")
 
 
-def main():
-    work = tempfile.mkdtemp(prefix="varve-logs-")
-    servers = Servers()
-    try:
-        test_deletion(work, servers)
-        print(f"deletion: {hostile.checks} checks so far")
-        test_tails(work, servers)
-        print(f"tails: {hostile.checks} checks so far")
-        test_otlp(work, servers)
-        print(f"OTLP: {hostile.checks} checks so far")
-        test_retention(work, servers)
-        print(f"retention: {hostile.checks} checks so far")
-        test_import(work)
-        print(f"import: {hostile.checks} checks in all")
-    finally:
-        servers.end()
-        shutil.rmtree(work, ignore_errors=True)
-
-
-main()
+hostile.run(test)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "support"))
@@ -44,33 +43,29 @@ def fill(server, now_ns):
         record("with \x1b[31mcolour", 3_000_000, traceId=TRACE)]}]}]})
 
 
-def main():
-    with tempfile.TemporaryDirectory() as scratch:
-        data = os.path.join(scratch, "data")
-        server = hostile.Server(data)
-        try:
-            fill(server, time.time_ns())
-            url = f"http://127.0.0.1:{server.port}"
-            code, drawn, error = run("--url", url, TRACE, "--logs")
-            check(code == 0, error)
-            head, _, logs = drawn.partition("\n\n")
-            check(TRACE in head and "checkout" in head, head)
-            lines = logs.splitlines()
-            check(lines[0] == "3 log entries" and len(lines) == 4, logs)
-            check("first, by its field" in lines[1] and 'service_name="shop"' in lines[1], lines)
-            check("second, \u00fcber den Text" in lines[2], lines)
-            check("\x1b" not in lines[3] and "colour" in lines[3], lines)  # no escapes to terminals
-            code, alone, _ = run("--url", url + "/", TRACE)
-            check(code == 0 and alone.rstrip() == head, alone)
-            code, _, error = run("--url", url, "1" * 32, "--logs")
-            check(code == 1 and "no such trace" in error, error)
-            code, _, error = run("--url", f"https://127.0.0.1:{server.port}", TRACE)
-            check(code != 0 and "http://" in error, error)
-        finally:
-            server.stop()
-        code, local, error = run("--data", data, TRACE, "--logs")
-        check(code == 0 and local == drawn, (local, drawn, error))
-    print(f"{hostile.checks} checks")
+def test(work):
+    data = os.path.join(work, "data")
+    server = hostile.Server(data)
+    fill(server, time.time_ns())
+    url = f"http://127.0.0.1:{server.port}"
+    code, drawn, error = run("--url", url, TRACE, "--logs")
+    check(code == 0, error)
+    head, _, logs = drawn.partition("\n\n")
+    check(TRACE in head and "checkout" in head, head)
+    lines = logs.splitlines()
+    check(lines[0] == "3 log entries" and len(lines) == 4, logs)
+    check("first, by its field" in lines[1] and 'service_name="shop"' in lines[1], lines)
+    check("second, \u00fcber den Text" in lines[2], lines)
+    check("\x1b" not in lines[3] and "colour" in lines[3], lines)  # no escapes to terminals
+    code, alone, _ = run("--url", url + "/", TRACE)
+    check(code == 0 and alone.rstrip() == head, alone)
+    code, _, error = run("--url", url, "1" * 32, "--logs")
+    check(code == 1 and "no such trace" in error, error)
+    code, _, error = run("--url", f"https://127.0.0.1:{server.port}", TRACE)
+    check(code != 0 and "http://" in error, error)
+    server.stop()
+    code, local, error = run("--data", data, TRACE, "--logs")
+    check(code == 0 and local == drawn, (local, drawn, error))
 
 
-main()
+hostile.run(test)
