@@ -9,7 +9,7 @@
 #include <random>
 
 #include "engine/base/strings.h"
-#include "engine/io/memory_file_system.h"
+#include "tests/db/db_testing.h"
 #include "tests/exec/random_query.h"
 #include "varve/database.h"
 
@@ -77,15 +77,7 @@ class Places {
   }
 
  private:
-  void Open() {
-    Options options;
-    options.dir = "db";
-    options.file_system = files_;
-    options.background_threads = 0;
-    auto db = Database::Open(options);
-    ASSERT_TRUE(db.ok()) << db.status();
-    db_ = *std::move(db);
-  }
+  void Open() { db_ = db_testing::MustOpen(db_testing::TestOptions(files_)); }
   void Reopen() {
     ASSERT_TRUE(db_->Close().ok());
     db_.reset();

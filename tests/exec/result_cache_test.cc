@@ -4,8 +4,7 @@
 
 #include <bit>
 
-#include "engine/io/memory_file_system.h"
-#include "varve/database.h"
+#include "tests/db/db_testing.h"
 #include "varve/query.h"
 
 namespace varve::query {
@@ -15,18 +14,13 @@ constexpr int64_t kMinute = 60'000;
 
 class ResultCacheTest : public ::testing::Test {
  protected:
-  void SetUp() override { Open(); }
-
-  void Open() {
-    options_.dir = "db";
-    options_.file_system = fs_;
-    options_.background_threads = 0;
+  void SetUp() override {
     options_.out_of_order_window = std::chrono::minutes(10);
     options_.block_range = std::chrono::minutes(20);
-    auto db = Database::Open(options_);
-    ASSERT_TRUE(db.ok()) << db.status();
-    db_ = *std::move(db);
+    Open();
   }
+
+  void Open() { db_ = db_testing::MustOpen(options_); }
   void Reopen() {
     ASSERT_TRUE(db_->Close().ok());
     db_.reset();
@@ -76,7 +70,7 @@ class ResultCacheTest : public ::testing::Test {
   }
 
   std::shared_ptr<io::MemoryFileSystem> fs_ = std::make_shared<io::MemoryFileSystem>();
-  Options options_;
+  Options options_ = db_testing::TestOptions(fs_);
   std::unique_ptr<Database> db_;
   std::unique_ptr<Engine> engine_ = [] {
     EngineOptions options;
