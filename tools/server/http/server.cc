@@ -61,8 +61,14 @@ constexpr std::chrono::milliseconds kKeptIdle(1000);
 // How often a request that runs is looked at for a client that has gone.
 constexpr std::chrono::milliseconds kLookPeriod(50);
 
-// Grows a body with the bytes that really come: a declared length alone costs at most 2 MiB,
-// untouched.
+// What a declared length alone costs at most, untouched; beyond it a body grows with the bytes that
+// really come.
+constexpr uint64_t kDeclaredBytesMax = 2u << 20;
+// The room of a body that is read to its place grows by what has come, within these bounds.
+constexpr size_t kBodyStepBytesMin = 16u << 10;
+constexpr size_t kBodyStepBytesMax = 256u << 10;
+
+// The body of a request in chunks.
 struct GrowingBody {
   using value_type = std::string;
   class reader {  // NOLINT(readability-identifier-naming): Beast looks for this name
@@ -71,7 +77,7 @@ struct GrowingBody {
     reader(bhttp::header<kIsRequest, Fields>& header, value_type& body) : body_(body) {}
     void init(const boost::optional<uint64_t>& length, beast::error_code& error) {
       error = {};
-      if (length) body_.reserve(static_cast<size_t>(std::min<uint64_t>(*length, 2u << 20)));
+      if (length) body_.reserve(static_cast<size_t>(std::min(*length, kDeclaredBytesMax)));
     }
     template <class Buffers>
     size_t put(const Buffers& buffers, beast::error_code& error) {
@@ -188,6 +194,7 @@ struct Incoming {
   size_t bytes = 0;  // head and body
   size_t body_bytes_max = 0;
   bool has_body = false;
+  bool body_read = false;  // whole
   bool keep_alive = false;
 };
 
@@ -493,6 +500,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void TakeHead(Incoming* in);
   /// Reads the body, or refuses it. Returns false if the connection is lost.
   asio::awaitable<bool> ReadBody(Incoming* in);
+  asio::awaitable<bool> ReadChunkedBody(Incoming* in);
+  asio::awaitable<bool> ReadSizedBody(Incoming* in, size_t length);
+  /// Refuses a body of which `bytes` have come since `begin` if that is more than the server has
+  /// room for, or too slow.
+  void CountBody(Incoming* in, size_t bytes, bool done, SteadyClock::time_point begin);
   /// Handles a request and answers it. Returns whether the connection can carry another; nothing if
   /// the lane is full and no answer was sent.
   asio::awaitable<std::optional<bool>> Serve(Incoming* in);
@@ -789,46 +801,98 @@ asio::awaitable<void> Connection::Linger() {
 }
 
 asio::awaitable<bool> Connection::ReadBody(Incoming* in) {
-  Parser& parser = in->parser;
   Request& request = in->exchange->request;
   if (request.headers.Has("Expect") && http11_ && buffer_.size() == 0) {
     if (!co_await WriteAll("HTTP/1.1 100 Continue\r\n\r\n")) co_return false;
   }
+  const boost::optional<uint64_t> length = in->parser.content_length();
+  // Two statements: GCC 12 does not build one that awaits either of two.
+  bool good = false;
+  if (length) {
+    good = co_await ReadSizedBody(in, static_cast<size_t>(*length));
+  } else {
+    good = co_await ReadChunkedBody(in);
+  }
+  stream_.expires_never();
+  in->bytes += request.body.size();
+  co_return good;
+}
+
+// Tests for errors after which nobody is there to be answered.
+bool IsLost(const beast::error_code& error) {
+  return error == beast::error::timeout || error == asio::error::eof ||
+         error == asio::error::connection_reset || error == bhttp::error::partial_message ||
+         error == bhttp::error::end_of_stream;
+}
+
+void Connection::CountBody(Incoming* in, size_t bytes, bool done, SteadyClock::time_point begin) {
+  if (!server_.TakeBodyBytes(bytes - body_bytes_)) {
+    in->refusal = Busy("too many request bodies in memory\n");
+    return;
+  }
+  body_bytes_ = bytes;
+  // One byte now and then would pass every stall limit for ever.
+  const auto elapsed = SteadyClock::now() - begin;
+  if (!done && elapsed > options_.body_stall_timeout &&
+      static_cast<double>(bytes) / std::chrono::duration<double>(elapsed).count() < 512) {
+    in->refusal = Response::Text(408, "body comes too slowly\n");
+  }
+}
+
+asio::awaitable<bool> Connection::ReadChunkedBody(Incoming* in) {
+  Parser& parser = in->parser;
   parser.body_limit(in->body_bytes_max);
   parser.eager(true);
   // Beast reads no more at once than there is room for: by 4 KiB, what was read of the head, a body
   // of a megabyte would take 250 calls and as many waits.
-  const uint64_t left = parser.content_length_remaining().value_or(UINT64_MAX);
-  if (left > kIdleBufferBytes) buffer_.reserve(kReadAheadBytes);
+  buffer_.reserve(kReadAheadBytes);
   const SteadyClock::time_point begin = SteadyClock::now();
   while (!parser.is_done() && !in->refusal.has_value()) {
     stream_.expires_after(options_.body_stall_timeout);
     auto [error, n] = co_await bhttp::async_read_some(stream_, buffer_, parser, kAwait);
-    if (error == beast::error::timeout || error == asio::error::eof ||
-        error == asio::error::connection_reset || error == bhttp::error::partial_message ||
-        error == bhttp::error::end_of_stream) {
-      co_return false;
-    }
+    if (IsLost(error)) co_return false;
     const size_t bytes = parser.get().body().size();
-    // One byte now and then would pass every stall limit for ever.
-    const auto elapsed = SteadyClock::now() - begin;
-    const bool slow =
-        !parser.is_done() && elapsed > options_.body_stall_timeout &&
-        static_cast<double>(bytes) / std::chrono::duration<double>(elapsed).count() < 512;
     if (error == bhttp::error::body_limit || (!error && bytes > in->body_bytes_max)) {
       in->refusal = BodyTooLarge(in->body_bytes_max);
     } else if (error) {
       in->refusal = Response::Text(400, "malformed body framing\n");
-    } else if (!server_.TakeBodyBytes(bytes - body_bytes_)) {
-      in->refusal = Busy("too many request bodies in memory\n");
     } else {
-      body_bytes_ = bytes;
-      if (slow) in->refusal = Response::Text(408, "body comes too slowly\n");
+      CountBody(in, bytes, parser.is_done(), begin);
     }
   }
-  stream_.expires_never();
-  in->bytes += parser.get().body().size();
-  request.body = std::move(parser.get().body());
+  in->body_read = parser.is_done();
+  in->exchange->request.body = std::move(parser.get().body());
+  co_return true;
+}
+
+// Reads to where the body stays, without a buffer between, which for large ones is a copy of all.
+// The length has been admitted.
+asio::awaitable<bool> Connection::ReadSizedBody(Incoming* in, size_t length) {
+  std::string& body = in->exchange->request.body;
+  body.reserve(static_cast<size_t>(std::min<uint64_t>(length, kDeclaredBytesMax)));
+  size_t bytes = std::min(buffer_.size(), length);  // that have come; behind them is room
+  body.assign(static_cast<const char*>(buffer_.data().data()), bytes);
+  buffer_.consume(bytes);
+  const SteadyClock::time_point begin = SteadyClock::now();
+  CountBody(in, bytes, bytes == length, begin);
+  while (bytes < length && !in->refusal.has_value()) {
+    if (bytes == body.size()) {
+      const size_t step = std::clamp(bytes, kBodyStepBytesMin, kBodyStepBytesMax);
+      body.resize(std::min(bytes + step, length));
+    }
+    stream_.expires_after(options_.body_stall_timeout);
+    auto [error, n] = co_await stream_.async_read_some(
+        asio::buffer(body.data() + bytes, body.size() - bytes), kAwait);
+    if (IsLost(error)) co_return false;
+    if (error) {
+      in->refusal = Response::Text(400, "malformed body framing\n");
+      break;
+    }
+    bytes += n;
+    CountBody(in, bytes, bytes == length, begin);
+  }
+  body.resize(bytes);
+  in->body_read = bytes == length;
   co_return true;
 }
 
@@ -1252,7 +1316,7 @@ asio::awaitable<bool> Connection::Refuse(Incoming* in) {
   }
   const int status = in->refusal->status;
   const size_t bytes_out = in->refusal->body.size();
-  const bool unread = in->has_body && !in->parser.is_done();
+  const bool unread = in->has_body && !in->body_read;
   const bool reusable =
       co_await Send(request.method, std::move(*in->refusal), in->keep_alive && !unread);
   if (ServerObserver* const observer = server_.observer(); observer != nullptr) {
