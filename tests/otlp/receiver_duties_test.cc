@@ -303,6 +303,10 @@ TEST_F(ReceiverDuties, RefusalsOverHttp) {
       EXPECT_THAT(std::string(response.headers.Get("Content-Type")), StartsWith("text/plain"));
     }
     EXPECT_EQ(Post(signal.path, kJson, signal.good, "br").status, 415);
+    // Nothing that may be tried again.
+    const std::string deep =
+        Concat("{\"x\":", std::string(100'000, '['), std::string(100'000, ']'), "}");
+    ExpectStatus(Post(signal.path, kJson, deep), BodyFormat::kJson, 400, 3);
     const http::ClientResponse get = Send(http::Method::kGet, signal.path, "", {});
     EXPECT_EQ(get.status, 405);
     EXPECT_THAT(std::string(get.headers.Get("Content-Type")), StartsWith("text/plain"));

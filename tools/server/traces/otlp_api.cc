@@ -107,7 +107,9 @@ http::Response Export(TraceContext& context, Signal signal, Manner manner, http:
                   otlp::ResponseBody(signal, *format, result.rejected, result.message));
   }
   const std::string_view message = ToStd(result.status.message());
-  if (signal == Signal::kLogs && result.status.code() == StatusCode::kResourceExhausted) {
+  // Of a limit of the store: what is nested too deep will be so again.
+  if (signal == Signal::kLogs && result.retryable &&
+      result.status.code() == StatusCode::kResourceExhausted) {
     return Failure(429, *format, message);
   }
   if (result.retryable) return Failure(503, *format, message);
