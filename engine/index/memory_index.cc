@@ -7,8 +7,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "engine/base/arena.h"
-#include "engine/base/hash.h"
 #include "engine/base/macros.h"
+#include "engine/base/seeded_hash.h"
 #include "engine/base/strings.h"
 #include "engine/index/select.h"
 #include "engine/index/stable_vector.h"
@@ -92,7 +92,7 @@ struct PairEqual {
   }
 };
 
-uint32_t HashText(std::string_view text) { return static_cast<uint32_t>(Hash64(text) >> 32); }
+uint32_t HashText(std::string_view text) { return static_cast<uint32_t>(SeededHash64(text) >> 32); }
 
 }  // namespace
 

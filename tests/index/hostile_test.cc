@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <ctime>
 #include <random>
 
 #include "engine/base/coding.h"
+#include "engine/base/strings.h"
 #include "engine/index/label_index.h"
 #include "engine/index/label_index_format.h"
+#include "engine/index/memory_index.h"
 #include "tests/index/model.h"
 
 namespace varve::index {
@@ -257,6 +260,23 @@ TEST(LabelIndexFormat, RepetitiveIndexesStayWithinWhatReadersExpand) {
   const auto view = LabelIndexView::Open(bytes);
   ASSERT_TRUE(view.ok()) << view.status();
   EXPECT_EQ((*view)->GetLabel(79, "a"), Concat(long_part, 1079));
+}
+
+// Values that were made to have one Hash64 are as quick to find as others.
+TEST(HostileMemoryIndex, ValuesOfOneHash) {
+  // Eight bytes of XXH3's secret: in the middle of 32 bytes they take the eight that follow out of
+  // the sum.
+  const auto seconds = [](std::string_view middle) {
+    MemoryIndex index;
+    const clock_t begin = std::clock();
+    for (int i = 0; i < 20'000; ++i) {
+      const std::string value = Concat("sixteen_letters_", middle, 10'000'000 + i);
+      index.Add(Labels{{"app", value}});
+    }
+    return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  };
+  const double plain = seconds("12345678");
+  EXPECT_LT(seconds("\xde\xd4m\xe9\x83\x90\x97\xdb"), 10 * plain + 0.1);
 }
 
 }  // namespace
