@@ -1,4 +1,5 @@
-// Feeds _bulk bodies; the first byte chooses which fields are looked for.
+// Feeds _bulk bodies, or single documents; the first byte chooses which, and the fields that are
+// looked for.
 
 #include <cstring>
 #include <memory>
@@ -20,7 +21,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   PushScratch scratch(&limits);
   scratch.intake.Reset(1'795'800'000'000'000'000, &scratch.batch);
   std::vector<BulkItem> items;
-  const Status status = DecodeBulk(body.get(), size - 1, options, &scratch, &items);
+  Status status;
+  if ((data[0] & 4) != 0) {
+    DecodeDocument(body.get(), size - 1, options, &scratch, &items.emplace_back());
+  } else {
+    status = DecodeBulk(body.get(), size - 1, options, &scratch, &items);
+  }
   if (!status.ok() && status.code() != StatusCode::kInvalidArgument) std::abort();
   size_t stored = 0;
   for (const BulkItem& item : items) {
