@@ -418,7 +418,7 @@ Result<LogAppendResult> Head::Append(PreparedBatch* prepared, const LogFn& log) 
     }
     used.push_back(ordinals[i]);
   }
-  Apply(used, prepared->entries_, prepared->page_);
+  Apply(used, prepared->entries_, std::move(prepared->page_));
   return result;
 }
 
@@ -440,7 +440,7 @@ Status Head::Replay(std::string_view payload) {
     const uint32_t known = Find(key);
     ordinals.push_back(known == UINT32_MAX ? Create(key, batch.labels_of(i)) : known);
   }
-  Apply(ordinals, entries, batch.page);
+  Apply(ordinals, entries, std::string(batch.page));
   return absl::OkStatus();
 }
 
@@ -457,6 +457,8 @@ void Head::NoteNames(std::span<const EntryView> entries) {
   std::string_view last;
   for (const EntryView& entry : entries) {
     for (const LabelView& label : entry.metadata) {
+      // Mostly the same constant: its place tells so without a look at the text.
+      if (label.name.data() == last.data() && label.name.size() == last.size()) continue;
       if (label.name == last) continue;
       last = label.name;
       if (!metadata_names_.contains(label.name)) metadata_names_.emplace(label.name);
@@ -465,7 +467,7 @@ void Head::NoteNames(std::span<const EntryView> entries) {
 }
 
 void Head::Apply(std::span<const uint32_t> ordinals, std::span<const EntryView> entries,
-                 std::string_view page) {
+                 std::string page) {
   ++sequence_;
   NoteNames(entries);
   NsRange range{kMaxTime, kMinTime};
@@ -478,7 +480,7 @@ void Head::Apply(std::span<const uint32_t> ordinals, std::span<const EntryView> 
   uint64_t bytes = 0;
   if (ordinals.size() == 1 && line_bytes >= kOwnPageLineBytes) {
     bytes += page.size();
-    AddPage(&streams_[ordinals[0]], entries, std::string(page));
+    AddPage(&streams_[ordinals[0]], range, entries.size(), line_bytes, std::move(page));
   } else {
     for (const EntryView& entry : entries) {
       Stream& stream = streams_[ordinals[entry.stream]];
@@ -521,17 +523,15 @@ void Head::Apply(std::span<const uint32_t> ordinals, std::span<const EntryView> 
   newest_time_ns_.store(std::max(newest_time_ns_.load(), range.max_ns));
 }
 
-void Head::AddPage(Stream* stream, std::span<const EntryView> entries, std::string bytes) {
+void Head::AddPage(Stream* stream, NsRange range, size_t entries, uint64_t line_bytes,
+                   std::string bytes) {
   if (stream->open != nullptr) CloseOpenPage(stream);
   if (stream->first_sequence == 0) stream->first_sequence = sequence_;
   auto page = std::make_shared<Page>(words_);
   page->bytes = std::move(bytes);
-  page->entries = static_cast<uint32_t>(entries.size());
-  for (const EntryView& entry : entries) {
-    page->range.min_ns = std::min(page->range.min_ns, entry.time_ns);
-    page->range.max_ns = std::max(page->range.max_ns, entry.time_ns);
-    page->line_bytes += entry.line.size();
-  }
+  page->entries = static_cast<uint32_t>(entries);
+  page->range = range;
+  page->line_bytes = line_bytes;
   stream->range.min_ns = std::min(stream->range.min_ns, page->range.min_ns);
   stream->range.max_ns = std::max(stream->range.max_ns, page->range.max_ns);
   page->marks.emplace_back(sequence_, page->entries);

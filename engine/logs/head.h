@@ -121,9 +121,9 @@ class Head {
   uint32_t Find(const SeriesKey& key) const;
   uint32_t Create(const SeriesKey& key, LabelsView labels) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Apply(std::span<const uint32_t> ordinals, std::span<const EntryView> entries,
-             std::string_view page) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AddPage(Stream* stream, std::span<const EntryView> entries, std::string page)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+             std::string page) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddPage(Stream* stream, NsRange range, size_t entries, uint64_t line_bytes,
+               std::string bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CloseOpenPage(Stream* stream) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteNames(std::span<const EntryView> entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   /// Records that the state after the current batch has `count` entries in a page.

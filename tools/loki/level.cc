@@ -367,6 +367,7 @@ VARVE_AVX2 inline __m256i LookUp(const std::array<uint8_t, 16>& table, __m256i n
 // Reads 34 bytes.
 VARVE_AVX2 inline Places FindPlaces(const char* at) {
   __m256i groups = _mm256_set1_epi8(-1);
+#pragma GCC unroll 3
   for (size_t i = 0; i < 3; ++i) {
     const __m256i text = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + i));
     const __m256i high = _mm256_and_si256(_mm256_srli_epi16(text, 4), _mm256_set1_epi8(15));
