@@ -68,7 +68,7 @@ constexpr uint64_t kDeclaredBytesMax = 2u << 20;
 constexpr size_t kBodyStepBytesMin = 16u << 10;
 constexpr size_t kBodyStepBytesMax = 256u << 10;
 
-// The body of a request in chunks.
+// The body of a request in chunks, or of one that came with its head.
 struct GrowingBody {
   using value_type = std::string;
   class reader {  // NOLINT(readability-identifier-naming): Beast looks for this name
