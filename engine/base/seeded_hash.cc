@@ -15,8 +15,8 @@ uint64_t DrawSeed() {
 }  // namespace
 
 uint64_t SeededHash64(std::string_view bytes, uint64_t salt) {
-  static const uint64_t seed = DrawSeed();
-  return Hash64(bytes, seed + salt);
+  static const uint64_t kSeed = DrawSeed();
+  return Hash64(bytes, kSeed + salt);
 }
 
 }  // namespace varve
