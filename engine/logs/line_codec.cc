@@ -6,10 +6,6 @@
 #include <cstring>
 #include <memory>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/coding.h"
 #include "engine/base/hash.h"
@@ -18,6 +14,7 @@
 #include "engine/base/strings.h"
 #include "engine/codec/int_stream.h"
 #include "engine/logs/char_class.h"
+#include "engine/logs/line_cutter.h"
 #include "engine/logs/line_format.h"
 #include "engine/logs/line_keys.h"
 #include "engine/logs/line_table.h"
@@ -28,14 +25,7 @@ namespace {
 
 constexpr int kPlainLevel = 1;
 constexpr int kTextLevel = 1;
-/// Templates of fewer lines are not worth their columns.
-constexpr uint32_t kTemplateRowsMin = 4;
 constexpr size_t kNestedRowsMin = 32;
-
-struct Word {
-  uint32_t begin;  // in the text
-  uint32_t bytes;
-};
 
 bool IsHex(std::string_view text) {
   for (const char c : text) {
@@ -45,26 +35,6 @@ bool IsHex(std::string_view text) {
 }
 
 int HexDigit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
-
-/// How a line is cut into its template and variables.
-enum class Cut : uint8_t {
-  kWords,   // words with a digit are variables
-  kFields,  // what stands between quotes, behind = or :, or has more than letters between spaces
-};
-
-/// Returns the first quote or backslash in [at, end), or end.
-const char* FindQuote(const char* at, const char* end) {
-#if defined(__SSE2__)
-  for (; end - at >= 16; at += 16) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
-    const int found = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
-                                                     _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
-    if (found != 0) return at + std::countr_zero(static_cast<unsigned>(found));
-  }
-#endif
-  while (at < end && *at != '"' && *at != '\\') ++at;
-  return at;
-}
 
 /// The pages that columns are written to.
 struct Pages {
@@ -78,284 +48,116 @@ struct Pages {
   }
 };
 
-/// Finds words and digits of a text by bits: one for each byte, 64 at a time.
-class WordMarks {
- public:
-  void Mark(std::string_view text) {
-    size_ = text.size();
-    const size_t parts = size_ / 64 + 1;  // the bit behind the last byte is always there
-    if (words_.size() < parts) {
-      words_.resize(parts);
-      digits_.resize(parts);
-    }
-    const size_t whole = size_ / 64;
-    for (size_t i = 0; i < whole; ++i) MarkPart(text.data() + i * 64, i);
-    std::array<char, 64> rest{};
-    std::memcpy(rest.data(), text.data() + whole * 64, size_ - whole * 64);
-    MarkPart(rest.data(), whole);
-  }
-  /// Returns the first digit at or after `at`, or the size of the text.
-  size_t NextDigit(size_t at) const {
-    for (size_t i = at / 64, from = at % 64; i <= size_ / 64; ++i, from = 0) {
-      const uint64_t bits = digits_[i] >> from << from;
-      if (bits != 0) return i * 64 + static_cast<size_t>(std::countr_zero(bits));
-    }
-    return size_;
-  }
-  /// Return where the word around `at` begins and ends.
-  size_t WordBegin(size_t at) const {
-    size_t i = at / 64;
-    uint64_t others = ~words_[i] & ((uint64_t{2} << at % 64) - 1);
-    while (others == 0) {
-      if (i == 0) return 0;
-      others = ~words_[--i];
-    }
-    return i * 64 + 64 - static_cast<size_t>(std::countl_zero(others));
-  }
-  size_t WordEnd(size_t at) const {
-    for (size_t i = at / 64, from = at % 64; i <= size_ / 64; ++i, from = 0) {
-      const uint64_t others = ~words_[i] >> from << from;
-      if (others != 0) return i * 64 + static_cast<size_t>(std::countr_zero(others));
-    }
-    return size_;
-  }
-
- private:
-  void MarkPart(const char* text, size_t part) {
-    uint64_t words = 0;
-    uint64_t digits = 0;
-#if defined(__SSE2__)
-    const auto within = [](__m128i v, char low, char high) {
-      return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8(static_cast<char>(low - 1))),
-                           _mm_cmplt_epi8(v, _mm_set1_epi8(static_cast<char>(high + 1))));
-    };
-    for (int i = 0; i < 4; ++i) {
-      const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text) + i);
-      const __m128i digit = within(v, '0', '9');
-      const __m128i letter = within(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 'z');
-      // Bytes from 0x80 on have the bit that movemask takes already.
-      const __m128i other = _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
-      const __m128i word = _mm_or_si128(_mm_or_si128(digit, letter), other);
-      digits |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(digit))) << 16 * i;
-      words |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(word))) << 16 * i;
-    }
-#else
-    for (size_t i = 0; i < 64; ++i) {
-      const uint8_t kind = kCharClass[static_cast<uint8_t>(text[i])];
-      digits |= uint64_t{kind == kDigit} << i;
-      words |= uint64_t{kind != kDelimiter} << i;
-    }
-#endif
-    digits_[part] = digits;
-    words_[part] = words;
-  }
-
-  size_t size_ = 0;
-  std::vector<uint64_t> words_, digits_;
-};
-
 /// Cuts values into templates and columns; one for whole lines, one for the columns of those.
 class TableEncoder {
  public:
   /// Cuts `values`. Returns false where too few share a template.
-  bool Split(std::span<const std::string_view> values, Cut cut) {
-    templates_.clear();
-    by_hash_.clear();
-    word_count_ = 0;
-    row_template_.clear();
-    row_words_.clear();
-    for (size_t row = 0; row < values.size(); ++row) {
-      // Where templates are as many as rows there is no use in going on.
-      if ((row & 255) == 255 && templates_.size() * 3 > row) return false;
-      const std::string_view value = values[row];
-      row_words_.push_back(word_count_);
-      if (value.size() > kTemplateLineBytesMax || value.find(kPlace) != std::string_view::npos) {
-        row_template_.push_back(kWhole);
-        continue;
-      }
-      if (scratch_.size() < value.size() + kCopySlack) scratch_.resize(value.size() + kCopySlack);
-      // Between two variables is a byte that is in none.
-      if (words_.size() < word_count_ + value.size() / 2 + 1) {
-        words_.resize(2 * words_.size() + kTemplateLineBytesMax);
-      }
-      const size_t bytes = cut == Cut::kWords ? CutWords(value) : CutFields(value);
-      const std::string_view text(scratch_.data(), bytes);
-      const auto [known, added] =
-          by_hash_.try_emplace(Hash64(text), static_cast<uint32_t>(templates_.size()));
-      if (added) {
-        templates_.emplace_back();
-        templates_.back().text = std::string(text);
-        templates_.back().slots = static_cast<uint32_t>(word_count_ - row_words_.back());
-      } else if (templates_[known->second].text != text) {
-        row_template_.push_back(kWhole);
-        word_count_ = row_words_.back();
-        continue;
-      }
-      ++templates_[known->second].rows;
-      row_template_.push_back(known->second);
-    }
-    row_words_.push_back(word_count_);
-    size_t covered = 0;
-    for (const Template& one : templates_) {
-      if (one.rows >= kTemplateRowsMin) covered += one.rows;
-    }
-    return covered * 4 >= values.size() * 3;
-  }
+  bool Split(std::span<const std::string_view> values, CutBy by) { return cutter_.Cut(values, by); }
 
   /// Writes what was cut: templates, the template of each row, columns.
   void Write(std::span<const std::string_view> values, TableEncoder* nested, Pages* pages) {
-    uint32_t number = 0;
-    uint32_t columns = 0;
-    for (Template& one : templates_) {
-      if (one.rows < kTemplateRowsMin) continue;
-      one.number = ++number;
-      one.first_column = columns;
-      columns += one.slots;
-    }
+    NumberTemplates();
     std::string& head = pages->head;
-    PutVarint(&head, number);
-    for (const Template& one : templates_) {
-      if (one.number == 0) continue;
-      PutString(&head, one.text);
-      pages->keys->Add(one.text);
+    PutVarint(&head, written_.size());
+    for (const uint32_t t : written_) {
+      const std::string_view text = cutter_.text(cutter_.templates()[t]);
+      PutString(&head, text);
+      pages->keys->Add(text);
     }
-    if (number > 1 || HasWhole()) {
-      head.push_back(1);
-      for (const uint32_t t : row_template_) {
-        PutVarint(&head, t == kWhole ? 0 : templates_[t].number);
+    WriteRowTemplates(values.size(), &head);
+    FillColumns(values, pages);
+    size_t c = 0;
+    for (const uint32_t t : written_) {
+      for (const LineCutter::Slot& slot : cutter_.slots(cutter_.templates()[t])) {
+        if (slot.constant) {
+          WriteConstant(slot.first, pages);
+          continue;
+        }
+        WriteColumn(std::span(values_).subspan(begins_[c], begins_[c + 1] - begins_[c]), nested,
+                    pages);
+        ++c;
       }
-    } else {
-      head.push_back(0);
-    }
-    // Values of each column, in row order.
-    std::vector<uint32_t> begins(columns + 1);
-    for (const Template& one : templates_) {
-      for (uint32_t s = 0; one.number != 0 && s < one.slots; ++s) {
-        begins[one.first_column + s + 1] = one.rows;
-      }
-    }
-    for (size_t c = 0; c < columns; ++c) begins[c + 1] += begins[c];
-    values_.resize(begins.back());
-    std::vector<uint32_t> at(begins.begin(), begins.end() - 1);
-    for (size_t row = 0; row < values.size(); ++row) {
-      const uint32_t t = row_template_[row];
-      if (t == kWhole || templates_[t].number == 0) {
-        PutVarint(&head, values[row].size());
-        pages->text.append(values[row]);
-        pages->keys->AddValue(values[row]);
-        continue;
-      }
-      const Template& one = templates_[t];
-      const Word* const words = words_.data() + row_words_[row];
-      for (uint32_t s = 0; s < one.slots; ++s) {
-        values_[at[one.first_column + s]++] = values[row].substr(words[s].begin, words[s].bytes);
-      }
-    }
-    for (size_t c = 0; c < columns; ++c) {
-      WriteColumn(std::span(values_).subspan(begins[c], begins[c + 1] - begins[c]), nested, pages);
     }
   }
 
  private:
-  static constexpr uint32_t kWhole = UINT32_MAX;
-  struct Template {
-    std::string text;
-    uint32_t rows = 0;
-    uint32_t slots = 0;
-    uint32_t number = 0;  // 1.. among those that are written; 0: rows stay whole
-    uint32_t first_column = 0;
+  /// What is known of a template of cutter_ when it is written.
+  struct Written {
+    uint32_t number = 0;                // 1.. among those that are written; 0: rows stay whole
+    uint32_t first_live = 0, live = 0;  // in live_: its slots that are not constant
+  };
+  struct Live {
+    uint32_t slot;
+    uint32_t end;  // in values_: of what its column has so far
   };
 
-  bool HasWhole() const {
-    return std::any_of(row_template_.begin(), row_template_.end(),
-                       [&](uint32_t t) { return t == kWhole || templates_[t].number == 0; });
+  /// Chooses what is written.
+  void NumberTemplates() {
+    written_.clear();
+    templates_.clear();
+    live_.clear();
+    begins_.assign(1, 0);
+    for (const LineCutter::Template& one : cutter_.templates()) {
+      Written& written = templates_.emplace_back();
+      if (one.rows < kTemplateRowsMin) continue;
+      written_.push_back(static_cast<uint32_t>(templates_.size() - 1));
+      written.number = static_cast<uint32_t>(written_.size());
+      written.first_live = static_cast<uint32_t>(live_.size());
+      const std::span<const LineCutter::Slot> slots = cutter_.slots(one);
+      for (uint32_t s = 0; s < slots.size(); ++s) {
+        if (slots[s].constant) continue;
+        live_.push_back({s, begins_.back()});
+        begins_.push_back(begins_.back() + one.rows);
+      }
+      written.live = static_cast<uint32_t>(live_.size()) - written.first_live;
+    }
   }
 
-  void AddWord(size_t begin, size_t end) {
-    words_[word_count_++] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin)};
-  }
-  /// Write the template of a value into scratch_, return its size, and add its variables, for which
-  /// there is room.
-  size_t CutWords(std::string_view value) {
-    marks_.Mark(value);
-    char* to = scratch_.data();
-    const char* const begin = value.data();
-    const char* const stop = begin + value.size();
-    size_t done = 0;
-    for (size_t digit = marks_.NextDigit(0); digit < value.size(); digit = marks_.NextDigit(done)) {
-      const size_t word = marks_.WordBegin(digit);
-      const size_t end = marks_.WordEnd(digit);
-      CopyShort(to, begin + done, word - done, stop);
-      to += word - done;
-      *to++ = kPlace;
-      AddWord(word, end);
-      done = end;
-    }
-    std::memcpy(to, begin + done, value.size() - done);
-    to += value.size() - done;
-    return static_cast<size_t>(to - scratch_.data());
-  }
-  size_t CutFields(std::string_view value) {
-    char* to = scratch_.data();
-    const char* const begin = value.data();
-    const char* at = begin;
-    const char* const end = at + value.size();
-    char before = ' ';
-    const auto variable = [&](const char* from, const char* stop) {
-      *to++ = kPlace;
-      AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(stop - begin));
-    };
-    while (at < end) {
-      const char c = *at;
-      if (c == '"') {
-        *to++ = c;
-        const char* const from = ++at;
-        while ((at = FindQuote(at, end)) < end && *at != '"') at += at + 1 < end ? 2 : 1;
-        const bool key = at + 1 < end && at[1] == ':';
-        if (key) {
-          CopyShort(to, from, static_cast<size_t>(at - from), end);
-          to += at - from;
-        } else if (at > from) {
-          variable(from, at);
-        }
-        if (at < end) *to++ = *at++;
-        before = '"';
-        continue;
-      }
-      if (EndsField(c)) {
-        *to++ = before = c;
-        ++at;
-        continue;
-      }
-      const char* const from = at;
-      uint8_t seen = 0;
-      for (uint8_t bits = 0; at < end; ++at, seen |= bits) {
-        bits = kFieldBits[static_cast<uint8_t>(*at)];
-        if ((bits & kFieldEnd) != 0) break;
-      }
-      const bool plain = (seen & kNotLetter) == 0;
-      const bool key = at < end && *at == '=';
-      if (key || (plain && before != '=' && before != ':')) {
-        CopyShort(to, from, static_cast<size_t>(at - from), end);
-        to += at - from;
-      } else {
-        variable(from, at);
-      }
-      before = 'a';
-    }
-    return static_cast<size_t>(to - scratch_.data());
+  /// The number of a row's template, or 0.
+  uint32_t NumberOf(size_t row) const {
+    const uint32_t t = cutter_.template_of(row);
+    return t == LineCutter::kWhole ? 0 : templates_[t].number;
   }
 
-  /// Writes the values of one place in one template, as what they are.
+  void WriteRowTemplates(size_t rows, std::string* head) {
+    bool whole = false;
+    for (size_t row = 0; row < rows && !whole; ++row) whole = NumberOf(row) == 0;
+    const bool listed = whole || written_.size() > 1;
+    head->push_back(listed ? 1 : 0);
+    for (size_t row = 0; listed && row < rows; ++row) PutVarint(head, NumberOf(row));
+  }
+
+  /// Writes rows that stay whole, and lists the values of each column in row order.
+  void FillColumns(std::span<const std::string_view> values, Pages* pages) {
+    values_.resize(begins_.back());
+    for (size_t row = 0; row < values.size(); ++row) {
+      if (NumberOf(row) == 0) {
+        PutVarint(&pages->head, values[row].size());
+        pages->text.append(values[row]);
+        pages->keys->AddValue(values[row]);
+        continue;
+      }
+      const Written& written = templates_[cutter_.template_of(row)];
+      const LineCutter::Word* const words = cutter_.words(row);
+      for (Live& live : std::span(live_).subspan(written.first_live, written.live)) {
+        const LineCutter::Word word = words[live.slot];
+        values_[live.end++] = std::string_view(values[row].data() + word.begin, word.bytes);
+      }
+    }
+  }
+
+  void WriteConstant(std::string_view value, Pages* pages) {
+    pages->head.push_back(static_cast<char>(ColumnType::kConstant));
+    PutString(&pages->head, value);
+    pages->keys->Add(value);
+  }
+
+  /// Writes the values of one place in one template, which are not all the same, as what they are.
   void WriteColumn(std::span<const std::string_view> values, TableEncoder* nested, Pages* pages) {
     const std::string_view first = values[0];
     const auto all = [&](auto test) { return std::all_of(values.begin() + 1, values.end(), test); };
     const auto type = [&](ColumnType t) { pages->head.push_back(static_cast<char>(t)); };
-    if (all([first](std::string_view value) { return SameShort(value, first); })) {
-      type(ColumnType::kConstant);
-      PutString(&pages->head, first);
-      pages->keys->Add(first);
-    } else if (bool padded = false; ParseNumbers(values, &padded)) {
+    if (bool padded = false; ParseNumbers(values, &padded)) {
       type(padded ? ColumnType::kPadded : ColumnType::kNumbers);
       if (padded) PutVarint(&pages->head, first.size());
       for (const std::string_view value : values) pages->keys->AddDigits(value);
@@ -375,7 +177,7 @@ class TableEncoder {
         }
       }
     } else if (nested != nullptr && values.size() >= kNestedRowsMin &&
-               nested->Split(values, Cut::kWords)) {
+               nested->Split(values, CutBy::kWords)) {
       type(ColumnType::kTable);
       nested->Write(values, nullptr, pages);
     } else {
@@ -447,20 +249,17 @@ class TableEncoder {
     pages->head.append(places_);
   }
 
-  std::vector<Template> templates_;
-  absl::flat_hash_map<uint64_t, uint32_t> by_hash_;
-  std::vector<Word> words_;  // the variables, row by row, and room for more
-  size_t word_count_ = 0;
-  std::vector<uint32_t> row_template_;  // or kWhole
-  std::vector<size_t> row_words_;       // rows + 1, into words_
+  LineCutter cutter_;
+  std::vector<Written> templates_;  // as many as cutter_ has
+  std::vector<uint32_t> written_;   // those of them that are written
+  std::vector<Live> live_;
+  std::vector<uint32_t> begins_;  // of columns that are not constant, in values_, and the end
   std::vector<std::string_view> values_;
   std::vector<int64_t> integers_;
   codec::IntStreamEncoder integer_encoder_;
   absl::flat_hash_map<std::string_view, uint32_t, StringHash, StringEqual> distinct_;
   std::vector<std::string_view> dictionary_;
   std::string places_;
-  std::string scratch_;
-  WordMarks marks_;
 };
 
 /// Encodes the lines of row groups. Keeps its memory, and tries first what helped last.
@@ -469,7 +268,7 @@ class TemplateEncoder {
   /// Returns false where templates do not help.
   bool Encode(std::span<const std::string_view> lines, std::string* out, KeyCollector* keys) {
     if (!lines_.Split(lines, last_)) {
-      const Cut other = last_ == Cut::kWords ? Cut::kFields : Cut::kWords;
+      const CutBy other = last_ == CutBy::kWords ? CutBy::kFields : CutBy::kWords;
       if (!lines_.Split(lines, other)) return false;
       last_ = other;
     }
@@ -490,7 +289,7 @@ class TemplateEncoder {
   }
 
  private:
-  Cut last_ = Cut::kWords;
+  CutBy last_ = CutBy::kWords;
   TableEncoder lines_, nested_;
   Pages pages_;
   std::string packed_;

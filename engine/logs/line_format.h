@@ -26,6 +26,8 @@ inline constexpr char kPlace = '\0';  // of a variable in a template
 
 /// Longer lines stay whole.
 inline constexpr size_t kTemplateLineBytesMax = 16 * 1024;
+/// Templates of fewer lines are not worth their columns.
+inline constexpr uint32_t kTemplateRowsMin = 4;
 inline constexpr size_t kDictionaryMax = 255;
 inline constexpr size_t kDigitsMax = 18;
 /// Shorter columns of numbers are written one by one.

@@ -16,6 +16,7 @@
 #include "engine/logs/head_words.h"
 #include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
+#include "engine/logs/line_cutter.h"
 #include "engine/logs/line_filter.h"
 #include "engine/logs/line_keys.h"
 #include "engine/logs/line_table.h"
@@ -431,6 +432,58 @@ TEST(Lines, FiltersSeeInEncodedLinesWhatIsInThem) {
     }
   }
   EXPECT_GT(compared, 1000);
+}
+
+// A value that fits the template that is expected is cut as it would be alone: pieces that nearly
+// fit, and what ends quotes, fields and words, in every order.
+TEST(LineCutter, ExpectedTemplatesCutNothingElse) {
+  static constexpr std::string_view kPieces[] = {
+      "\"a\":", "\"a1\"", "\"", "\"\"", "\\\"", "\\", "k=",  "k=v", "k=1", "=",   ":", " ",
+      "word",   "w0rd",   "1",  "é",    "_",    "-",  "x-y", ",",   "{",   "2.5", "]", "\t"};
+  std::mt19937_64 random(31);
+  size_t followed = 0;
+  for (int round = 0; round < 2000; ++round) {
+    // Few shapes, each with a piece changed now and then.
+    std::vector<std::vector<std::string>> shapes(1 + random() % 3);
+    for (auto& shape : shapes) {
+      for (size_t i = random() % 12; i-- > 0;) {
+        shape.emplace_back(kPieces[random() % std::size(kPieces)]);
+      }
+    }
+    std::vector<std::string> lines;
+    for (int i = 0; i < 40; ++i) {
+      std::vector<std::string> line = shapes[random() % shapes.size()];
+      if (!line.empty() && random() % 2 == 0) {
+        line[random() % line.size()] = kPieces[random() % std::size(kPieces)];
+      }
+      std::string& text = lines.emplace_back();
+      for (const std::string& piece : line) text += piece;
+      if (random() % 16 == 0) text.insert(random() % (text.size() + 1), 1, '\0');
+    }
+    const std::vector<std::string_view> views(lines.begin(), lines.end());
+    for (const CutBy by : {CutBy::kWords, CutBy::kFields}) {
+      LineCutter all;
+      all.Cut(views, by);
+      for (size_t row = 0; row < views.size(); ++row) {
+        LineCutter alone;
+        alone.Cut(std::span(views).subspan(row, 1), by);
+        ASSERT_EQ(alone.template_of(0) == LineCutter::kWhole,
+                  all.template_of(row) == LineCutter::kWhole)
+            << lines[row];
+        if (alone.template_of(0) == LineCutter::kWhole) continue;
+        const LineCutter::Template& expected = alone.templates()[0];
+        const LineCutter::Template& actual = all.templates()[all.template_of(row)];
+        ASSERT_EQ(all.text(actual), alone.text(expected)) << lines[row];
+        ASSERT_EQ(actual.slots, expected.slots);
+        for (uint32_t s = 0; s < actual.slots; ++s) {
+          ASSERT_EQ(all.words(row)[s].begin, alone.words(0)[s].begin) << lines[row];
+          ASSERT_EQ(all.words(row)[s].bytes, alone.words(0)[s].bytes) << lines[row];
+        }
+        if (actual.rows > 1) ++followed;
+      }
+    }
+  }
+  EXPECT_GT(followed, 50'000u);  // else little was expected
 }
 
 TEST(Automaton, IsMadeForUsualExpressions) {

@@ -1,0 +1,336 @@
+#include "engine/logs/line_cutter.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "engine/base/hash.h"
+#include "engine/base/short_text.h"
+#include "engine/logs/char_class.h"
+#include "engine/logs/line_format.h"
+
+namespace varve::logs {
+namespace {
+
+/// Returns the first quote, backslash or kPlace in [at, end), or end.
+const char* FindQuote(const char* at, const char* end) {
+#if defined(__SSE2__)
+  for (; end - at >= 16; at += 16) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i quotes =
+        _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+    const int found =
+        _mm_movemask_epi8(_mm_or_si128(quotes, _mm_cmpeq_epi8(v, _mm_set1_epi8(kPlace))));
+    if (found != 0) return at + std::countr_zero(static_cast<unsigned>(found));
+  }
+#endif
+  while (at < end && *at != '"' && *at != '\\' && *at != kPlace) ++at;
+  return at;
+}
+
+/// Returns where a quoted text that begins at `at` ends: at a quote, at kPlace, or at `end`.
+const char* QuotedEnd(const char* at, const char* end) {
+  while ((at = FindQuote(at, end)) < end && *at == '\\') {
+    at += at + 1 < end && at[1] != kPlace ? 2 : 1;
+  }
+  return at;
+}
+
+/// Finds the end of a field that begins at `at`; `letters`: it has nothing else.
+const char* FieldEnd(const char* at, const char* end, bool* letters) {
+  uint8_t seen = 0;
+  for (uint8_t bits = 0; at < end; ++at, seen |= bits) {
+    bits = kFieldBits[static_cast<uint8_t>(*at)];
+    if ((bits & kFieldEnd) != 0) break;
+  }
+  *letters = (seen & kNotLetter) == 0;
+  return at;
+}
+
+}  // namespace
+
+// --- Marks ---
+
+void WordMarks::Mark(std::string_view text) {
+  size_ = text.size();
+  const size_t parts = size_ / 64 + 1;  // the bit behind the last byte is always there
+  if (words_.size() < parts) {
+    words_.resize(parts);
+    digits_.resize(parts);
+  }
+  const size_t whole = size_ / 64;
+  for (size_t i = 0; i < whole; ++i) MarkPart(text.data() + i * 64, i);
+  std::array<char, 64> rest{};
+  std::memcpy(rest.data(), text.data() + whole * 64, size_ - whole * 64);
+  MarkPart(rest.data(), whole);
+}
+
+size_t WordMarks::NextDigit(size_t at) const {
+  for (size_t i = at / 64, from = at % 64; i <= size_ / 64; ++i, from = 0) {
+    const uint64_t bits = digits_[i] >> from << from;
+    if (bits != 0) return i * 64 + static_cast<size_t>(std::countr_zero(bits));
+  }
+  return size_;
+}
+
+size_t WordMarks::WordBegin(size_t at) const {
+  size_t i = at / 64;
+  uint64_t others = ~words_[i] & ((uint64_t{2} << at % 64) - 1);
+  while (others == 0) {
+    if (i == 0) return 0;
+    others = ~words_[--i];
+  }
+  return i * 64 + 64 - static_cast<size_t>(std::countl_zero(others));
+}
+
+size_t WordMarks::WordEnd(size_t at) const {
+  for (size_t i = at / 64, from = at % 64; i <= size_ / 64; ++i, from = 0) {
+    const uint64_t others = ~words_[i] >> from << from;
+    if (others != 0) return i * 64 + static_cast<size_t>(std::countr_zero(others));
+  }
+  return size_;
+}
+
+void WordMarks::MarkPart(const char* text, size_t part) {
+  uint64_t words = 0;
+  uint64_t digits = 0;
+#if defined(__SSE2__)
+  const auto within = [](__m128i v, char low, char high) {
+    return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8(static_cast<char>(low - 1))),
+                         _mm_cmplt_epi8(v, _mm_set1_epi8(static_cast<char>(high + 1))));
+  };
+  for (int i = 0; i < 4; ++i) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text) + i);
+    const __m128i digit = within(v, '0', '9');
+    const __m128i letter = within(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 'z');
+    // Bytes from 0x80 on have the bit that movemask takes already.
+    const __m128i other = _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
+    const __m128i word = _mm_or_si128(_mm_or_si128(digit, letter), other);
+    digits |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(digit))) << 16 * i;
+    words |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(word))) << 16 * i;
+  }
+#else
+  for (size_t i = 0; i < 64; ++i) {
+    const uint8_t kind = kCharClass[static_cast<uint8_t>(text[i])];
+    digits |= uint64_t{kind == kDigit} << i;
+    words |= uint64_t{kind != kDelimiter} << i;
+  }
+#endif
+  digits_[part] = digits;
+  words_[part] = words;
+}
+
+// --- Cutting ---
+
+bool LineCutter::Cut(std::span<const std::string_view> values, CutBy by) {
+  templates_.clear();
+  text_.clear();
+  slots_.clear();
+  by_hash_.clear();
+  last_ = kWhole;
+  word_count_ = 0;
+  row_template_.clear();
+  row_words_.clear();
+  for (size_t row = 0; row < values.size(); ++row) {
+    // Where templates are as many as rows there is no use in going on.
+    if ((row & 255) == 255 && templates_.size() * 3 > row) return false;
+    row_words_.push_back(word_count_);
+    row_template_.push_back(CutRow(values[row], by));
+    if (row_template_.back() == kWhole) word_count_ = row_words_.back();
+  }
+  size_t covered = 0;
+  for (const Template& one : templates_) {
+    if (one.rows >= kTemplateRowsMin) covered += one.rows;
+  }
+  return covered * 4 >= values.size() * 3;
+}
+
+uint32_t LineCutter::CutRow(std::string_view value, CutBy by) {
+  if (value.size() > kTemplateLineBytesMax) return kWhole;
+  // Between two variables is a byte that is in none.
+  if (words_.size() < word_count_ + value.size() / 2 + 1) {
+    words_.resize(2 * words_.size() + kTemplateLineBytesMax);
+  }
+  if (by == CutBy::kWords) marks_.Mark(value);
+  const size_t begin = word_count_;
+  uint32_t number = last_ == kWhole ? kWhole : templates_[last_].next;
+  if (number == kWhole || !Fits(value, templates_[number])) {
+    word_count_ = begin;
+    number = CutAnew(value, by);
+    if (number == kWhole) return kWhole;
+  }
+  if (last_ != kWhole) templates_[last_].next = number;
+  last_ = number;
+  NoteWords(value, words_.data() + begin, &templates_[number]);
+  return number;
+}
+
+/// Keeps count of what a template's variables are.
+void LineCutter::NoteWords(std::string_view value, const Word* words, Template* one) {
+  Slot* slot = slots_.data() + one->first_slot;
+  for (uint32_t s = 0; s < one->slots; ++s, ++slot) {
+    const auto word = [&] { return value.substr(words[s].begin, words[s].bytes); };
+    if (one->rows == 0) {
+      slot->first = word();
+    } else if (slot->constant) {
+      slot->constant = SameShort(slot->first, word());
+    }
+  }
+  ++one->rows;
+}
+
+/// Tells whether cutting `value` would make this template, and adds its variables if so. The bytes
+/// between variables must be those of the template; they are then cut as there, for what is done
+/// with a byte depends on bytes before it and the next one alone. Variables must end where cutting
+/// would end them, and be of the same kind.
+bool LineCutter::Fits(std::string_view value, const Template& one) {
+  const char* const begin = value.data();
+  const char* const end = begin + value.size();
+  const char* at = begin;
+  std::string_view rest = text(one);
+  const auto take_literal = [&](size_t bytes) {
+    if (static_cast<size_t>(end - at) < bytes ||
+        !SameShort(rest.substr(0, bytes), std::string_view(at, bytes))) {
+      return false;
+    }
+    at += bytes;
+    return true;
+  };
+  for (const Slot& slot : slots(one)) {
+    if (!take_literal(slot.literal_bytes)) return false;
+    rest.remove_prefix(slot.literal_bytes + 1);
+    const char* const from = at;
+    bool letters = false;
+    switch (slot.kind) {
+      case Slot::kWord: {
+        const auto word = static_cast<size_t>(at - begin);
+        at = begin + marks_.WordEnd(word);
+        if (begin + marks_.NextDigit(word) >= at) return false;
+        break;
+      }
+      case Slot::kQuoted:
+        at = QuotedEnd(at, end);
+        if (at < end && *at == kPlace) return false;
+        break;
+      case Slot::kField:
+      case Slot::kAssigned:
+        at = FieldEnd(at, end, &letters);
+        if ((letters && slot.kind == Slot::kField) || (at < end && *at == '=')) return false;
+        break;
+    }
+    if (at == from) return false;
+    AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(at - begin));
+  }
+  return static_cast<size_t>(end - at) == rest.size() && take_literal(rest.size());
+}
+
+uint32_t LineCutter::CutAnew(std::string_view value, CutBy by) {
+  if (value.find(kPlace) != std::string_view::npos) return kWhole;
+  if (cut_text_.size() < value.size() + kCopySlack) cut_text_.resize(value.size() + kCopySlack);
+  cut_slots_.clear();
+  if (by == CutBy::kWords) {
+    CutWords(value);
+  } else {
+    CutFields(value);
+  }
+  return FindTemplate();
+}
+
+/// Returns the template that is cut_text_, a new one if there is none.
+uint32_t LineCutter::FindTemplate() {
+  const std::string_view cut(cut_text_.data(), cut_bytes_);
+  const auto [known, added] =
+      by_hash_.try_emplace(Hash64(cut), static_cast<uint32_t>(templates_.size()));
+  if (added) {
+    templates_.push_back({static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(cut.size()),
+                          static_cast<uint32_t>(slots_.size()),
+                          static_cast<uint32_t>(cut_slots_.size())});
+    text_.append(cut);
+    slots_.insert(slots_.end(), cut_slots_.begin(), cut_slots_.end());
+  } else if (text(templates_[known->second]) != cut) {
+    return kWhole;
+  }
+  return known->second;
+}
+
+/// Write the template of a value into cut_text_ and its slots into cut_slots_, and add its
+/// variables, for which there is room.
+void LineCutter::CutWords(std::string_view value) {
+  char* to = cut_text_.data();
+  const char* const begin = value.data();
+  const char* const end = begin + value.size();
+  size_t done = 0;
+  for (size_t digit = marks_.NextDigit(0); digit < value.size(); digit = marks_.NextDigit(done)) {
+    const size_t word = marks_.WordBegin(digit);
+    const size_t word_end = marks_.WordEnd(digit);
+    CopyShort(to, begin + done, word - done, end);
+    to += word - done;
+    *to++ = kPlace;
+    cut_slots_.push_back({static_cast<uint32_t>(word - done), Slot::kWord, true, {}});
+    AddWord(word, word_end);
+    done = word_end;
+  }
+  std::memcpy(to, begin + done, value.size() - done);
+  to += value.size() - done;
+  cut_bytes_ = static_cast<size_t>(to - cut_text_.data());
+}
+
+void LineCutter::CutFields(std::string_view value) {
+  char* to = cut_text_.data();
+  const char* literal = to;  // where the text behind the last variable begins
+  const char* const begin = value.data();
+  const char* const end = begin + value.size();
+  const char* at = begin;
+  char before = ' ';
+  const auto variable = [&](const char* from, const char* stop, Slot::Kind kind) {
+    cut_slots_.push_back({static_cast<uint32_t>(to - literal), kind, true, {}});
+    *to++ = kPlace;
+    literal = to;
+    AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(stop - begin));
+  };
+  const auto keep = [&](const char* from, const char* stop) {
+    CopyShort(to, from, static_cast<size_t>(stop - from), end);
+    to += stop - from;
+  };
+  while (at < end) {
+    const char c = *at;
+    if (c == '"') {
+      *to++ = c;
+      const char* const from = ++at;
+      at = QuotedEnd(at, end);
+      const bool key = at + 1 < end && at[1] == ':';
+      if (key) {
+        keep(from, at);
+      } else if (at > from) {
+        variable(from, at, Slot::kQuoted);
+      }
+      if (at < end) *to++ = *at++;
+      before = '"';
+      continue;
+    }
+    if (EndsField(c)) {
+      *to++ = before = c;
+      ++at;
+      continue;
+    }
+    const char* const from = at;
+    bool letters = false;
+    at = FieldEnd(at, end, &letters);
+    const bool key = at < end && *at == '=';
+    const bool assigned = before == '=' || before == ':';
+    if (key || (letters && !assigned)) {
+      keep(from, at);
+    } else {
+      variable(from, at, assigned ? Slot::kAssigned : Slot::kField);
+    }
+    before = 'a';
+  }
+  cut_bytes_ = static_cast<size_t>(to - cut_text_.data());
+}
+
+}  // namespace varve::logs
