@@ -9,6 +9,7 @@
 #include <random>
 
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "engine/base/strings.h"
 #include "tests/logs/logs_testing.h"
 
@@ -126,6 +127,57 @@ TEST_P(Stages, FiltersAndColumns) {
 /// Eight bytes of XXH3's secret: in the middle of 32 bytes they take the eight that follow out of
 /// Hash64's sum.
 constexpr std::string_view kOutOfTheSum = "\xde\xd4m\xe9\x83\x90\x97\xdb";
+
+// Hash64 has no seed, so whoever writes lines can make words of one hash: nothing may take the
+// second for the first.
+TEST_P(Stages, WordsOfOneHashAreBothFound) {
+  const std::vector<std::pair<std::string, std::string>> collisions = {
+      {"klhtvitvvvkijinr", "rsuqvmlqsprvoqjm"},
+      // Their keys differ: those do not regard case.
+      {"Pnrrhgpgpkpmnrg0", "Lgrrjlnshvogghg0"},
+      {Concat("sixteen_letters_", kOutOfTheSum, "_of_one_"),
+       Concat("sixteen_letters_", kOutOfTheSum, "_of_two_")}};
+  const Labels s = Stream(1);
+  int64_t time_ns = 0;
+  // Enough for pages of a head to be closed.
+  const auto fill = [&] {
+    LogBatch batch;
+    const uint32_t stream = batch.AddStream(s);
+    for (int i = 0; i < 2000; ++i) batch.AddEntry(stream, time_ns += kSecond, std::string(50, 'z'));
+    ASSERT_TRUE(db_->AppendLogs(batch).ok());
+  };
+  for (const auto& [first, second] : collisions) {
+    ASSERT_EQ(Hash64(first), Hash64(second)) << first;
+    AppendOne(*db_, s, {time_ns += kSecond, first, {}});
+    AppendOne(*db_, s, {time_ns += kSecond, second, {}});
+  }
+  fill();
+  Halfway();
+  for (const auto& [first, second] : collisions) {
+    AppendOne(*db_, s, {time_ns += kSecond, Concat("say ", first, " here"), {}});
+    AppendOne(*db_, s, {time_ns += kSecond, Concat("say ", second, " here"), {}});
+  }
+  for (int i = 0; i < 6; ++i) fill();
+  Settle();
+  for (const auto& [first, second] : collisions) {
+    for (const std::string& word : {first, second}) {
+      const size_t bytes = word.size();
+      for (const std::string& needle :
+           {word, word.substr(1, bytes - 2), word.substr(2), word.substr(bytes - 8, 7)}) {
+        // The second time a head page has a filter.
+        for (int time = 0; time < 2; ++time) {
+          LogScanSpec spec;
+          spec.line_filters = {{LineFilter::Op::kContains, {needle}}};
+          EXPECT_EQ(MustReadAll(*db_, spec)[ToString(LabelsView(s))].size(), 2u)
+              << word << ": " << needle;
+        }
+      }
+    }
+    LogScanSpec spec;
+    spec.line_filters = {{LineFilter::Op::kContains, {Concat("say ", second, " here")}}};
+    EXPECT_EQ(MustReadAll(*db_, spec)[ToString(LabelsView(s))].size(), 1u) << second;
+  }
+}
 
 // Entries of one time are looked through for equal ones: neither lines that are all the same nor
 // lines that were made to have one Hash64 may make that a compare of each with each.
