@@ -14,9 +14,13 @@ uint64_t DrawSeed() {
 
 }  // namespace
 
-uint64_t SeededHash64(std::string_view bytes, uint64_t salt) {
+uint64_t ProcessSeed() {
   static const uint64_t kSeed = DrawSeed();
-  return Hash64(bytes, kSeed + salt);
+  return kSeed;
+}
+
+uint64_t SeededHash64(std::string_view bytes, uint64_t salt) {
+  return Hash64(bytes, ProcessSeed() + salt);
 }
 
 }  // namespace varve

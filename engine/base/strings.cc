@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "engine/base/hash.h"
+#include "engine/base/seeded_hash.h"
 #include "engine/base/utf8.h"
 
 namespace varve {
@@ -22,7 +22,7 @@ bool Prints(uint32_t rune) {
 
 }  // namespace
 
-size_t StringHash::operator()(std::string_view text) const { return Hash64(text); }
+size_t StringHash::operator()(std::string_view text) const { return SeededHash64(text); }
 
 std::string GoQuote(std::string_view text) {
   std::string out = "\"";

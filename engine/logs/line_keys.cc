@@ -21,7 +21,9 @@ uint64_t PairOf(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a
 void KeyCollector::Start(std::vector<uint64_t>* keys, Vocabulary* vocabulary) {
   keys_ = keys;
   vocabulary_ = vocabulary;
+  // A slot begins with a hash that belongs to another one.
   recent_.fill(0);
+  recent_[0] = uint64_t{1} << 63;
   values_.fill({});
 }
 
@@ -42,8 +44,11 @@ void KeyCollector::AddValue(std::string_view text) {
 void KeyCollector::Add(std::string_view text) {
   const auto* at = reinterpret_cast<const uint8_t*>(text.data());
   const uint8_t* const end = at + text.size();
-  // Where the last word of letters ended, and its hash.
+  // The last word of letters, where it ended, and its hash. Whether something came lately is told
+  // by hashes of this process: of those that are stored, whoever writes lines can make two words
+  // share one, and the second would be taken for the first.
   const uint8_t* last_end = nullptr;
+  std::string_view last_word;
   uint64_t last = 0;
   while (at < end) {
     uint8_t bits = kWordBits[*at];
@@ -59,18 +64,18 @@ void KeyCollector::Add(std::string_view text) {
       AddDigits(word);
       continue;
     }
-    const uint64_t hash = Hash64(word);
+    const uint64_t hash = Hash64(word, seed_);
     const bool digits = (bits & kWordDigit) != 0;
     if (!digits) {
       if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {
-        const uint64_t pair = PairOf(last, hash);
-        if (!Recent(pair)) keys_->push_back(pair);
+        if (!Recent(PairOf(last, hash))) keys_->push_back(PairOf(Hash64(last_word), Hash64(word)));
       }
       last = hash;
+      last_word = word;
       last_end = at;
     }
     if (Recent(hash)) continue;
-    keys_->push_back((bits & kWordUpper) != 0 ? WordKey(word) : hash);
+    keys_->push_back((bits & kWordUpper) != 0 ? WordKey(word) : Hash64(word));
     if (vocabulary_ != nullptr && (bits & kWordBeyondHex) != 0) vocabulary_->Add(word, hash);
     if (digits && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
     if (digits) AddNumberKeys(word, keys_);

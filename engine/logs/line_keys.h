@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/base/hash.h"
+#include "engine/base/seeded_hash.h"
 #include "engine/logs/vocabulary.h"
 
 namespace varve::logs {
@@ -48,7 +49,7 @@ class KeyCollector {
   void AddValue(std::string_view text);
   /// Adds a word of digits.
   void AddDigits(std::string_view word) {
-    if (word.size() >= kNumberBytesMin && !Recent(Hash64(word))) AddNumberKeys(word, keys_);
+    if (word.size() >= kNumberBytesMin && !Recent(Hash64(word, seed_))) AddNumberKeys(word, keys_);
   }
 
  private:
@@ -60,6 +61,7 @@ class KeyCollector {
     return false;
   }
 
+  const uint64_t seed_ = ProcessSeed();
   std::vector<uint64_t>* keys_ = nullptr;
   Vocabulary* vocabulary_ = nullptr;
   std::array<uint64_t, 4096> recent_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "engine/base/hash.h"
 #include "engine/logs/block_format.h"
 
 namespace varve::logs {
@@ -39,7 +38,7 @@ void Vocabulary::AddAll(std::string_view words) {
   while (!words.empty() && !full_) {
     const size_t bytes = words.find('\n');
     const std::string_view word = words.substr(0, bytes);
-    Add(word, Hash64(word));
+    Add(word, StringHash()(word));
     words.remove_prefix(std::min(word.size() + 1, words.size()));
   }
 }

@@ -20,7 +20,7 @@ class Vocabulary {
   Vocabulary(const Vocabulary&) = delete;
   Vocabulary& operator=(const Vocabulary&) = delete;
 
-  /// Adds a word; `hash` is its Hash64. Words that came lately cost a compare.
+  /// Adds a word; `hash` is its StringHash. Words that came lately cost a compare.
   void Add(std::string_view word, uint64_t hash);
   /// Adds words that have a line feed behind each.
   void AddAll(std::string_view words);

@@ -662,7 +662,7 @@ TEST(Vocabulary, KeepsEachWordOnceUntilItIsFull) {
   Vocabulary words;
   for (int round = 0; round < 2; ++round) {
     for (const std::string_view word : {"zebra", "", "ant", "zebra", "zebr", "ant"}) {
-      words.Add(word, Hash64(word));
+      words.Add(word, StringHash()(word));
     }
   }
   EXPECT_EQ(words.words(), "zebra\n\nant\nzebr\n");
@@ -672,13 +672,13 @@ TEST(Vocabulary, KeepsEachWordOnceUntilItIsFull) {
   // Words that share a place in the memory of the last ones.
   for (int i = 0; i < 100'000; ++i) {
     const std::string word = "word" + std::to_string(i % 50'000);
-    words.Add(word, Hash64(word));
+    words.Add(word, StringHash()(word));
   }
   EXPECT_EQ(words.size(), 50'005u);
   const std::string large(kVocabularyBytesMax - words.words().size(), 'x');
-  words.Add(large, Hash64(large));
+  words.Add(large, StringHash()(large));
   EXPECT_TRUE(words.full());
-  words.Add("ant", Hash64("ant"));
+  words.Add("ant", StringHash()("ant"));
   EXPECT_EQ(words.words(), "");
 }
 

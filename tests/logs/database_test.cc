@@ -180,7 +180,8 @@ TEST_P(Stages, WordsOfOneHashAreBothFound) {
 }
 
 // Entries of one time are looked through for equal ones: neither lines that are all the same nor
-// lines that were made to have one Hash64 may make that a compare of each with each.
+// lines that were made to have one Hash64 may make that a compare of each with each. The same goes
+// for their words, which are listed for searches.
 TEST_P(Stages, ManyEntriesOfOneTime) {
   constexpr int kEntries = 20'000;
   const auto seconds = [&](int i, const std::function<Entry(int)>& entry) {
@@ -202,6 +203,9 @@ TEST_P(Stages, ManyEntriesOfOneTime) {
                           {{MatchType::kEqual, "i", std::to_string(i)}})[ToString(LabelsView(s))]
                   .size(),
               kEntries);
+    LogScanSpec spec;
+    spec.line_filters = {{LineFilter::Op::kContains, {"nowhere"}}};
+    EXPECT_TRUE(MustReadAll(*db_, spec).empty());
     return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   };
   const auto padded = [](int k) { return std::to_string(10'000'000 + k); };
