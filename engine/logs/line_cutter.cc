@@ -158,16 +158,34 @@ uint32_t LineCutter::CutRow(std::string_view value, CutBy by) {
   }
   if (by == CutBy::kWords) marks_.Mark(value);
   const size_t begin = word_count_;
-  uint32_t number = last_ == kWhole ? kWhole : templates_[last_].next;
+  uint32_t number = Expected();
   if (number == kWhole || !Fits(value, templates_[number])) {
     word_count_ = begin;
     number = CutAnew(value, by);
     if (number == kWhole) return kWhole;
   }
-  if (last_ != kWhole) templates_[last_].next = number;
-  last_ = number;
+  Expect(number);
   NoteWords(value, words_.data() + begin, &templates_[number]);
   return number;
+}
+
+/// The template that is tried first, or kWhole.
+uint32_t LineCutter::Expected() const {
+  if (last_ == kWhole || templates_[last_].trust < 0) return kWhole;
+  return templates_[last_].next;
+}
+
+/// Learns which template followed the last one. After some that nobody expected no more are tried
+/// until they come as expected again.
+void LineCutter::Expect(uint32_t number) {
+  if (last_ != kWhole) {
+    constexpr int kTrustMax = 2;
+    Template& last = templates_[last_];
+    const bool expected = last.next == number;
+    last.trust = std::clamp(last.trust + (expected ? 1 : -1), -kTrustMax, kTrustMax);
+    last.next = number;
+  }
+  last_ = number;
 }
 
 /// Keeps count of what a template's variables are.

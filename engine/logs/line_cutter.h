@@ -58,6 +58,7 @@ class LineCutter {
     uint32_t first_slot, slots;
     uint32_t rows = 0;
     uint32_t next = kWhole;  // the template of the value that followed the last one of this
+    int trust = 0;           // how often `next` was right of late
   };
 
   /// Cuts `values`, which must stay where they are. Returns false, with nothing to be used, where
@@ -78,6 +79,8 @@ class LineCutter {
 
  private:
   uint32_t CutRow(std::string_view value, CutBy by);
+  uint32_t Expected() const;
+  void Expect(uint32_t number);
   bool Fits(std::string_view value, const Template& one);
   uint32_t CutAnew(std::string_view value, CutBy by);
   void CutWords(std::string_view value);
