@@ -101,10 +101,7 @@ char* PrintFixed(const Decimal& decimal, char* out) {
   return out + count + 1;
 }
 
-char* Print(std::string_view text, char* out) {
-  std::memcpy(out, text.data(), text.size());
-  return out + text.size();
-}
+char* Print(std::string_view text, char* out) { return out + text.copy(out, text.size()); }
 
 }  // namespace
 
