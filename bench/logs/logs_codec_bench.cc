@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/logs/log_lines.h"
 #include "engine/index/filters.h"
 #include "engine/logs/columns.h"
 #include "engine/logs/line_codec.h"
@@ -32,12 +33,7 @@ struct Group {
     std::mt19937_64 random(1);
     int64_t time = 1'795'800'000'000'000'000;
     while (bytes < 1u << 20) {
-      char line[256];
-      std::snprintf(line, sizeof line, shape, static_cast<unsigned>(random() % 256),
-                    static_cast<unsigned>(random() % 256),
-                    static_cast<unsigned>(random() % 100'000),
-                    static_cast<unsigned long long>(random()));
-      owned.emplace_back(line);
+      owned.push_back(MakeLogLine(shape, random));
       bytes += owned.back().size();
       times.push_back(time += 1'000'000 + static_cast<int64_t>(random() % 1000) * 1000);
       char trace[20];

@@ -6,7 +6,6 @@
 
 #include <benchmark/benchmark.h>
 
-#include <cstdio>
 #include <memory>
 #include <random>
 #include <string>
@@ -15,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/logs/log_lines.h"
 #include "engine/block/plan.h"
 #include "engine/io/memory_file_system.h"
 #include "engine/logs/block_reader.h"
@@ -56,12 +56,7 @@ struct Sources {
       LogRows rows;
       uint64_t bytes = 0;
       while (bytes < kBlockBytes) {
-        char line[256];
-        std::snprintf(line, sizeof line, shape, static_cast<unsigned>(random() % 256),
-                      static_cast<unsigned>(random() % 256),
-                      static_cast<unsigned>(random() % 100'000),
-                      static_cast<unsigned long long>(random()));
-        lines.emplace_back(line);
+        lines.push_back(MakeLogLine(shape, random));
         bytes += lines.back().size();
         rows.times_ns.push_back(1'795'800'000'000'000'000 + static_cast<int64_t>(b) * offset +
                                 static_cast<int64_t>(rows.times_ns.size()) * step);

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/logs/log_lines.h"
 #include "tools/loki/json_text.h"
 #include "tools/loki/level.h"
 #include "tools/loki/push_decode.h"
@@ -45,12 +46,7 @@ struct Lines {
   explicit Lines(const Shape& shape) {
     std::mt19937_64 random(1);
     while (bytes < 1u << 20) {
-      char line[512];
-      std::snprintf(line, sizeof line, shape.format, static_cast<unsigned>(random() % 256),
-                    static_cast<unsigned>(random() % 256),
-                    static_cast<unsigned>(random() % 100'000),
-                    static_cast<unsigned long long>(random()));
-      lines.emplace_back(line);
+      lines.push_back(MakeLogLine(shape.format, random));
       bytes += lines.back().size();
     }
   }

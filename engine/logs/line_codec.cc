@@ -1,14 +1,9 @@
 #include "engine/logs/line_codec.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <cstring>
-#include <memory>
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/coding.h"
-#include "engine/base/hash.h"
 #include "engine/base/macros.h"
 #include "engine/base/short_text.h"
 #include "engine/base/strings.h"

@@ -64,7 +64,7 @@ void KeyCollector::Add(std::string_view text) {
       AddDigits(word);
       continue;
     }
-    const uint64_t hash = Hash64(word, seed_);
+    const uint64_t hash = Hash64(word, seed_);  // what StringHash gives, which vocabularies want
     const bool digits = (bits & kWordDigit) != 0;
     if (!digits) {
       if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {

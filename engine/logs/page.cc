@@ -36,7 +36,8 @@ class RawPage {
   /// Forgets what was written and makes room for this many bytes.
   void Begin(size_t bytes_max) {
     bytes_max += kSlack;
-    if (capacity_ < bytes_max) {
+    // One that was moved from has no room, whatever it knows of it.
+    if (room_ == nullptr || capacity_ < bytes_max) {
       room_ = std::make_unique_for_overwrite<char[]>(bytes_max);
       capacity_ = bytes_max;
     }

@@ -84,6 +84,7 @@ void EmitRows(const LogScan& scan, const Rows& rows, const std::vector<uint32_t>
 /// Hashes what makes two entries of one time and stream the same one. Of this process
 /// (SeededHash64).
 uint64_t EntryHash(std::string_view line, LabelsView metadata);
+/// Tells that two entries have the same metadata, name by name.
 inline bool SameMetadata(LabelsView a, LabelsView b) {
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
 }
