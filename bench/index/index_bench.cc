@@ -330,6 +330,19 @@ void BM_FuseBuild(benchmark::State& state) {
 }
 BENCHMARK(BM_FuseBuild)->Unit(benchmark::kMicrosecond);
 
+/// The keys of a row group of log lines: each about twice, many of them the smallest hash of some.
+void BM_FuseBuildRepeats(benchmark::State& state) {
+  const auto count = static_cast<size_t>(state.range(0));
+  std::mt19937_64 random(6);
+  std::vector<uint64_t> distinct(count);
+  for (uint64_t& hash : distinct) hash = std::min({random(), random(), random(), random()});
+  std::vector<uint64_t> hashes;
+  for (size_t i = 0; i < count * 2; ++i) hashes.push_back(distinct[random() % count]);
+  for (auto _ : state) benchmark::DoNotOptimize(BinaryFuse::Build(hashes, 8)->bytes());
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(hashes.size()));
+}
+BENCHMARK(BM_FuseBuildRepeats)->Arg(2000)->Arg(30000)->Unit(benchmark::kMicrosecond);
+
 void BM_FuseProbe(benchmark::State& state) {
   const BinaryFuse filter = *BinaryFuse::Build(RandomHashes(8192), 12);
   uint64_t probe = 1;

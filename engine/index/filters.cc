@@ -1,9 +1,11 @@
 #include "engine/index/filters.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <memory>
 
 #include "engine/base/coding.h"
 #include "engine/base/macros.h"
@@ -49,28 +51,42 @@ uint64_t NextSeed(uint64_t* state) {
 
 constexpr size_t kFingerprintPadding = 4;
 
-/// Sorts hashes and drops repeats. Hashes are spread evenly, so that their first bits put them into
-/// small buckets; where they are not, it is as slow as sorting.
-void SortUnique(std::vector<uint64_t>* hashes) {
-  constexpr size_t kBucketHashes = 16;
+/// Drops repeats; leaves the rest in an order that is not specified.
+void DropRepeats(std::vector<uint64_t>* hashes) {
+  // A table with open addressing by the last bits: the first ones are not spread evenly where a
+  // key is the smallest hash of several (minimizers). Whoever makes hashes that share their last
+  // bits uses up the steps, and the rest is sorted.
   const size_t count = hashes->size();
-  const int bits = std::bit_width(count / kBucketHashes);
-  if (bits > 0) {
-    std::vector<uint32_t> begins((size_t{1} << bits) + 1);
-    const auto bucket_of = [bits](uint64_t hash) { return hash >> (64 - bits); };
-    for (const uint64_t hash : *hashes) ++begins[bucket_of(hash) + 1];
-    for (size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
-    std::vector<uint64_t> placed(count);
-    std::vector<uint32_t> at(begins.begin(), begins.end() - 1);
-    for (const uint64_t hash : *hashes) placed[at[bucket_of(hash)]++] = hash;
-    for (size_t i = 0; i + 1 < begins.size(); ++i) {
-      std::sort(placed.begin() + begins[i], placed.begin() + begins[i + 1]);
+  std::vector<uint64_t> table(std::bit_ceil(count + count / 2 + 1));  // 0: free
+  const size_t mask = table.size() - 1;
+  size_t steps_left = 4 * count;
+  bool zero = false;
+  size_t kept = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint64_t hash = (*hashes)[i];
+    if (hash == 0) {
+      zero = true;
+      continue;
     }
-    *hashes = std::move(placed);
-  } else {
-    std::sort(hashes->begin(), hashes->end());
+    size_t slot = hash & mask;
+    while (table[slot] != 0 && table[slot] != hash && steps_left > 0) {
+      slot = (slot + 1) & mask;
+      --steps_left;
+    }
+    if (steps_left == 0) {
+      hashes->erase(hashes->begin() + static_cast<ptrdiff_t>(kept),
+                    hashes->begin() + static_cast<ptrdiff_t>(i));
+      if (zero) hashes->push_back(0);
+      std::sort(hashes->begin(), hashes->end());
+      hashes->erase(std::unique(hashes->begin(), hashes->end()), hashes->end());
+      return;
+    }
+    (*hashes)[kept] = hash;
+    kept += table[slot] == 0 ? 1 : 0;
+    table[slot] = hash;
   }
-  hashes->erase(std::unique(hashes->begin(), hashes->end()), hashes->end());
+  hashes->resize(kept);
+  if (zero) hashes->push_back(0);
 }
 
 }  // namespace
@@ -123,6 +139,25 @@ Result<BlockedBloom> BlockedBloom::Parse(std::string_view bytes) {
   return out;
 }
 
+struct BinaryFuse::Geometry {
+  std::array<uint32_t, 3> PlacesOf(uint64_t mixed) const {
+    const auto first = static_cast<uint32_t>(HighProduct(mixed, firsts));
+    return {first, (first + length) ^ (static_cast<uint32_t>(mixed >> 18) & (length - 1)),
+            (first + 2 * length) ^ (static_cast<uint32_t>(mixed) & (length - 1))};
+  }
+  uint32_t Fingerprint(uint64_t mixed) const {
+    return static_cast<uint32_t>(mixed ^ mixed >> 32) & fingerprint_mask;
+  }
+
+  uint64_t firsts;  // first places
+  uint32_t length;  // of a segment
+  uint32_t fingerprint_mask;
+};
+
+BinaryFuse::Geometry BinaryFuse::geometry() const {
+  return {uint64_t{segment_count_} * segment_length_, segment_length_, (1u << bits_) - 1};
+}
+
 void BinaryFuse::SetSizes() {
   // The paper's sizes for arity 3: segments grow with the number of keys, and small filters get
   // more room because their graphs fail to peel more often.
@@ -134,21 +169,6 @@ void BinaryFuse::SetSizes() {
   const auto capacity = static_cast<uint64_t>(std::round(static_cast<double>(keys_) * factor));
   const uint64_t segments = (capacity + segment_length_ - 1) / segment_length_;
   segment_count_ = static_cast<uint32_t>(segments > 2 ? segments - 2 : 1);
-}
-
-BinaryFuse::Places BinaryFuse::PlacesOf(uint64_t mixed) const {
-  const auto first =
-      static_cast<uint32_t>(HighProduct(mixed, uint64_t{segment_count_} * segment_length_));
-  const uint32_t mask = segment_length_ - 1;
-  Places out;
-  out.at[0] = first;
-  out.at[1] = (first + segment_length_) ^ (static_cast<uint32_t>(mixed >> 18) & mask);
-  out.at[2] = (first + 2 * segment_length_) ^ (static_cast<uint32_t>(mixed) & mask);
-  return out;
-}
-
-uint32_t BinaryFuse::Fingerprint(uint64_t mixed) const {
-  return static_cast<uint32_t>(mixed ^ mixed >> 32) & ((1u << bits_) - 1);
 }
 
 uint32_t BinaryFuse::Load(uint32_t place) const {
@@ -170,8 +190,10 @@ void BinaryFuse::Store(uint32_t place, uint32_t fingerprint) {
 bool BinaryFuse::MayContain(uint64_t hash) const {
   if (keys_ == 0) return false;
   const uint64_t mixed = Mix(hash, seed_);
-  const Places places = PlacesOf(mixed);
-  return (Fingerprint(mixed) ^ Load(places.at[0]) ^ Load(places.at[1]) ^ Load(places.at[2])) == 0;
+  const Geometry geometry = this->geometry();
+  uint32_t value = geometry.Fingerprint(mixed);
+  for (const uint32_t place : geometry.PlacesOf(mixed)) value ^= Load(place);
+  return value == 0;
 }
 
 Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
@@ -183,7 +205,7 @@ Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
     return MakeStatus(StatusCode::kResourceExhausted, "binary fuse filter: too many keys");
   };
   if (hashes.size() > UINT32_MAX) return too_many();
-  SortUnique(&hashes);
+  DropRepeats(&hashes);
   if (hashes.size() > kKeysMax) return too_many();
   BinaryFuse out;
   out.keys_ = hashes.size();
@@ -192,59 +214,76 @@ Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
   const uint32_t places = (out.segment_count_ + 2) * out.segment_length_;
   out.fingerprints_.assign(
       (uint64_t{places} * static_cast<uint64_t>(bits) + 7) / 8 + kFingerprintPadding, '\0');
-  uint64_t random = 0x726b2b9d438b9d4d;
+  // A copy, so that the stores below do not seem to change it.
+  const Geometry geometry = out.geometry();
   // Of each place: how many unassigned keys use it, and the XOR of those keys, so that the last
   // one is known when the count falls to one.
-  std::vector<uint32_t> users(places);
-  std::vector<uint64_t> keys_xor(places);
-  std::vector<uint32_t> queue;
-  std::vector<uint64_t> peeled_keys;
-  std::vector<uint32_t> peeled_places;
-  peeled_keys.reserve(hashes.size());
-  peeled_places.reserve(hashes.size());
-  std::vector<uint64_t> mixed(hashes.size());
+  struct Cell {
+    uint64_t keys;
+    uint64_t users;
+  };
+  struct Peeled {
+    uint64_t key;
+    uint64_t place;
+  };
+  const auto cells = std::make_unique_for_overwrite<Cell[]>(places);
+  // A place is waiting once at most, from when its users have become one. One more of both, since
+  // what may not count is written all the same: whether it does cannot be predicted.
+  const auto waiting = std::make_unique_for_overwrite<uint32_t[]>(places + 1);
+  const auto peeled = std::make_unique_for_overwrite<Peeled[]>(hashes.size() + 1);
+  uint64_t random = 0x726b2b9d438b9d4d;
   // A try fails with a probability of a few percent at most; this many failures in a row do not
   // happen to distinct hashes.
   for (int attempt = 0;; ++attempt) {
     VARVE_CHECK(attempt < 1000);
     out.seed_ = NextSeed(&random);
-    std::fill(users.begin(), users.end(), 0);
-    std::fill(keys_xor.begin(), keys_xor.end(), 0);
-    for (size_t i = 0; i < hashes.size(); ++i) {
-      mixed[i] = Mix(hashes[i], out.seed_);
-      for (const uint32_t place : out.PlacesOf(mixed[i]).at) {
-        ++users[place];
-        keys_xor[place] ^= mixed[i];
+    std::fill_n(cells.get(), places, Cell{});
+    for (const uint64_t hash : hashes) {
+      const uint64_t key = Mix(hash, out.seed_);
+      for (const uint32_t place : geometry.PlacesOf(key)) {
+        cells[place].keys ^= key;
+        ++cells[place].users;
       }
     }
-    queue.clear();
+    size_t left = 0;
     for (uint32_t place = 0; place < places; ++place) {
-      if (users[place] == 1) queue.push_back(place);
+      waiting[left] = place;
+      left += cells[place].users == 1 ? 1 : 0;
     }
-    peeled_keys.clear();
-    peeled_places.clear();
-    while (!queue.empty()) {
-      const uint32_t place = queue.back();
-      queue.pop_back();
-      if (users[place] != 1) continue;
-      const uint64_t key = keys_xor[place];
-      peeled_keys.push_back(key);
-      peeled_places.push_back(place);
-      for (const uint32_t other : out.PlacesOf(key).at) {
-        keys_xor[other] ^= key;
-        if (--users[other] == 1) queue.push_back(other);
+    size_t count = 0;
+    while (left > 0) {
+      const uint32_t place = waiting[--left];
+      // Its key may have gone to another place meanwhile; then no user is left, the XOR is 0 and
+      // nothing changes.
+      const uint64_t key = cells[place].keys;
+      const uint32_t found = cells[place].users == 1 ? 1 : 0;
+      peeled[count] = {key, place};
+      count += found;
+      for (const uint32_t other : geometry.PlacesOf(key)) {
+        Cell& cell = cells[other];
+        cell.keys ^= key;
+        cell.users -= found;
+        waiting[left] = other;
+        left += cell.users == 1 ? found : 0;
       }
     }
-    if (peeled_keys.size() == hashes.size()) break;
+    if (count == hashes.size()) break;
   }
-  // Backwards, each key finds its own place unset and fixes it.
-  for (size_t i = peeled_keys.size(); i-- > 0;) {
-    const Places at = out.PlacesOf(peeled_keys[i]);
-    uint32_t value = out.Fingerprint(peeled_keys[i]);
-    for (const uint32_t place : at.at) {
-      if (place != peeled_places[i]) value ^= out.Load(place);
+  // Backwards, each key finds its own place still 0 and fixes it.
+  const auto assign = [&](auto&& load, auto&& store) {
+    for (size_t i = hashes.size(); i-- > 0;) {
+      uint32_t value = geometry.Fingerprint(peeled[i].key);
+      for (const uint32_t place : geometry.PlacesOf(peeled[i].key)) value ^= load(place);
+      store(static_cast<uint32_t>(peeled[i].place), value);
     }
-    out.Store(peeled_places[i], value);
+  };
+  if (bits == 8) {
+    auto* const bytes = reinterpret_cast<uint8_t*>(out.fingerprints_.data());
+    assign([&](uint32_t place) { return bytes[place]; },
+           [&](uint32_t place, uint32_t value) { bytes[place] = static_cast<uint8_t>(value); });
+  } else {
+    assign([&](uint32_t place) { return out.Load(place); },
+           [&](uint32_t place, uint32_t value) { out.Store(place, value); });
   }
   return out;
 }

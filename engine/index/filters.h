@@ -55,7 +55,7 @@ class BinaryFuse {
 
   /// Builds from hashes in any order; repetitions count once. `bits` is 8, 12 or 16. Errors:
   /// kInvalidArgument for other widths, kResourceExhausted beyond kKeysMax keys. Cost: about
-  /// 50-100 ns a key and 24 bytes of memory a key meanwhile. The same keys give the same filter.
+  /// 25-50 ns a hash and 50 bytes of memory a key meanwhile. The same keys give the same filter.
   static Result<BinaryFuse> Build(std::vector<uint64_t> hashes, int bits);
 
   bool MayContain(uint64_t hash) const;
@@ -69,14 +69,11 @@ class BinaryFuse {
   static Result<BinaryFuse> Parse(std::string_view bytes);
 
  private:
-  struct Places {
-    uint32_t at[3];
-  };
+  struct Geometry;
   BinaryFuse() = default;
   /// Sets the sizes that follow from the number of keys.
   void SetSizes();
-  Places PlacesOf(uint64_t mixed) const;
-  uint32_t Fingerprint(uint64_t mixed) const;
+  Geometry geometry() const;
   uint32_t Load(uint32_t place) const;
   void Store(uint32_t place, uint32_t fingerprint);
 

@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
+#include <vector>
 
 #include "engine/base/hash.h"
 #include "engine/base/strings.h"
@@ -95,6 +97,29 @@ TEST(BinaryFuse, NeverForgetsAndRarelyErrs) {
     }
   }
   EXPECT_EQ(BinaryFuse::Build({1}, 9).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(BinaryFuse, HashesThatAreNotSpreadEvenly) {
+  // The same first bits, the same last bits, and runs: with 0 among them, each twice, and once in
+  // the opposite order, which gives the same filter.
+  for (const int shift : {0, 24, 40}) {
+    SCOPED_TRACE(shift);
+    std::vector<uint64_t> keys;
+    for (uint64_t i = 0; i < 20000; ++i) keys.push_back(i << shift);
+    std::vector<uint64_t> twice = keys;
+    twice.insert(twice.end(), keys.begin(), keys.end());
+    const auto filter = BinaryFuse::Build(twice, 8);
+    ASSERT_TRUE(filter.ok()) << filter.status();
+    EXPECT_EQ(filter->keys(), keys.size());
+    for (const uint64_t key : keys) ASSERT_TRUE(filter->MayContain(key));
+    EXPECT_LT(FalsePositives(*filter, 100000), 1.25 / 256);
+    std::string bytes;
+    filter->AppendTo(&bytes);
+    std::reverse(twice.begin(), twice.end());
+    std::string again;
+    BinaryFuse::Build(twice, 8)->AppendTo(&again);
+    EXPECT_EQ(again, bytes);
+  }
 }
 
 TEST(BinaryFuse, BuildsManySmallFilters) {
