@@ -22,6 +22,9 @@
 namespace varve::logs {
 namespace {
 
+/// Readable bytes behind the last line of a group: lines are read by whole vectors.
+constexpr size_t kTextPadding = 64;
+
 class LogsBlockWriterImpl final : public LogsBlockWriter {
  public:
   explicit LogsBlockWriterImpl(std::unique_ptr<block::BlockWriter> out) : out_(std::move(out)) {}
@@ -36,28 +39,20 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
   }
 
   Status Add(const LogRows& rows) override {
-    for (size_t row = 0; row < rows.size(); ++row) {
-      const std::string_view line = rows.lines[row];
-      if (!times_.empty() &&
-          (text_.size() + line.size() > kGroupLineBytes || times_.size() >= kGroupRows)) {
-        VARVE_RETURN_IF_ERROR(CloseGroup());
+    for (size_t row = 0; row < rows.size();) {
+      const auto fits = [&](size_t bytes, size_t count) {
+        return count == 0 ||
+               (bytes + rows.lines[row].size() <= kGroupLineBytes && count < kGroupRows);
+      };
+      if (!fits(text_.size(), times_.size())) VARVE_RETURN_IF_ERROR(CloseGroup());
+      const size_t begin = row;
+      const size_t count = times_.size();
+      size_t bytes = text_.size();
+      for (; row < rows.size() && fits(bytes, count + row - begin); ++row) {
+        bytes += rows.lines[row].size();
+        line_end_.push_back(bytes);
       }
-      if (!begun_) {
-        LogsPart part;
-        part.stream = stream_;
-        part.group = static_cast<uint32_t>(directory_.groups.size());
-        part.min_time_ns = rows.times_ns[row];
-        directory_.parts.push_back(part);
-        begun_ = true;
-      }
-      LogsPart& part = directory_.parts.back();
-      part.max_time_ns = rows.times_ns[row];
-      part.line_bytes += line.size();
-      ++part.rows;
-      times_.push_back(rows.times_ns[row]);
-      text_.append(line);
-      line_end_.push_back(text_.size());
-      metadata_.Add(rows.metadata_of(row));
+      AddToGroup(rows, begin, row);
     }
     return absl::OkStatus();
   }
@@ -130,6 +125,34 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
   }
 
  private:
+  /// Adds rows [begin, end), of which there is one, to the open group; line_end_ has them already.
+  void AddToGroup(const LogRows& rows, size_t begin, size_t end) {
+    if (!begun_) {
+      LogsPart part;
+      part.stream = stream_;
+      part.group = static_cast<uint32_t>(directory_.groups.size());
+      part.min_time_ns = rows.times_ns[begin];
+      directory_.parts.push_back(part);
+      begun_ = true;
+    }
+    LogsPart& part = directory_.parts.back();
+    part.max_time_ns = rows.times_ns[end - 1];
+    part.line_bytes += line_end_.back() - text_.size();
+    part.rows += static_cast<uint32_t>(end - begin);
+    times_.insert(times_.end(), rows.times_ns.begin() + static_cast<ptrdiff_t>(begin),
+                  rows.times_ns.begin() + static_cast<ptrdiff_t>(end));
+    for (size_t row = begin; row < end; ++row) metadata_.Add(rows.metadata_of(row));
+    // Lines that lie one after the other, as those of a page do, are copied in one piece.
+    for (size_t row = begin; row < end;) {
+      const char* const first = rows.lines[row].data();
+      size_t bytes = 0;
+      for (; row < end && rows.lines[row].data() == first + bytes; ++row) {
+        bytes += rows.lines[row].size();
+      }
+      text_.append(first, bytes);
+    }
+  }
+
   Status AddVocabulary() {
     if (vocabulary_.full()) return absl::OkStatus();
     const std::string raw = vocabulary_.Sorted();
@@ -151,6 +174,8 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     std::vector<std::string_view> lines;
     lines.reserve(times_.size());
     size_t begin = 0;
+    const size_t text_bytes = text_.size();
+    text_.append(kTextPadding, '\0');
     const std::string_view text = text_;
     for (const size_t end : line_end_) {
       lines.push_back(text.substr(begin, end - begin));
@@ -183,7 +208,7 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
     group.filter_bytes = filters_.size() - filters_before;
     VARVE_RETURN_IF_ERROR(out_->Append(bytes_));
     entries_ += times_.size();
-    line_bytes_ += text_.size();
+    line_bytes_ += text_bytes;
     directory_.groups.push_back(std::move(group));
     times_.clear();
     text_.clear();

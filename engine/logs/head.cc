@@ -289,7 +289,7 @@ struct Head::PageChunk final : LogChunk::Impl {
     VARVE_RETURN_IF_ERROR(SelectRows(scan, rows, 0, count, &storage->selected));
     SortAndCollapse(rows, &storage->selected);
     stats->entries += count;
-    stats->line_bytes += rows.line_begin[count];
+    stats->line_bytes += rows.bytes_of(0, count);
     stats->entries_matched += storage->selected.size();
     EmitRows(scan, rows, storage->selected, out);
     return absl::OkStatus();

@@ -110,6 +110,109 @@ void WriteMetadata(std::span<const EntryView> entries, RawPage* raw) {
   }
 }
 
+// Replaces `out` by what a page inflates to and index::kScanPadding zeros behind it.
+Status InflatePage(std::string_view page, std::string* out) {
+  ByteReader head(page);
+  const auto codec = head.Fixed<uint8_t>();
+  const uint64_t raw_bytes = head.Varint();
+  const std::string_view rest = head.Bytes(head.left());
+  if (!head.ok() || codec > kLz4) return Malformed("no page head");
+  if (codec == kRaw) {
+    if (raw_bytes != rest.size()) return Malformed("size does not fit");
+    out->assign(rest);
+  } else {
+    if (raw_bytes > kPageRawBytesMax || raw_bytes > rest.size() * kLz4Factor + 64 ||
+        rest.size() > LZ4_MAX_INPUT_SIZE) {
+      return Malformed("inflated size is impossible");
+    }
+    out->resize(raw_bytes);
+    const int size = LZ4_decompress_safe(rest.data(), out->data(), static_cast<int>(rest.size()),
+                                         static_cast<int>(raw_bytes));
+    if (size < 0 || static_cast<uint64_t>(size) != raw_bytes) return Malformed("bad LZ4 bytes");
+  }
+  out->append(index::kScanPadding, '\0');
+  return absl::OkStatus();
+}
+
+/// Reads an inflated page: bytes that may be anything, with readable zeros behind them, where any
+/// varint ends. So that is looked for but once a value. Fails as ByteReader does.
+class PageReader {
+ public:
+  explicit PageReader(std::string_view raw) : at_(raw.data()), end_(raw.data() + raw.size()) {}
+
+  bool ok() const { return ok_; }
+  size_t left() const { return static_cast<size_t>(end_ - at_); }
+  void Fail() {
+    ok_ = false;
+    at_ = end_;
+  }
+  uint8_t Byte() {
+    const auto byte = static_cast<uint8_t>(*at_);
+    Advance(1);
+    return byte;
+  }
+  uint64_t Varint() {
+    static_assert(kVarintBytesMax <= index::kScanPadding);
+    uint64_t value = 0;
+    for (size_t i = 0; i < kVarintBytesMax; ++i) {
+      const auto byte = static_cast<uint8_t>(at_[i]);
+      value |= static_cast<uint64_t>(byte & 0x7f) << 7 * i;
+      if (byte < 0x80) {
+        if (i == kVarintBytesMax - 1 && byte > 1) break;
+        return Advance(i + 1) ? value : 0;
+      }
+    }
+    Fail();
+    return 0;
+  }
+  std::string_view Bytes(uint64_t size) {
+    const char* const begin = at_;
+    return size <= left() && Advance(size) ? std::string_view(begin, size) : std::string_view();
+  }
+
+ private:
+  bool Advance(size_t bytes) {
+    at_ += bytes;
+    if (at_ > end_) Fail();
+    return ok_;
+  }
+
+  const char* at_;
+  const char* const end_;
+  bool ok_ = true;
+};
+
+// Reads the metadata of `count` entries, which views of `bytes` become.
+Status ReadMetadata(std::string_view bytes, uint64_t count, Rows* rows) {
+  std::vector<LabelView>& pairs = rows->metadata;
+  rows->metadata_begin.reserve(count + 1);
+  ByteReader in(bytes);
+  std::string_view last;  // the bytes of the entry before
+  size_t last_begin = 0;  // and its pairs
+  for (uint64_t i = 0; i < count; ++i) {
+    const size_t begin = pairs.size();
+    rows->metadata_begin.push_back(static_cast<uint32_t>(begin));
+    const std::string_view left = bytes.substr(in.position());
+    if (!last.empty() && left.starts_with(last)) {
+      // Most entries have what the one before has.
+      in.Bytes(last.size());
+      for (size_t k = last_begin; k < begin; ++k) pairs.push_back(LabelView(pairs[k]));
+    } else {
+      const uint64_t labels = in.Count(2);
+      for (uint64_t k = 0; k < labels; ++k) {
+        const std::string_view name = in.String();
+        const std::string_view value = in.String();
+        pairs.push_back({name, value});
+      }
+      if (!in.ok()) return Malformed("bad metadata");
+      last = left.substr(0, left.size() - in.left());
+    }
+    last_begin = begin;
+  }
+  rows->metadata_begin.push_back(static_cast<uint32_t>(pairs.size()));
+  return in.left() == 0 ? absl::OkStatus() : Malformed("metadata does not fit");
+}
+
 }  // namespace
 
 void EncodePage(std::span<const EntryView> entries, bool one_stream, std::string* out) {
@@ -161,94 +264,66 @@ void EncodePage(std::span<const EntryView> entries, bool one_stream, std::string
   out->append(raw.view());
 }
 
-std::string_view BlockOfPage(std::string_view page, uint64_t* raw_bytes) {
+std::string_view BlockOfPage(std::string_view page) {
   ByteReader head(page);
   const auto codec = head.Fixed<uint8_t>();
-  *raw_bytes = head.Varint();
+  head.Varint();
   return codec == kLz4 ? head.Bytes(head.left()) : std::string_view();
 }
 
 Status DecodePage(std::string_view page, Rows* rows, std::vector<uint32_t>* streams) {
+  // Inflated to where it stays. What the text holds from before is written over: to empty it first
+  // would have all of it filled with zeros.
+  std::string text = std::move(rows->text);
   rows->Clear();
   streams->clear();
-  ByteReader head(page);
-  const auto codec = head.Fixed<uint8_t>();
-  const uint64_t raw_bytes = head.Varint();
-  const std::string_view rest = head.Bytes(head.left());
-  if (!head.ok() || codec > kLz4) return Malformed("no page head");
-  static thread_local std::string inflated;
-  std::string_view raw = rest;
-  if (codec == kLz4) {
-    if (raw_bytes > kPageRawBytesMax || raw_bytes > rest.size() * kLz4Factor + 64 ||
-        rest.size() > LZ4_MAX_INPUT_SIZE) {
-      return Malformed("inflated size is impossible");
-    }
-    inflated.resize(raw_bytes);
-    const int size = LZ4_decompress_safe(
-        rest.data(), inflated.data(), static_cast<int>(rest.size()), static_cast<int>(raw_bytes));
-    if (size < 0 || static_cast<uint64_t>(size) != raw_bytes) return Malformed("bad LZ4 bytes");
-    raw = inflated;
-  } else if (raw_bytes != rest.size()) {
-    return Malformed("size does not fit");
-  }
+  VARVE_RETURN_IF_ERROR(InflatePage(page, &text));
+  rows->text = std::move(text);
+  const std::string_view raw(rows->text.data(), rows->text.size() - index::kScanPadding);
 
-  ByteReader in(raw);
-  const auto flags = in.Fixed<uint8_t>();
-  if (flags > (kOneStream | kHasMetadata)) in.Fail();
-  const uint64_t count = in.Count(2);
-  if (count > UINT32_MAX / 2) in.Fail();
-  if (!in.ok()) return Malformed("impossible number of entries");
+  PageReader in(raw);
+  const uint8_t flags = in.Byte();
+  if (flags > (kOneStream | kHasMetadata)) return Malformed("unknown flags");
+  const uint64_t count = in.Varint();
+  // Each entry has a time and a size.
+  if (in.left() / 2 < count || count > UINT32_MAX / 2) {
+    return Malformed("impossible number of entries");
+  }
   if ((flags & kOneStream) == 0) {
-    streams->reserve(count);
-    for (uint64_t i = 0; i < count; ++i) {
-      const uint64_t stream = in.Varint();
-      if (stream > UINT32_MAX) in.Fail();
-      streams->push_back(static_cast<uint32_t>(stream));
+    streams->resize(count);
+    for (uint32_t& stream : *streams) {
+      const uint64_t value = in.Varint();
+      if (value > UINT32_MAX) in.Fail();
+      stream = static_cast<uint32_t>(value);
     }
   }
-  rows->times.reserve(count);
+  rows->times.resize(count);
+  int64_t last = INT64_MIN;
   int64_t time = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    time = WrapAdd(time, in.Signed());
-    if (i > 0 && time < rows->times.back()) rows->ascending = false;
-    rows->times.push_back(time);
+  bool ascending = true;
+  for (int64_t& out : rows->times) {
+    time = WrapAdd(time, UnZigZag(in.Varint()));
+    ascending = ascending && time >= last;
+    out = last = time;
   }
-  rows->line_begin.reserve(count + 1);
-  uint64_t at = 0;
+  rows->ascending = ascending;
+  // Sizes first, which tell where the first line begins.
+  std::vector<uint32_t>& begins = rows->line_begin;
+  begins.resize(count + 1);
+  uint64_t bytes = 0;
   for (uint64_t i = 0; i < count; ++i) {
-    rows->line_begin.push_back(static_cast<uint32_t>(at));
     const uint64_t size = in.Varint();
     if (size > raw.size()) in.Fail();
-    at += size;
-    if (at > raw.size()) in.Fail();
-    if (!in.ok()) return Malformed("lines do not fit");
+    bytes += size;
+    begins[i] = static_cast<uint32_t>(size);
   }
-  rows->line_begin.push_back(static_cast<uint32_t>(at));
+  if (in.left() < bytes) return Malformed("lines do not fit");
+  auto at = static_cast<uint32_t>(raw.size() - bytes);
+  for (uint32_t& begin : begins) at += std::exchange(begin, at);
   if ((flags & kHasMetadata) != 0) {
-    // The strings are copied in one piece: views point at their places in it.
-    const size_t begin = in.position();
-    if (in.left() < at) return Malformed("lines do not fit");
-    rows->metadata_text.assign(raw.substr(begin, in.left() - at));
-    ByteReader pairs(rows->metadata_text);
-    rows->metadata_begin.reserve(count + 1);
-    for (uint64_t i = 0; i < count; ++i) {
-      rows->metadata_begin.push_back(static_cast<uint32_t>(rows->metadata.size()));
-      const uint64_t labels = pairs.Count(2);
-      for (uint64_t k = 0; k < labels; ++k) {
-        const std::string_view name = pairs.String();
-        const std::string_view value = pairs.String();
-        rows->metadata.push_back({name, value});
-      }
-      if (!pairs.ok()) return Malformed("bad metadata");
-    }
-    rows->metadata_begin.push_back(static_cast<uint32_t>(rows->metadata.size()));
-    if (pairs.left() != 0) return Malformed("metadata does not fit");
-    in.Bytes(rows->metadata_text.size());
+    VARVE_RETURN_IF_ERROR(ReadMetadata(in.Bytes(in.left() - bytes), count, rows));
   }
-  if (!in.ok() || in.left() != at) return Malformed("columns do not fit");
-  rows->text.reserve(at + index::kScanPadding);
-  rows->text.assign(raw.substr(raw.size() - at));
-  rows->text.append(index::kScanPadding, '\0');
+  if (!in.ok() || in.left() != bytes) return Malformed("columns do not fit");
   return absl::OkStatus();
 }
 

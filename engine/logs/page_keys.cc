@@ -83,12 +83,10 @@ Status PageKeyCollector::Collect(std::string_view page, const Rows& rows, PageKe
   // A slot begins with a hash that belongs to another one.
   recent_.assign(kRecent, 0);
   recent_[0] = 1;
-  const uint64_t text_bytes = rows.line_begin.back();
-  borders_.assign(text_bytes / 64 + 1, 0);
+  borders_.assign(rows.line_begin.back() / 64 + 1, 0);
   for (const uint32_t begin : rows.line_begin) borders_[begin / 64] |= uint64_t{1} << begin % 64;
-  uint64_t raw_bytes = 0;
-  Matches matches(BlockOfPage(page, &raw_bytes));
-  VARVE_RETURN_IF_ERROR(AddLines(rows, raw_bytes - text_bytes, &matches, out));
+  Matches matches(BlockOfPage(page));
+  VARVE_RETURN_IF_ERROR(AddLines(rows, &matches, out));
   for (const LabelView& label : rows.metadata) {
     const uint64_t key = MetadataKey(label.name, label.value);
     if (!Recent(key)) out->keys.push_back(key);
@@ -119,10 +117,10 @@ Status PageKeyCollector::AddWord(std::string_view word, uint8_t classes, PageKey
   return absl::OkStatus();
 }
 
-Status PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches* matches,
-                                  PageKeys* out) {
+Status PageKeyCollector::AddLines(const Rows& rows, Matches* matches, PageKeys* out) {
   size_t next_step = kStepBytes;
   const std::string_view text = rows.text;
+  const size_t first = rows.line_begin.front();
   const auto class_of = [&](size_t i) { return kCharClass[static_cast<uint8_t>(text[i])]; };
   // Tells whether a line begins in [from, to].
   const auto crosses = [&](size_t from, size_t to) {
@@ -141,13 +139,12 @@ Status PageKeyCollector::AddLines(const Rows& rows, uint64_t text_begin, Matches
         next_step = at + kStepBytes;
       }
       if (class_of(at) == kDelimiter) {
-        const size_t raw_at = at + text_begin;
-        matches->Seek(raw_at);
-        if (matches->begin <= raw_at && matches->end - raw_at >= kMatchBytesMin &&
-            matches->offset <= at) {
+        matches->Seek(at);
+        if (matches->begin <= at && matches->end - at >= kMatchBytesMin &&
+            matches->offset <= at - first) {
           // Words from here to the last delimiter of the match stand whole in what it repeats, if
           // that is of one line.
-          size_t last = std::min(matches->end - text_begin, end) - 1;
+          size_t last = std::min(matches->end, end) - 1;
           while (class_of(last) != kDelimiter) --last;
           if (!crosses(at - matches->offset + 1, last - matches->offset)) at = last;
         }

@@ -34,7 +34,7 @@ class PageKeyCollector {
   class Matches;
   bool Recent(uint64_t hash);
   Status AddWord(std::string_view word, uint8_t classes, PageKeys* out);
-  Status AddLines(const Rows& rows, uint64_t text_begin, Matches* matches, PageKeys* out);
+  Status AddLines(const Rows& rows, Matches* matches, PageKeys* out);
 
   std::vector<uint64_t> borders_;  // a bit for each byte of text: 1 where a line begins
   std::vector<uint64_t> recent_;

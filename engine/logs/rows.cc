@@ -62,14 +62,19 @@ void SortAndCollapse(const Rows& rows, std::vector<uint32_t>* selected) {
     std::stable_sort(selected->begin(), selected->end(),
                      [&](uint32_t a, uint32_t b) { return rows.times[a] < rows.times[b]; });
   }
+  // Most logs have no two entries of one time.
+  const auto tie =
+      std::adjacent_find(selected->begin(), selected->end(),
+                         [&](uint32_t a, uint32_t b) { return rows.times[a] == rows.times[b]; });
+  if (tie == selected->end()) return;
   // Runs of one time are short, or hashed where they are not.
   constexpr size_t kHashedRun = 16;
-  size_t kept = 0;
+  auto kept = static_cast<size_t>(tie - selected->begin());
   absl::flat_hash_map<uint64_t, std::vector<uint32_t>> seen;
   const auto same = [&](uint32_t a, uint32_t b) {
     return rows.line(a) == rows.line(b) && SameMetadata(rows.metadata_of(a), rows.metadata_of(b));
   };
-  for (size_t i = 0; i < selected->size();) {
+  for (size_t i = kept; i < selected->size();) {
     size_t end = i + 1;
     const int64_t time = rows.times[(*selected)[i]];
     while (end < selected->size() && rows.times[(*selected)[end]] == time) ++end;
@@ -104,35 +109,31 @@ uint64_t EntryHash(std::string_view line, LabelsView metadata) {
 void EmitRows(const LogScan& scan, const Rows& rows, const std::vector<uint32_t>& selected,
               LogRows* out) {
   const LogScanSpec& spec = scan.spec();
-  out->times_ns.clear();
+  const auto fill = [&](auto* column, auto value_of) {
+    column->resize(selected.size());
+    for (size_t i = 0; i < selected.size(); ++i) (*column)[i] = value_of(selected[i]);
+  };
+  fill(&out->times_ns, [&](uint32_t row) { return rows.times[row]; });
   out->lines.clear();
   out->line_lengths.clear();
+  if (spec.lines == LogScanSpec::Lines::kBytes) {
+    fill(&out->lines, [&](uint32_t row) { return rows.line(row); });
+  } else if (spec.lines == LogScanSpec::Lines::kLengths) {
+    fill(&out->line_lengths, [&](uint32_t row) { return rows.bytes_of(row, row + 1); });
+  }
   out->metadata_begin.clear();
   out->metadata.clear();
-  out->times_ns.reserve(selected.size());
-  for (const uint32_t row : selected) out->times_ns.push_back(rows.times[row]);
-  if (spec.lines == LogScanSpec::Lines::kBytes) {
-    out->lines.reserve(selected.size());
-    for (const uint32_t row : selected) out->lines.push_back(rows.line(row));
-  } else if (spec.lines == LogScanSpec::Lines::kLengths) {
-    out->line_lengths.reserve(selected.size());
-    for (const uint32_t row : selected) {
-      out->line_lengths.push_back(rows.line_begin[row + 1] - rows.line_begin[row]);
-    }
-  }
   if (!spec.with_metadata) return;
-  out->metadata_begin.reserve(selected.size() + 1);
-  out->metadata_begin.push_back(0);
-  for (const uint32_t row : selected) {
-    for (const LabelView& label : rows.metadata_of(row)) {
-      if (!spec.metadata_names.empty() &&
-          std::find(spec.metadata_names.begin(), spec.metadata_names.end(), label.name) ==
-              spec.metadata_names.end()) {
-        continue;
-      }
-      out->metadata.push_back(label);
+  const auto wanted = [&](const LabelView& label) {
+    return std::find(spec.metadata_names.begin(), spec.metadata_names.end(), label.name) !=
+           spec.metadata_names.end();
+  };
+  out->metadata_begin.resize(selected.size() + 1);
+  for (size_t i = 0; i < selected.size(); ++i) {
+    for (const LabelView& label : rows.metadata_of(selected[i])) {
+      if (spec.metadata_names.empty() || wanted(label)) out->metadata.push_back(label);
     }
-    out->metadata_begin.push_back(static_cast<uint32_t>(out->metadata.size()));
+    out->metadata_begin[i + 1] = static_cast<uint32_t>(out->metadata.size());
   }
 }
 

@@ -22,19 +22,24 @@ struct EntryView {
 };
 
 /// Decoded entries of a page or a row group as columns. Lines lie one after the other in `text`,
-/// with index::kScanPadding readable bytes behind them, so that one search covers all.
+/// with index::kScanPadding readable bytes behind them, so that one search covers all. The first
+/// one begins anywhere: the text of a page is the whole page.
 struct Rows {
   std::vector<int64_t> times;
   std::string text;
   std::vector<uint32_t> line_begin;      // rows + 1
   std::vector<uint32_t> metadata_begin;  // rows + 1; empty: no entry has metadata
-  std::vector<LabelView> metadata;       // into metadata_text, or into what outlives the rows
+  std::vector<LabelView> metadata;       // into the texts here, or into what outlives the rows
   std::string metadata_text;
   bool ascending = true;  // in time
 
   uint32_t size() const { return static_cast<uint32_t>(times.size()); }
   std::string_view line(uint32_t row) const {
     return std::string_view(text).substr(line_begin[row], line_begin[row + 1] - line_begin[row]);
+  }
+  /// Returns the bytes of the lines of rows [begin, end).
+  uint32_t bytes_of(uint32_t begin, uint32_t end) const {
+    return line_begin[end] - line_begin[begin];
   }
   LabelsView metadata_of(uint32_t row) const {
     if (metadata_begin.empty()) return {};

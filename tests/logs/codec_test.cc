@@ -140,6 +140,8 @@ TEST(Page, MetadataRoundTrips) {
   std::mt19937_64 random(11);
   const std::string values[] = {"", "info", "a value that is longer than any short copy would be",
                                 std::string(300, 'v')};
+  Rows rows;  // that hold another page before each
+  std::vector<uint32_t> streams;
   for (int round = 0; round < 300; ++round) {
     const std::vector<std::string> owned = RandomLines(random, 1 + random() % 60);
     std::vector<std::vector<LabelView>> shared(owned.size());
@@ -168,18 +170,39 @@ TEST(Page, MetadataRoundTrips) {
     EncodePage(entries, one_stream, &page);
     EncodePage(copies, one_stream, &copy);
     ASSERT_EQ(page, copy) << round;
-    Rows rows;
-    std::vector<uint32_t> streams;
     ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
     ASSERT_EQ(rows.size(), entries.size());
     for (uint32_t i = 0; i < rows.size(); ++i) {
       ASSERT_EQ(rows.times[i], entries[i].time_ns);
-      ASSERT_EQ(std::string_view(rows.text).substr(rows.line_begin[i],
-                                                   rows.line_begin[i + 1] - rows.line_begin[i]),
-                owned[i]);
+      ASSERT_EQ(rows.line(i), owned[i]);
       const LabelsView metadata = rows.metadata_of(i);
       ASSERT_TRUE(std::equal(metadata.begin(), metadata.end(), shared[i].begin(), shared[i].end()));
       ASSERT_EQ(one_stream ? entries[i].stream : streams[i], entries[i].stream);
+    }
+  }
+}
+
+TEST(Page, EveryCutIsRefused) {
+  const LabelView level{"level", "info"};
+  const std::string line(200, 'x');
+  const EntryView entries[] = {{1'700'000'000'000'000'000, line, {&level, 1}, 0},
+                               {1'700'000'000'000'000'300, "short", {&level, 1}, 1},
+                               {1'600'000'000'000'000'000, "", {}, 2}};
+  for (const bool large : {false, true}) {  // large: compressed
+    std::string page;
+    EncodePage(std::span(entries).subspan(large ? 0 : 1), false, &page);
+    ASSERT_EQ(page[0], large ? 1 : 0);
+    Rows rows;
+    std::vector<uint32_t> streams;
+    ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
+    for (size_t size = 0; size < page.size(); ++size) {
+      EXPECT_FALSE(DecodePage(page.substr(0, size), &rows, &streams).ok()) << size;
+      // The size that the head tells fits, what it is of does not.
+      if (!large && size >= 2) {
+        std::string cut = page.substr(0, size);
+        cut[1] = static_cast<char>(size - 2);
+        EXPECT_FALSE(DecodePage(cut, &rows, &streams).ok()) << size;
+      }
     }
   }
 }
@@ -209,6 +232,25 @@ TEST(PageKeys, CollectingCanBeInterrupted) {
       EXPECT_EQ(checks, allowed + 1);
       EXPECT_LT(keys.keys.size(), whole.keys.size() * (allowed + 2) / 8);
     }
+  }
+}
+
+// LZ4 repeats in the lines what it has met in the metadata, where no words of lines are looked for.
+TEST(PageKeys, MetadataIsNoPlaceToHaveMetAWord) {
+  const std::string text = " some words of metadata that lines have too, in this very order ";
+  const LabelView label{"note", text};
+  std::vector<EntryView> entries(20, EntryView{0, text, {&label, 1}, 0});
+  std::string page;
+  EncodePage(entries, true, &page);
+  ASSERT_FALSE(BlockOfPage(page).empty());
+  Rows rows;
+  std::vector<uint32_t> streams;
+  ASSERT_TRUE(DecodePage(page, &rows, &streams).ok());
+  PageKeyCollector collector;
+  PageKeys keys;
+  ASSERT_TRUE(collector.Collect(page, rows, &keys).ok());
+  for (const std::string_view word : {"words", "metadata", "lines", "order"}) {
+    EXPECT_NE(keys.words.find(Concat(word, "\n")), std::string::npos) << word;
   }
 }
 
