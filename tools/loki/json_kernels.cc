@@ -3,8 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "engine/base/avx2.h"
 #include "engine/base/utf8.h"
-#include "tools/loki/avx2.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>

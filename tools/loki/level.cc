@@ -6,7 +6,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "tools/loki/avx2.h"
+#include "engine/base/avx2.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
