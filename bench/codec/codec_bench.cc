@@ -11,6 +11,7 @@
 
 #include "engine/codec/gorilla.h"
 #include "engine/codec/histogram_codec.h"
+#include "engine/codec/int_stream.h"
 #include "engine/codec/time_axis.h"
 #include "engine/codec/value_column.h"
 #include "tests/codec/random_data.h"
@@ -114,6 +115,37 @@ void ColumnDecode(benchmark::State& state, const Shape& shape) {
   Require(Same(got, values));
   CountSamples(state, bytes.size());
 }
+/// A column of log lines or postings, by the coder that suits it.
+struct IntShape {
+  const char* name;
+  int64_t (*next)(RandomData* data, int64_t before);
+};
+const IntShape kIntShapes[] = {
+    {"packed", [](RandomData* data, int64_t) { return static_cast<int64_t>(data->Below(5000)); }},
+    {"classes",
+     [](RandomData* data, int64_t v) {
+       return v + static_cast<int64_t>(data->Word() >> (44 + data->Below(20)));
+     }},
+    {"dictionary",
+     [](RandomData* data, int64_t) {
+       return static_cast<int64_t>(data->Below(6) * data->Below(6) * 1000);
+     }},
+    {"steps", [](RandomData*, int64_t v) { return v + 15; }},
+};
+void IntStreamEncode(benchmark::State& state, const IntShape& shape) {
+  RandomData data(4);
+  std::vector<int64_t> values(kSamples);
+  int64_t v = 1000;
+  for (int64_t& x : values) x = v = shape.next(&data, v);
+  codec::IntStreamEncoder encoder;
+  std::string bytes;
+  for (auto _ : state) {
+    bytes.clear();
+    encoder.Encode(values, &bytes);
+    benchmark::DoNotOptimize(bytes.data());
+  }
+  CountSamples(state, bytes.size());
+}
 void AxisEncode(benchmark::State& state) {
   const auto times = DrawTimes();
   codec::TimeAxisEncoder encoder;
@@ -187,6 +219,10 @@ int main(int argc, char** argv) {
     benchmark::RegisterBenchmark(("gorilla_decode/" + name).c_str(), GorillaDecode, shape);
     benchmark::RegisterBenchmark(("column_encode/" + name).c_str(), ColumnEncode, shape);
     benchmark::RegisterBenchmark(("column_decode/" + name).c_str(), ColumnDecode, shape);
+  }
+  for (const IntShape& shape : kIntShapes) {
+    const std::string name = shape.name;
+    benchmark::RegisterBenchmark(("int_stream_encode/" + name).c_str(), IntStreamEncode, shape);
   }
   benchmark::RegisterBenchmark("axis_encode", AxisEncode);
   benchmark::RegisterBenchmark("axis_decode", AxisDecode);

@@ -16,6 +16,7 @@ namespace {
 constexpr uint32_t kCodeBitsMax = 8;
 constexpr uint32_t kClasses = 65;  // bit widths 0..64
 constexpr uint32_t kDictionaryMax = 64;
+constexpr uint8_t kNoSymbol = kDictionaryMax;
 constexpr uint32_t kPackedPeekBitsMax = 57;
 // The longest block: 128 codes of eight bits with 63 more.
 constexpr size_t kBlockBytesMax = (kStreamBlockValues * (kCodeBitsMax + 63) + 7) / 8 + 1;
@@ -38,35 +39,135 @@ uint32_t CodedValues(StreamOrder order, uint32_t values) {
 constexpr uint32_t FirstHalf(uint32_t coded) { return (coded + 1) / 2; }
 uint32_t VarintBytes(uint64_t value) { return (BitWidth(value | 1) + 6) / 7; }
 uint32_t ClassExtra(uint32_t symbol) { return symbol == 0 ? 0 : symbol - 1; }
+uint32_t WidthOf(const StreamRange& range) {
+  return BitWidth(static_cast<uint64_t>(range.high) - static_cast<uint64_t>(range.low));
+}
+const StreamKernels& BestKernels() {
+  static const StreamKernels& best = AllStreamKernels().back();
+  return best;
+}
 uint64_t ClassBase(uint32_t symbol) { return symbol == 0 ? 0 : uint64_t{1} << (symbol - 1); }
 
-/// Appends bit fields, lowest bit first.
+/// Writes bit fields, lowest bit first, to memory with eight bytes of room behind the last one.
 class BitWriter {
  public:
-  explicit BitWriter(std::string* out) : out_(out) {}
-  void Put(uint64_t value, uint32_t bits) {
-    if (bits == 0) return;
+  static constexpr uint32_t kShortBits = 56;
+
+  explicit BitWriter(char* at) : at_(at) {}
+  /// Precondition: `value` has no more than `bits`, and these are at most kShortBits.
+  void PutShort(uint64_t value, uint32_t bits) {
     held_ |= value << used_;
-    if (used_ + bits >= 64) {
-      PutFixed(out_, held_);
-      held_ = used_ == 0 ? 0 : value >> (64 - used_);
-      used_ = used_ + bits - 64;
-    } else {
-      used_ += bits;
-    }
+    Store64(at_, held_);
+    used_ += bits;
+    at_ += used_ / 8;
+    held_ >>= used_ & ~7u;
+    used_ &= 7;
   }
-  void Flush() {
-    for (; used_ != 0; used_ = used_ > 8 ? used_ - 8 : 0) {
-      out_->push_back(static_cast<char>(held_));
-      held_ >>= 8;
-    }
+  void Put(uint64_t value, uint32_t bits) {
+    if (bits <= kShortBits) return PutShort(value, bits);
+    PutShort(value & MaskOf(32), 32);
+    PutShort(value >> 32, bits - 32);
+  }
+  /// Fills up the last byte with zeros and returns the end.
+  char* Flush() {
+    if (used_ != 0) ++at_;
     held_ = 0;
+    used_ = 0;
+    return at_;
   }
 
  private:
-  std::string* out_;
-  uint64_t held_ = 0;
+  char* at_;
+  uint64_t held_ = 0;  // fewer than eight bits between calls
   uint32_t used_ = 0;
+};
+
+/// Writes the distances of values from `minimum`, which need `width` bits each, and returns the
+/// end. Several go at once where they are short, since each step waits for the one before.
+char* Pack(std::span<const int64_t> values, uint64_t minimum, uint32_t width, char* out) {
+  if (width == 0) return out;
+  BitWriter writer(out);
+  const auto distance = [&](size_t i) { return static_cast<uint64_t>(values[i]) - minimum; };
+  size_t i = 0;
+  if (width <= BitWriter::kShortBits / 4) {
+    for (; i + 4 <= values.size(); i += 4) {
+      const uint64_t low = distance(i) | distance(i + 1) << width;
+      const uint64_t high = distance(i + 2) | distance(i + 3) << width;
+      writer.PutShort(low | high << 2 * width, 4 * width);
+    }
+  } else if (width <= BitWriter::kShortBits / 2) {
+    for (; i + 2 <= values.size(); i += 2) {
+      writer.PutShort(distance(i) | distance(i + 1) << width, 2 * width);
+    }
+  }
+  for (; i < values.size(); ++i) writer.Put(distance(i), width);
+  return writer.Flush();
+}
+
+/// Returns a lower bound of log2(value), not more than 0.09 below it; value >= 1.
+double Log2Bound(double value) {
+  // The exponent, and between powers of two the chord: log2(1 + x) >= x.
+  constexpr int64_t kOne = int64_t{0x3ff} << 52;
+  return static_cast<double>(std::bit_cast<int64_t>(value) - kOne) * 0x1p-52;
+}
+
+/// Returns the median of some values, the larger one of two.
+int64_t SampledMedian(std::span<const int64_t> values) {
+  constexpr size_t kSamples = 63;
+  std::array<int64_t, kSamples> sample;
+  size_t size = std::min(values.size(), kSamples);
+  if (size < kSamples) {
+    std::copy(values.begin(), values.end(), sample.begin());
+  } else {
+    for (size_t i = 0; i < kSamples; ++i) sample[i] = values[i * values.size() / kSamples];
+  }
+  // Quickselect whose steps do not depend on the comparisons: the smaller ones go to the front of
+  // the sample, the larger ones aside.
+  std::array<int64_t, kSamples> aside;
+  for (size_t wanted = size / 2;;) {
+    const int64_t pivot = sample[size / 2];
+    size_t smaller = 0;
+    size_t larger = 0;
+    for (size_t i = 0; i < size; ++i) {
+      const int64_t value = sample[i];
+      sample[smaller] = value;
+      smaller += value < pivot ? 1 : 0;
+      aside[larger] = value;
+      larger += value > pivot ? 1 : 0;
+    }
+    if (wanted < smaller) {
+      size = smaller;
+    } else if (wanted < size - larger) {
+      return pivot;
+    } else {
+      wanted -= size - larger;
+      size = larger;
+      std::copy_n(aside.begin(), size, sample.begin());
+    }
+  }
+}
+
+/// Where the values of a dictionary are found again: 256 slots, by the distance from the first
+/// value where all distances are that short, else by a hash.
+class DictionarySlots {
+ public:
+  static constexpr uint32_t kSlots = 256;
+
+  DictionarySlots(int64_t low, int64_t high)
+      : low_(static_cast<uint64_t>(low)),
+        direct_(static_cast<uint64_t>(high) - static_cast<uint64_t>(low) < kSlots) {}
+  /// Whether each value of the range has a slot of its own, in ascending order.
+  bool direct() const { return direct_; }
+  uint32_t First(int64_t value) const {
+    return direct_
+               ? static_cast<uint32_t>(static_cast<uint64_t>(value) - low_)
+               : static_cast<uint32_t>((static_cast<uint64_t>(value) * 0x9E3779B97F4A7C15u) >> 56);
+  }
+  static uint32_t Next(uint32_t slot) { return (slot + 1) & (kSlots - 1); }
+
+ private:
+  uint64_t low_;
+  bool direct_;
 };
 
 /// Finds lengths of at most eight bits for an optimal or nearly optimal prefix code over the
@@ -165,38 +266,53 @@ struct IntStreamEncoder::Plan {
   uint64_t minimum = 0;
   uint32_t width = 0;
   uint32_t dictionary_size = 0;
-  std::array<int64_t, kDictionaryMax> dictionary;
+  std::array<int64_t, kDictionaryMax> dictionary;  // sorted
   std::array<uint8_t, kClasses> lengths;
 };
 
-void IntStreamEncoder::Residuals(std::span<const int64_t> values, StreamOrder order) {
-  coded_.clear();
-  const size_t lead = LeadValues(order);
-  for (size_t begin = 0; begin < values.size(); begin += kStreamBlockValues) {
-    const size_t end = std::min<size_t>(values.size(), begin + kStreamBlockValues);
-    const size_t at = coded_.size();
-    coded_.resize(at + (end - begin > lead ? end - begin - lead : 0));
-    int64_t* out = coded_.data() + at;
-    const int64_t* v = values.data() + begin;
-    const size_t n = end - begin;
-    switch (order) {
-      case StreamOrder::kPlain:
-        std::copy(v, v + n, out);
-        break;
-      case StreamOrder::kDelta:
-        for (size_t i = 1; i < n; ++i) out[i - 1] = WrapSub(v[i], v[i - 1]);
-        break;
-      case StreamOrder::kDelta2:
-        for (size_t i = 2; i < n; ++i) {
-          out[i - 2] = WrapSub(WrapSub(v[i], v[i - 1]), WrapSub(v[i - 1], v[i - 2]));
-        }
-        break;
-    }
-  }
+std::span<const int64_t> IntStreamEncoder::Coded(std::span<const int64_t> values,
+                                                 StreamOrder order) const {
+  if (order == StreamOrder::kPlain) return values;
+  const Rest& rest = rests_[static_cast<size_t>(order)];
+  return std::span(rest.values).first(rest.count);
 }
 
-void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder order, Plan* best) {
-  Residuals(values, order);
+void IntStreamEncoder::TakeRest(std::span<const int64_t> values, StreamOrder order) {
+  const StreamKernels& kernels = BestKernels();
+  Rest& rest = rests_[static_cast<size_t>(order)];
+  rest.ranges.clear();
+  // Never made smaller: what grows is filled with zeros first.
+  if (order != StreamOrder::kPlain && rest.values.size() < values.size()) {
+    rest.values.resize(values.size());
+  }
+  int64_t* out = rest.values.data();
+  for (size_t begin = 0; begin < values.size(); begin += kStreamBlockValues) {
+    const auto count =
+        static_cast<uint32_t>(std::min<size_t>(values.size() - begin, kStreamBlockValues));
+    const uint32_t coded = CodedValues(order, count);
+    if (coded == 0) break;  // the last block
+    const int64_t* block = values.data() + begin;
+    switch (order) {
+      case StreamOrder::kPlain:
+        rest.ranges.push_back(kernels.range(block, count));
+        break;
+      case StreamOrder::kDelta:
+        rest.ranges.push_back(kernels.delta(block, count, out));
+        break;
+      case StreamOrder::kDelta2:
+        rest.ranges.push_back(kernels.delta2(block, count, out));
+        break;
+    }
+    out += coded;
+  }
+  rest.count = static_cast<size_t>(out - rest.values.data());
+}
+
+void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder order, uint64_t bits,
+                                 Plan* best) {
+  TakeRest(values, order);
+  const std::span<const int64_t> coded = Coded(values, order);
+  const std::vector<StreamRange>& ranges = rests_[static_cast<size_t>(order)].ranges;
   // What every coder pays: the mode byte and the leading values of the blocks.
   uint64_t heads = 1;
   if (order != StreamOrder::kPlain) {
@@ -219,38 +335,28 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
     best->coder = coder;
     return true;
   };
-  const size_t count = coded_.size();
-  // A block's share of coded_ is shorter than the block by the leading values.
+  const size_t count = coded.size();
+  // A block's share of `coded` is shorter than the block by the leading values.
   const size_t step = kStreamBlockValues - LeadValues(order);
-  int64_t low_all = std::numeric_limits<int64_t>::max();
-  int64_t high_all = std::numeric_limits<int64_t>::min();
+  StreamRange all;
+  if (!ranges.empty()) all = ranges[0];
   uint64_t blocks_bytes = heads;
-  uint64_t aligned_bits = 0;
   int64_t minimum = 0;
-  for (size_t begin = 0; begin < count; begin += step) {
-    const size_t end = std::min(count, begin + step);
-    int64_t low = coded_[begin];
-    int64_t high = coded_[begin];
-    for (size_t i = begin + 1; i < end; ++i) {
-      low = std::min(low, coded_[i]);
-      high = std::max(high, coded_[i]);
-    }
-    const uint32_t width = BitWidth(static_cast<uint64_t>(high) - static_cast<uint64_t>(low));
-    blocks_bytes +=
-        1 + VarintBytes(ZigZag(WrapSub(low, minimum))) + ((end - begin) * width + 7) / 8;
-    minimum = low;
-    low_all = std::min(low_all, low);
-    high_all = std::max(high_all, high);
-    ++aligned_bits;
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const StreamRange& range = ranges[i];
+    const uint32_t width = WidthOf(range);
+    blocks_bytes += 1 + VarintBytes(ZigZag(WrapSub(range.low, minimum))) +
+                    (std::min(count - i * step, step) * width + 7) / 8;
+    minimum = range.low;
+    all.low = std::min(all.low, range.low);
+    all.high = std::max(all.high, range.high);
   }
-  if (count == 0) low_all = high_all = 0;
-  const uint32_t width = BitWidth(static_cast<uint64_t>(high_all) - static_cast<uint64_t>(low_all));
-  uint64_t packed_bytes = heads + 1 + VarintBytes(ZigZag(low_all));
-  for (size_t begin = 0; begin < count; begin += step) {
-    packed_bytes += ((std::min(count, begin + step) - begin) * width + 7) / 8;
-  }
+  const uint32_t width = WidthOf(all);
+  const uint64_t packed_bytes = heads + 1 + VarintBytes(ZigZag(all.low)) +
+                                count / step * ((step * width + 7) / 8) +
+                                (count % step * width + 7) / 8;
   if (consider(packed_bytes, StreamCoder::kPacked)) {
-    best->minimum = static_cast<uint64_t>(low_all);
+    best->minimum = static_cast<uint64_t>(all.low);
     best->width = width;
   }
   consider(blocks_bytes, StreamCoder::kPackedBlocks);
@@ -259,22 +365,40 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
   // Codes decode several times slower than packed bits, so they must earn it.
   const auto coded_bytes = [&](uint64_t bytes) { return bytes + bytes / 4 + 16; };
   // Each block's codes have a length in front and are padded to a byte.
-  const uint64_t code_heads = heads + 3 * aligned_bits;
+  const uint64_t code_heads = heads + 3 * ranges.size();
+  const auto worth = [&](uint64_t table_bytes, uint64_t bits) {
+    return coded_bytes(code_heads + table_bytes + bits / 8) < std::min(best->bytes, fixed_bytes);
+  };
+  // No table has less than four bytes, no code less than a bit.
+  if (!worth(4, count)) return;
 
+  std::array<int64_t, kDictionaryMax> dictionary;
   const auto try_codes = [&](std::span<const uint32_t> counts, uint64_t table_bytes, bool classes,
                              uint64_t offset) {
-    double bits = 0;
+    // The size by the entropy; a bound of that is cheaper, and mostly enough.
+    const auto bits_by = [&](auto&& log2) {
+      double bits = 0;
+      for (const uint32_t n : counts) {
+        if (n == 0) continue;
+        const auto c = static_cast<double>(n);
+        bits += c * std::max(1.0, log2(static_cast<double>(count) / c));
+      }
+      return bits;
+    };
     uint64_t extra = 0;
     uint32_t used = 0;
     for (uint32_t s = 0; s < counts.size(); ++s) {
       if (counts[s] == 0) continue;
       ++used;
-      const auto c = static_cast<double>(counts[s]);
-      bits += c * std::max(1.0, std::log2(static_cast<double>(count) / c));
       if (classes) extra += uint64_t{counts[s]} * ClassExtra(s);
     }
-    const auto estimate = code_heads + table_bytes + static_cast<uint64_t>(bits + extra) / 8;
-    if (used < 2 || coded_bytes(estimate) >= std::min(best->bytes, fixed_bytes)) return;
+    const auto may_be_worth = [&](double bits) {
+      return worth(table_bytes, static_cast<uint64_t>(bits + static_cast<double>(extra)));
+    };
+    if (used < 2 || !may_be_worth(bits_by(Log2Bound) * (1 - 1e-9)) ||
+        !may_be_worth(bits_by([](double value) { return std::log2(value); }))) {
+      return;
+    }
     std::array<uint8_t, kClasses> lengths;
     CodeLengths(counts, std::span(lengths).first(counts.size()));
     uint64_t exact = extra;
@@ -287,53 +411,62 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
     best->minimum = offset;
     if (!classes) {
       best->dictionary_size = static_cast<uint32_t>(counts.size());
-      best->dictionary = dictionary_;
+      std::copy_n(dictionary.begin(), counts.size(), best->dictionary.begin());
     }
   };
 
+  // No value needs fewer bits than the one next to zero, nor all of them fewer than `bits` without
+  // what the leading values need; the first of all has none in front of it.
+  uint64_t bits_min = count * (all.low > 0    ? BitWidth(ZigZag(all.low))
+                               : all.high < 0 ? BitWidth(ZigZag(all.high))
+                                              : 1);
+  const uint64_t lead_bits = 64 * (ranges.size() * LeadValues(order) - 1);
+  if (order != StreamOrder::kPlain && bits > lead_bits) {
+    bits_min = std::max(bits_min, bits - lead_bits);
+  }
   // Widths of the distance from zero, and from a value in the middle.
-  std::array<int64_t, 63> sample;
-  const size_t samples = std::min(count, sample.size());
-  for (size_t i = 0; i < samples; ++i) sample[i] = coded_[i * count / samples];
-  std::nth_element(sample.begin(), sample.begin() + samples / 2, sample.begin() + samples);
-  const int64_t middle = sample[samples / 2];
-  for (const int64_t offset : {int64_t{0}, middle}) {
-    std::array<uint32_t, kClasses> counts{};
-    for (const int64_t v : coded_) ++counts[BitWidth(ZigZag(WrapSub(v, offset)))];
+  const int64_t middle = SampledMedian(coded);
+  const std::array<int64_t, 2> offsets = {0, middle};
+  for (const int64_t offset : std::span(offsets).first(middle == 0 ? 1 : 2)) {
+    if (offset == 0 && !worth(4, bits_min)) continue;
+    std::array<uint32_t, kClasses> counts;
+    BestKernels().count_widths(coded, offset, &counts);
     uint32_t first = 0;
     uint32_t last = kClasses - 1;
     while (first < last && counts[first] == 0) ++first;
     while (last > first && counts[last] == 0) --last;
     try_codes(counts, VarintBytes(ZigZag(offset)) + 2 + (last - first + 2) / 2, true,
               static_cast<uint64_t>(offset));
-    if (middle == 0) break;
   }
 
   // Few distinct values: collected in a small table, given up at the first too many.
-  std::array<int64_t, 256> slots;
-  std::array<uint16_t, 256> hits{};
+  const DictionarySlots slots(all.low, all.high);
+  std::array<int64_t, DictionarySlots::kSlots> held;
+  std::array<uint32_t, DictionarySlots::kSlots> hits{};
   uint32_t distinct = 0;
-  for (const int64_t v : coded_) {
-    uint32_t slot = static_cast<uint32_t>((static_cast<uint64_t>(v) * 0x9E3779B97F4A7C15u) >> 56);
-    while (hits[slot] != 0 && slots[slot] != v) slot = (slot + 1) & 255;
+  for (const int64_t v : coded) {
+    uint32_t slot = slots.First(v);
+    while (hits[slot] != 0 && held[slot] != v) slot = DictionarySlots::Next(slot);
     if (hits[slot] == 0) {
-      if (++distinct > kDictionaryMax) return;
-      slots[slot] = v;
+      // Each but the first takes a byte and a half of the table at least.
+      ++distinct;
+      if (distinct > kDictionaryMax || !worth(1 + (distinct + 1) / 2 + distinct, count)) return;
+      held[slot] = v;
     }
-    if (hits[slot] != std::numeric_limits<uint16_t>::max()) ++hits[slot];
+    ++hits[slot];
   }
   if (distinct < 2) return;
   std::array<std::pair<int64_t, uint32_t>, kDictionaryMax> found;
   uint32_t filled = 0;
-  for (uint32_t slot = 0; slot < slots.size(); ++slot) {
-    if (hits[slot] != 0) found[filled++] = {slots[slot], hits[slot]};
+  for (uint32_t slot = 0; slot < hits.size(); ++slot) {
+    if (hits[slot] != 0) found[filled++] = {held[slot], hits[slot]};
   }
-  std::sort(found.begin(), found.begin() + distinct);
+  if (!slots.direct()) std::sort(found.begin(), found.begin() + distinct);
   std::array<uint32_t, kDictionaryMax> counts;
   uint64_t table_bytes = 1 + VarintBytes(ZigZag(found[0].first)) + (distinct + 1) / 2;
   for (uint32_t i = 0; i < distinct; ++i) {
-    dictionary_[i] = found[i].first;
-    counts[i] = found[i].second;
+    dictionary[i] = found[i].first;
+    counts[i] = std::min<uint32_t>(found[i].second, std::numeric_limits<uint16_t>::max());
     if (i > 0) {
       table_bytes += VarintBytes(static_cast<uint64_t>(found[i].first) -
                                  static_cast<uint64_t>(found[i - 1].first));
@@ -344,37 +477,30 @@ void IntStreamEncoder::PlanOrder(std::span<const int64_t> values, StreamOrder or
 
 void IntStreamEncoder::Encode(std::span<const int64_t> values, std::string* out) {
   // The bits of what each order leaves say which orders are worth a closer look.
-  uint64_t plain = 0;
-  uint64_t delta = 0;
-  uint64_t delta2 = 0;
-  int64_t before = values[0];
-  int64_t difference_before = 0;
-  for (const int64_t value : values) {
-    const int64_t difference = WrapSub(value, before);
-    plain += BitWidth(ZigZag(WrapSub(value, values[0])));
-    delta += BitWidth(ZigZag(difference));
-    delta2 += BitWidth(ZigZag(WrapSub(difference, difference_before)));
-    before = value;
-    difference_before = difference;
-  }
+  const StreamWidths bits = BestKernels().widths(values);
   Plan plan;
-  if (plain == 0) {
+  if (bits.plain == 0) {
     // One value, whose shortest form is known.
     plan.minimum = static_cast<uint64_t>(values[0]);
     return Emit(values, plan, out);
   }
-  const uint64_t limit = std::min({plain, delta, delta2}) * 5 / 4 + 256;
-  if (plain <= limit) PlanOrder(values, StreamOrder::kPlain, &plan);
-  if (delta <= limit && values.size() > 1) PlanOrder(values, StreamOrder::kDelta, &plan);
-  if (delta2 <= limit && values.size() > 2) PlanOrder(values, StreamOrder::kDelta2, &plan);
+  const uint64_t limit = std::min({bits.plain, bits.delta, bits.delta2}) * 5 / 4 + 256;
+  if (bits.plain <= limit) PlanOrder(values, StreamOrder::kPlain, bits.plain, &plan);
+  if (bits.delta <= limit && values.size() > 1) {
+    PlanOrder(values, StreamOrder::kDelta, bits.delta, &plan);
+  }
+  if (bits.delta2 <= limit && values.size() > 2) {
+    PlanOrder(values, StreamOrder::kDelta2, bits.delta2, &plan);
+  }
   Emit(values, plan, out);
 }
 
 void IntStreamEncoder::Emit(std::span<const int64_t> values, const Plan& plan, std::string* out) {
-  Residuals(values, plan.order);
   out->push_back(
       static_cast<char>(static_cast<uint8_t>(plan.order) | static_cast<uint8_t>(plan.coder) << 2));
   std::array<uint8_t, kClasses> codes{};
+  DictionarySlots slots(0, 0);
+  std::array<uint8_t, DictionarySlots::kSlots> symbols;
   switch (plan.coder) {
     case StreamCoder::kPacked:
       out->push_back(static_cast<char>(plan.width));
@@ -400,6 +526,13 @@ void IntStreamEncoder::Emit(std::span<const int64_t> values, const Plan& plan, s
           PutVarint(out, static_cast<uint64_t>(plan.dictionary[i]) -
                              static_cast<uint64_t>(plan.dictionary[i - 1]));
         }
+        slots = DictionarySlots(plan.dictionary[0], plan.dictionary[last]);
+        symbols.fill(kNoSymbol);
+        for (uint32_t i = 0; i <= last; ++i) {
+          uint32_t slot = slots.First(plan.dictionary[i]);
+          while (symbols[slot] != kNoSymbol) slot = DictionarySlots::Next(slot);
+          symbols[slot] = static_cast<uint8_t>(i);
+        }
       }
       for (uint32_t s = first; s <= last; s += 2) {
         const uint32_t high = s + 1 <= last ? plan.lengths[s + 1] : 0;
@@ -409,11 +542,45 @@ void IntStreamEncoder::Emit(std::span<const int64_t> values, const Plan& plan, s
       break;
     }
   }
+  const auto put_class = [&](int64_t value, BitWriter* writer) {
+    const uint64_t v = ZigZag(WrapSub(value, static_cast<int64_t>(plan.minimum)));
+    const uint32_t symbol = BitWidth(v);
+    const uint64_t below = v - ClassBase(symbol);
+    const uint32_t length = plan.lengths[symbol];
+    if (length + ClassExtra(symbol) <= BitWriter::kShortBits) [[likely]] {
+      writer->PutShort(codes[symbol] | below << length, length + ClassExtra(symbol));
+    } else {
+      writer->PutShort(codes[symbol], length);
+      writer->Put(below, ClassExtra(symbol));
+    }
+  };
+  const auto put_entry = [&](int64_t value, BitWriter* writer) {
+    uint32_t slot = slots.First(value);
+    while (plan.dictionary[symbols[slot]] != value) slot = DictionarySlots::Next(slot);
+    writer->PutShort(codes[symbols[slot]], plan.lengths[symbols[slot]]);
+  };
+  // Writes the codes of both halves of a block, behind their lengths.
+  const auto put_codes = [&](std::span<const int64_t> block, auto&& put) {
+    char bits[kBlockBytesMax + sizeof(uint64_t)];
+    char* end = bits;
+    const uint32_t half = FirstHalf(static_cast<uint32_t>(block.size()));
+    for (const auto part : {block.first(half), block.subspan(half)}) {
+      BitWriter writer(end);
+      for (const int64_t value : part) put(value, &writer);
+      end = writer.Flush();
+      PutVarint(out, static_cast<uint64_t>(end - bits));
+    }
+    out->append(bits, static_cast<size_t>(end - bits));
+  };
+  const auto put_packed = [&](std::span<const int64_t> block, uint64_t minimum, uint32_t width) {
+    char bits[kStreamBlockValues * sizeof(uint64_t) + sizeof(uint64_t)];
+    out->append(bits, static_cast<size_t>(Pack(block, minimum, width, bits) - bits));
+  };
+
   int64_t base = 0;
   int64_t delta = 0;
   int64_t minimum = 0;
-  const int64_t* coded = coded_.data();
-  std::string bits;
+  std::span<const int64_t> coded = Coded(values, plan.order);
   for (size_t begin = 0; begin < values.size(); begin += kStreamBlockValues) {
     const auto count =
         static_cast<uint32_t>(std::min<size_t>(values.size() - begin, kStreamBlockValues));
@@ -426,57 +593,29 @@ void IntStreamEncoder::Emit(std::span<const int64_t> values, const Plan& plan, s
         delta = first;
       }
     }
-    const uint32_t n = CodedValues(plan.order, count);
-    if (n == 0) continue;
-    BitWriter writer(plan.coder == StreamCoder::kPacked || plan.coder == StreamCoder::kPackedBlocks
-                         ? out
-                         : &bits);
+    const std::span<const int64_t> block = coded.first(CodedValues(plan.order, count));
+    coded = coded.subspan(block.size());
+    if (block.empty()) continue;
     switch (plan.coder) {
       case StreamCoder::kPacked:
-        for (uint32_t i = 0; i < n; ++i) {
-          writer.Put(static_cast<uint64_t>(coded[i]) - plan.minimum, plan.width);
-        }
-        writer.Flush();
+        put_packed(block, plan.minimum, plan.width);
         break;
       case StreamCoder::kPackedBlocks: {
-        const auto [low, high] = std::minmax_element(coded, coded + n);
-        const uint32_t width = BitWidth(static_cast<uint64_t>(*high) - static_cast<uint64_t>(*low));
-        out->push_back(static_cast<char>(width));
-        PutSigned(out, WrapSub(*low, minimum));
-        minimum = *low;
-        for (uint32_t i = 0; i < n; ++i) {
-          writer.Put(static_cast<uint64_t>(coded[i]) - static_cast<uint64_t>(minimum), width);
-        }
-        writer.Flush();
+        const StreamRange range =
+            rests_[static_cast<size_t>(plan.order)].ranges[begin / kStreamBlockValues];
+        out->push_back(static_cast<char>(WidthOf(range)));
+        PutSigned(out, WrapSub(range.low, minimum));
+        minimum = range.low;
+        put_packed(block, static_cast<uint64_t>(minimum), WidthOf(range));
         break;
       }
       case StreamCoder::kClasses:
+        put_codes(block, put_class);
+        break;
       case StreamCoder::kDictionary:
-        bits.clear();
-        for (uint32_t i = 0; i < n; ++i) {
-          if (i == FirstHalf(n)) {
-            writer.Flush();
-            PutVarint(out, bits.size());
-          }
-          if (plan.coder == StreamCoder::kClasses) {
-            const uint64_t v = ZigZag(WrapSub(coded[i], static_cast<int64_t>(plan.minimum)));
-            const uint32_t symbol = BitWidth(v);
-            writer.Put(codes[symbol], plan.lengths[symbol]);
-            writer.Put(v - ClassBase(symbol), ClassExtra(symbol));
-          } else {
-            const int64_t* end = plan.dictionary.data() + plan.dictionary_size;
-            const auto symbol =
-                std::lower_bound(plan.dictionary.data(), end, coded[i]) - plan.dictionary.data();
-            writer.Put(codes[symbol], plan.lengths[symbol]);
-          }
-        }
-        writer.Flush();
-        if (n == 1) PutVarint(out, bits.size());
-        PutVarint(out, bits.size());
-        out->append(bits);
+        put_codes(block, put_entry);
         break;
     }
-    coded += n;
   }
 }
 
