@@ -3,6 +3,7 @@
 #include <zstd.h>
 
 #include <memory>
+#include <vector>
 
 #include "engine/base/coding.h"
 #include "engine/base/macros.h"
@@ -26,21 +27,18 @@ struct FreeDecompressor {
 void PutZstdPage(std::string_view raw, int level, std::string* out) {
   static thread_local std::unique_ptr<ZSTD_CCtx, FreeCompressor> context(ZSTD_createCCtx());
   VARVE_CHECK(context != nullptr);
-  const size_t begin = out->size();
-  out->push_back(static_cast<char>(kZstd));
+  // Made once: room in `out` would be filled with zeros for each page.
+  constexpr size_t kRoomKept = size_t{4} << 20;
+  static thread_local std::vector<char> room;
+  const size_t bound = ZSTD_compressBound(raw.size());
+  if (room.size() < bound) room.resize(bound);
+  const size_t size =
+      ZSTD_compressCCtx(context.get(), room.data(), bound, raw.data(), raw.size(), level);
+  const bool smaller = !ZSTD_isError(size) && size < raw.size();
+  out->push_back(static_cast<char>(smaller ? kZstd : kStored));
   PutVarint(out, raw.size());
-  const size_t head = out->size();
-  out->resize(head + ZSTD_compressBound(raw.size()));
-  const size_t size = ZSTD_compressCCtx(context.get(), out->data() + head, out->size() - head,
-                                        raw.data(), raw.size(), level);
-  if (!ZSTD_isError(size) && size < raw.size()) {
-    out->resize(head + size);
-    return;
-  }
-  out->resize(begin);
-  out->push_back(static_cast<char>(kStored));
-  PutVarint(out, raw.size());
-  out->append(raw);
+  out->append(smaller ? std::string_view(room.data(), size) : raw);
+  if (room.size() > kRoomKept) room = {};
 }
 
 Status GetZstdPage(std::string_view page, uint64_t raw_bytes_max, std::string* out) {
