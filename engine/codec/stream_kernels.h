@@ -53,27 +53,27 @@ VARVE_KERNEL_BODY uint32_t FoldedZeros(int64_t value) {
       __builtin_clzll(static_cast<uint64_t>(value ^ value >> 63) << 1 | 1));
 }
 
-VARVE_KERNEL_BODY StreamWidths WidthsBody(std::span<const int64_t> values) {
-  uint64_t plain = 0;
-  uint64_t delta = 0;
-  uint64_t delta2 = 0;
-  const auto add = [](int64_t value, uint64_t* zeros) __attribute__((always_inline)) {
-    *zeros += FoldedZeros(value);
-    *zeros += value == 0 ? 1 : 0;
+/// Adds what the values [begin, end) of all `values` need.
+VARVE_KERNEL_BODY void AddWidths(std::span<const int64_t> values, size_t begin, size_t end,
+                                 StreamWidths* sums) {
+  const auto add = [](int64_t value, uint64_t* sum) __attribute__((always_inline)) {
+    *sum += 64 - FoldedZeros(value);
+    *sum -= value == 0 ? 1 : 0;
   };
+  StreamWidths out = *sums;
   const int64_t first = values[0];
-  int64_t before = first;
-  int64_t difference_before = 0;
-  for (const int64_t value : values) {
+  int64_t before = begin >= 1 ? values[begin - 1] : first;
+  int64_t difference_before = begin >= 2 ? WrapSub(before, values[begin - 2]) : 0;
+  for (size_t i = begin; i < end; ++i) {
+    const int64_t value = values[i];
     const int64_t difference = WrapSub(value, before);
-    add(WrapSub(value, first), &plain);
-    add(difference, &delta);
-    add(WrapSub(difference, difference_before), &delta2);
+    add(WrapSub(value, first), &out.plain);
+    add(difference, &out.delta);
+    add(WrapSub(difference, difference_before), &out.delta2);
     before = value;
     difference_before = difference;
   }
-  const uint64_t all = uint64_t{64} * values.size();
-  return {all - plain, all - delta, all - delta2};
+  *sums = out;
 }
 
 VARVE_KERNEL_BODY StreamRange RangeBody(const int64_t* values, size_t count) {
@@ -125,7 +125,11 @@ VARVE_KERNEL_BODY void CountWidthsBody(std::span<const int64_t> values, int64_t 
 
 #undef VARVE_KERNEL_BODY
 
-inline StreamWidths Widths(std::span<const int64_t> values) { return WidthsBody(values); }
+inline StreamWidths Widths(std::span<const int64_t> values) {
+  StreamWidths out;
+  AddWidths(values, 0, values.size(), &out);
+  return out;
+}
 inline StreamRange Range(const int64_t* values, size_t count) { return RangeBody(values, count); }
 inline StreamRange Delta(const int64_t* values, size_t count, int64_t* out) {
   return DeltaBody(values, count, out);
@@ -139,8 +143,70 @@ inline void CountWidths(std::span<const int64_t> values, int64_t offset,
 }
 
 #ifdef VARVE_AVX2
+/// Sums of bit widths, four values at a time: the width of a number below 2^52 is the exponent of
+/// the double that it makes.
+struct WidthSum {
+  static constexpr int64_t kExponent52 = int64_t{0x433} << 52;
+
+  VARVE_AVX2 void Add(__m256i value) {
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i folded = _mm256_xor_si256(value, _mm256_cmpgt_epi64(zero, value));
+    // Never 0, and one bit more than `folded`.
+    const __m256i odd = _mm256_or_si256(_mm256_add_epi64(folded, folded), _mm256_set1_epi64x(1));
+    const __m256i exponent52 = _mm256_set1_epi64x(kExponent52);
+    const __m256d number = _mm256_sub_pd(_mm256_castsi256_pd(_mm256_or_si256(odd, exponent52)),
+                                         _mm256_castsi256_pd(exponent52));
+    sum = _mm256_add_epi64(sum, _mm256_srli_epi64(_mm256_castpd_si256(number), 52));
+    sum = _mm256_add_epi64(sum, _mm256_cmpeq_epi64(value, zero));
+    seen = _mm256_or_si256(seen, odd);
+  }
+  VARVE_AVX2 uint64_t Total(size_t count) const {
+    alignas(32) std::array<uint64_t, 4> lanes;
+    _mm256_store_si256(reinterpret_cast<__m256i*>(lanes.data()), sum);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3] - uint64_t{1022} * count;
+  }
+
+  __m256i sum;   // of exponents with their bias, less the zeros
+  __m256i seen;  // bits of all numbers
+};
+
 VARVE_AVX2 inline StreamWidths WidthsAvx2(std::span<const int64_t> values) {
-  return WidthsBody(values);
+  const size_t count = values.size();
+  StreamWidths out;
+  AddWidths(values, 0, std::min<size_t>(count, 2), &out);
+  // Blocks with numbers that are too large are done once more, one by one.
+  constexpr size_t kBlock = 128;
+  size_t begin = 2;
+  while (begin + 4 <= count) {
+    const size_t end = begin + std::min(kBlock, (count - begin) & ~size_t{3});
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i first = _mm256_set1_epi64x(values[0]);
+    WidthSum plain{zero, zero};
+    WidthSum delta{zero, zero};
+    WidthSum delta2{zero, zero};
+    for (size_t i = begin; i < end; i += 4) {
+      const auto load = [&](size_t at) VARVE_AVX2 {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values.data() + at));
+      };
+      const __m256i value = load(i);
+      const __m256i before = load(i - 1);
+      const __m256i difference = _mm256_sub_epi64(value, before);
+      plain.Add(_mm256_sub_epi64(value, first));
+      delta.Add(difference);
+      delta2.Add(_mm256_sub_epi64(difference, _mm256_sub_epi64(before, load(i - 2))));
+    }
+    const __m256i seen = _mm256_or_si256(plain.seen, _mm256_or_si256(delta.seen, delta2.seen));
+    if (_mm256_testz_si256(seen, _mm256_set1_epi64x(int64_t{-1} << 52)) != 0) {
+      out.plain += plain.Total(end - begin);
+      out.delta += delta.Total(end - begin);
+      out.delta2 += delta2.Total(end - begin);
+    } else {
+      AddWidths(values, begin, end, &out);
+    }
+    begin = end;
+  }
+  AddWidths(values, std::min(begin, count), count, &out);
+  return out;
 }
 VARVE_AVX2 inline StreamRange RangeAvx2(const int64_t* values, size_t count) {
   return RangeBody(values, count);
