@@ -1,7 +1,6 @@
 #include "engine/index/filters.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -140,10 +139,14 @@ Result<BlockedBloom> BlockedBloom::Parse(std::string_view bytes) {
 }
 
 struct BinaryFuse::Geometry {
-  std::array<uint32_t, 3> PlacesOf(uint64_t mixed) const {
+  /// Calls `visit` with each of the three places. No loop: compilers keep one, and the places in
+  /// memory for it.
+  template <typename Visit>
+  void ForPlaces(uint64_t mixed, Visit&& visit) const {
     const auto first = static_cast<uint32_t>(HighProduct(mixed, firsts));
-    return {first, (first + length) ^ (static_cast<uint32_t>(mixed >> 18) & (length - 1)),
-            (first + 2 * length) ^ (static_cast<uint32_t>(mixed) & (length - 1))};
+    visit(first);
+    visit((first + length) ^ (static_cast<uint32_t>(mixed >> 18) & (length - 1)));
+    visit((first + 2 * length) ^ (static_cast<uint32_t>(mixed) & (length - 1)));
   }
   uint32_t Fingerprint(uint64_t mixed) const {
     return static_cast<uint32_t>(mixed ^ mixed >> 32) & fingerprint_mask;
@@ -192,7 +195,7 @@ bool BinaryFuse::MayContain(uint64_t hash) const {
   const uint64_t mixed = Mix(hash, seed_);
   const Geometry geometry = this->geometry();
   uint32_t value = geometry.Fingerprint(mixed);
-  for (const uint32_t place : geometry.PlacesOf(mixed)) value ^= Load(place);
+  geometry.ForPlaces(mixed, [&](uint32_t place) { value ^= Load(place); });
   return value == 0;
 }
 
@@ -227,9 +230,9 @@ Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
     uint64_t place;
   };
   const auto cells = std::make_unique_for_overwrite<Cell[]>(places);
-  // A place is waiting once at most, from when its users have become one. One more of both, since
+  // A place is queued once at most, from when its users have become one. One more of both, since
   // what may not count is written all the same: whether it does cannot be predicted.
-  const auto waiting = std::make_unique_for_overwrite<uint32_t[]>(places + 1);
+  const auto queue = std::make_unique_for_overwrite<uint32_t[]>(places + 1);
   const auto peeled = std::make_unique_for_overwrite<Peeled[]>(hashes.size() + 1);
   uint64_t random = 0x726b2b9d438b9d4d;
   // A try fails with a probability of a few percent at most; this many failures in a row do not
@@ -240,32 +243,34 @@ Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
     std::fill_n(cells.get(), places, Cell{});
     for (const uint64_t hash : hashes) {
       const uint64_t key = Mix(hash, out.seed_);
-      for (const uint32_t place : geometry.PlacesOf(key)) {
+      geometry.ForPlaces(key, [&](uint32_t place) {
         cells[place].keys ^= key;
         ++cells[place].users;
-      }
+      });
     }
-    size_t left = 0;
+    size_t queued = 0;
     for (uint32_t place = 0; place < places; ++place) {
-      waiting[left] = place;
-      left += cells[place].users == 1 ? 1 : 0;
+      queue[queued] = place;
+      queued += cells[place].users == 1 ? 1 : 0;
     }
     size_t count = 0;
-    while (left > 0) {
-      const uint32_t place = waiting[--left];
+    // First come, first served: the next place is not one that the step before has just found, so
+    // that steps overlap.
+    for (size_t next = 0; next < queued; ++next) {
+      const uint32_t place = queue[next];
       // Its key may have gone to another place meanwhile; then no user is left, the XOR is 0 and
       // nothing changes.
       const uint64_t key = cells[place].keys;
       const uint32_t found = cells[place].users == 1 ? 1 : 0;
       peeled[count] = {key, place};
       count += found;
-      for (const uint32_t other : geometry.PlacesOf(key)) {
+      geometry.ForPlaces(key, [&](uint32_t other) {
         Cell& cell = cells[other];
         cell.keys ^= key;
         cell.users -= found;
-        waiting[left] = other;
-        left += cell.users == 1 ? found : 0;
-      }
+        queue[queued] = other;
+        queued += cell.users == 1 ? found : 0;
+      });
     }
     if (count == hashes.size()) break;
   }
@@ -273,7 +278,7 @@ Result<BinaryFuse> BinaryFuse::Build(std::vector<uint64_t> hashes, int bits) {
   const auto assign = [&](auto&& load, auto&& store) {
     for (size_t i = hashes.size(); i-- > 0;) {
       uint32_t value = geometry.Fingerprint(peeled[i].key);
-      for (const uint32_t place : geometry.PlacesOf(peeled[i].key)) value ^= load(place);
+      geometry.ForPlaces(peeled[i].key, [&](uint32_t place) { value ^= load(place); });
       store(static_cast<uint32_t>(peeled[i].place), value);
     }
   };
