@@ -38,6 +38,14 @@ constexpr std::array<char, 256> kEscapes = [] {
 
 constexpr uint32_t kReplacement = 0xfffd;
 
+// Reads four bytes as hex digits; above 0xffff if they are none.
+inline uint32_t Hex4(const char* at) {
+  const auto digit = [at](int i) -> uint32_t { return kHexDigits[static_cast<uint8_t>(at[i])]; };
+  const uint32_t digits[] = {digit(0), digit(1), digit(2), digit(3)};
+  const uint32_t value = digits[0] << 12 | digits[1] << 8 | digits[2] << 4 | digits[3];
+  return (digits[0] | digits[1] | digits[2] | digits[3]) > 0xf ? UINT32_MAX : value;
+}
+
 // Undoes the escape whose backslash is at `at`. Returns how many bytes it has, 0 if it is none.
 inline size_t TakeEscape(const char* at, const char* end, char** write) {
   if (end - at < 2) return 0;
@@ -215,6 +223,35 @@ VARVE_AVX2 inline uint64_t WithoutBytes(const char* at, size_t removed) {
   return static_cast<uint64_t>(_mm_cvtsi128_si64(_mm_shuffle_epi8(text, kept)));
 }
 
+// Undoes \uXXXX, and what lies between, for as long as these come close to each other: text of
+// other scripts, and bytes that were no text. Leaves pairs, all other escapes, quotes and the end.
+VARVE_AVX2 inline void UnescapeDense(char** in, char** write, char* end) {
+  constexpr ptrdiff_t kStep = 16;
+  char* from = *in;
+  char* to = *write;
+  while (end - from >= kStep + 8) {
+    const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    const int special = SpecialBytes(text);
+    if (special == 0) break;
+    const int plain = std::countr_zero(static_cast<unsigned>(special));
+    const char* const escape = from + plain;
+    if (escape[0] != '\\' || escape[1] != 'u') break;
+    const uint32_t rune = Hex4(escape + 2);
+    if (rune > 0xffff || (rune & 0xf800) == 0xd800) break;
+    // A whole step is written, but over nothing that is still to be read.
+    if (from - to >= kStep) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), text);
+    } else if (plain > 0) {
+      break;
+    }
+    to += plain;
+    to = PutUtf8(rune, to);
+    from += plain + 6;
+  }
+  *in = from;
+  *write = to;
+}
+
 // Most escapes of logs are \" and \\ : to undo them is to leave out a byte, which needs no branch.
 // After any other the next block begins: to go on in the same one is no faster.
 VARVE_AVX2 void UnescapeAvx2(char** in, char** write, char* end) {
@@ -255,11 +292,14 @@ VARVE_AVX2 void UnescapeAvx2(char** in, char** write, char* end) {
       to += made;
       from += left;
     }
-    size_t escape = 0;
-    while (from != end && *from == '\\' && (escape = TakeEscape(from, end, &to)) != 0) {
+    const char* const stopped = from;
+    UnescapeDense(&from, &to, end);
+    while (from != end && *from == '\\') {
+      const size_t escape = TakeEscape(from, end, &to);
+      if (escape == 0) break;
       from += escape;
     }
-    if (escape == 0) {
+    if (from == stopped) {
       *in = from;
       *write = to;
       return;
@@ -274,10 +314,7 @@ VARVE_AVX2 void UnescapeAvx2(char** in, char** write, char* end) {
 }  // namespace
 
 int32_t ReadHex4(const char* at, const char* end) {
-  if (end - at < 4) return -1;
-  const auto digit = [at](int i) -> uint32_t { return kHexDigits[static_cast<uint8_t>(at[i])]; };
-  const uint32_t value = digit(0) << 12 | digit(1) << 8 | digit(2) << 4 | digit(3);
-  return (digit(0) | digit(1) | digit(2) | digit(3)) > 0xf ? -1 : static_cast<int32_t>(value);
+  return end - at < 4 ? -1 : static_cast<int32_t>(Hex4(at));
 }
 
 std::span<const JsonKernels> AllJsonKernels() {
