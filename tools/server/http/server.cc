@@ -34,6 +34,7 @@
 #include "engine/base/strings.h"
 #include "tools/server/http/admission.h"
 #include "tools/server/http/coding.h"
+#include "tools/server/http/receive.h"
 #include "tools/server/http/thread_pool.h"
 #include "tools/server/http/websocket.h"
 #include "tools/server/http/websocket_session.h"
@@ -64,8 +65,7 @@ constexpr std::chrono::milliseconds kLookPeriod(50);
 // What a declared length alone costs at most, untouched; beyond it a body grows with the bytes that
 // really come.
 constexpr uint64_t kDeclaredBytesMax = 2u << 20;
-// The room of a body that is read to its place grows by what has come, within these bounds.
-constexpr size_t kBodyStepBytesMin = 16u << 10;
+// What is read of a body at once.
 constexpr size_t kBodyStepBytesMax = 256u << 10;
 
 // The body of a request in chunks, or of one that came with its head.
@@ -870,29 +870,30 @@ asio::awaitable<bool> Connection::ReadChunkedBody(Incoming* in) {
 asio::awaitable<bool> Connection::ReadSizedBody(Incoming* in, size_t length) {
   std::string& body = in->exchange->request.body;
   body.reserve(static_cast<size_t>(std::min<uint64_t>(length, kDeclaredBytesMax)));
-  size_t bytes = std::min(buffer_.size(), length);  // that have come; behind them is room
-  body.assign(static_cast<const char*>(buffer_.data().data()), bytes);
-  buffer_.consume(bytes);
+  body.assign(static_cast<const char*>(buffer_.data().data()), std::min(buffer_.size(), length));
+  buffer_.consume(body.size());
   const SteadyClock::time_point begin = SteadyClock::now();
-  CountBody(in, bytes, bytes == length, begin);
-  while (bytes < length && !in->refusal.has_value()) {
-    if (bytes == body.size()) {
-      const size_t step = std::clamp(bytes, kBodyStepBytesMin, kBodyStepBytesMax);
-      body.resize(std::min(bytes + step, length));
-    }
+  CountBody(in, body.size(), body.size() == length, begin);
+  while (body.size() < length && !in->refusal.has_value()) {
+    // A little by way of the buffer, which may take waiting and lets other connections have their
+    // turn, and then all that is there.
+    const asio::mutable_buffer first =
+        buffer_.prepare(std::min(length - body.size(), kIdleBufferBytes));
     stream_.expires_after(options_.body_stall_timeout);
-    auto [error, n] = co_await stream_.async_read_some(
-        asio::buffer(body.data() + bytes, body.size() - bytes), kAwait);
+    auto [error, n] = co_await stream_.async_read_some(first, kAwait);
     if (IsLost(error)) co_return false;
     if (error) {
       in->refusal = Response::Text(400, "malformed body framing\n");
       break;
     }
-    bytes += n;
-    CountBody(in, bytes, bytes == length, begin);
+    body.append(static_cast<const char*>(first.data()), n);
+    // A closed descriptor may be another connection's by now.
+    if (n == first.size() && body.size() < length && stream_.socket().is_open()) {
+      ReceiveTo(fd_, std::min(length - body.size(), kBodyStepBytesMax), &body);
+    }
+    CountBody(in, body.size(), body.size() == length, begin);
   }
-  body.resize(bytes);
-  in->body_read = bytes == length;
+  in->body_read = body.size() == length;
   co_return true;
 }
 
