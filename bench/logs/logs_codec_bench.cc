@@ -17,6 +17,7 @@
 #include "engine/logs/page.h"
 #include "engine/logs/page_keys.h"
 #include "engine/logs/rows.h"
+#include "tests/support/padded_lines.h"
 
 namespace varve::logs {
 namespace {
@@ -46,7 +47,7 @@ struct Group {
   uint32_t rows() const { return static_cast<uint32_t>(lines.size()); }
   std::string Encoded(std::vector<uint64_t>* keys) const {
     std::string out;
-    EncodeLines(lines, &out, keys);
+    EncodeLines(PaddedLines(lines).lines(), &out, keys);
     return out;
   }
   std::string Page() const {
@@ -70,12 +71,13 @@ void Count(benchmark::State& state, const Group& group) {
 
 void EncodeGroup(benchmark::State& state, const char* shape) {
   const Group group(shape);
+  const PaddedLines padded(group.lines);
   std::string out;
   std::vector<uint64_t> keys;
   for (auto _ : state) {
     out.clear();
     keys.clear();
-    EncodeLines(group.lines, &out, &keys);
+    EncodeLines(padded.lines(), &out, &keys);
     benchmark::DoNotOptimize(out.data());
   }
   Count(state, group);

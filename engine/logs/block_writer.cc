@@ -17,13 +17,11 @@
 #include "engine/logs/columns.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_filter.h"
+#include "engine/logs/text_kernels.h"
 #include "engine/logs/zstd_page.h"
 
 namespace varve::logs {
 namespace {
-
-/// Readable bytes behind the last line of a group: lines are read by whole vectors.
-constexpr size_t kTextPadding = 64;
 
 class LogsBlockWriterImpl final : public LogsBlockWriter {
  public:

@@ -64,7 +64,7 @@ class TableEncoder {
     size_t c = 0;
     for (const uint32_t t : written_) {
       for (const LineCutter::Slot& slot : cutter_.slots(cutter_.templates()[t])) {
-        if (slot.constant) {
+        if (slot.constant()) {
           WriteConstant(slot.first, pages);
           continue;
         }
@@ -83,7 +83,9 @@ class TableEncoder {
   };
   struct Live {
     uint32_t slot;
-    uint32_t end;  // in values_: of what its column has so far
+    uint32_t end;      // in values_: of what its column has so far
+    uint32_t changed;  // there: of those that are all `first`
+    std::string_view first;
   };
 
   /// Chooses what is written.
@@ -100,8 +102,8 @@ class TableEncoder {
       written.first_live = static_cast<uint32_t>(live_.size());
       const std::span<const LineCutter::Slot> slots = cutter_.slots(one);
       for (uint32_t s = 0; s < slots.size(); ++s) {
-        if (slots[s].constant) continue;
-        live_.push_back({s, begins_.back()});
+        if (slots[s].constant()) continue;
+        live_.push_back({s, begins_.back(), begins_.back() + slots[s].changed, slots[s].first});
         begins_.push_back(begins_.back() + one.rows);
       }
       written.live = static_cast<uint32_t>(live_.size()) - written.first_live;
@@ -136,7 +138,10 @@ class TableEncoder {
       const LineCutter::Word* const words = cutter_.words(row);
       for (Live& live : std::span(live_).subspan(written.first_live, written.live)) {
         const LineCutter::Word word = words[live.slot];
-        values_[live.end++] = std::string_view(values[row].data() + word.begin, word.bytes);
+        values_[live.end] = live.end < live.changed
+                                ? live.first
+                                : std::string_view(values[row].data() + word.begin, word.bytes);
+        ++live.end;
       }
     }
   }

@@ -13,6 +13,7 @@
 #include "engine/base/short_text.h"
 #include "engine/logs/char_class.h"
 #include "engine/logs/line_format.h"
+#include "engine/logs/text_kernels.h"
 
 namespace varve::logs {
 namespace {
@@ -50,6 +51,40 @@ const char* FieldEnd(const char* at, const char* end, bool* letters) {
   }
   *letters = (seen & kNotLetter) == 0;
   return at;
+}
+
+/// Finds the end of the word that begins at `at`; null if it has no digit.
+const char* NumberedWordEnd(const char* at, const char* end) {
+  uint8_t seen = 0;
+  for (uint8_t kind = 0; at < end; ++at, seen |= kind) {
+    kind = kCharClass[static_cast<uint8_t>(*at)];
+    if (kind == kDelimiter) break;
+  }
+  return (seen & kDigit) != 0 ? at : nullptr;
+}
+
+/// Finds the end of a variable of this kind that begins at `at`; null if cutting would not make one
+/// of what is there.
+const char* VariableEnd(LineCutter::Slot::Kind kind, const char* at, const char* end) {
+  using Slot = LineCutter::Slot;
+  const char* stop = nullptr;
+  switch (kind) {
+    case Slot::kWord:
+      stop = NumberedWordEnd(at, end);
+      break;
+    case Slot::kQuoted:
+      stop = QuotedEnd(at, end);
+      if (stop < end && *stop == kPlace) return nullptr;
+      break;
+    case Slot::kField:
+    case Slot::kAssigned: {
+      bool letters = false;
+      stop = FieldEnd(at, end, &letters);
+      if ((letters && kind == Slot::kField) || (stop < end && *stop == '=')) return nullptr;
+      break;
+    }
+  }
+  return stop == at ? nullptr : stop;
 }
 
 }  // namespace
@@ -129,10 +164,13 @@ void WordMarks::MarkPart(const char* text, size_t part) {
 
 bool LineCutter::Cut(std::span<const std::string_view> values, CutBy by) {
   templates_.clear();
-  text_.clear();
+  text_bytes_ = 0;
   slots_.clear();
+  segments_.clear();
   by_hash_.clear();
   last_ = kWhole;
+  recent_.fill(kWhole);
+  recent_trust_ = 0;
   word_count_ = 0;
   row_template_.clear();
   row_words_.clear();
@@ -156,10 +194,16 @@ uint32_t LineCutter::CutRow(std::string_view value, CutBy by) {
   if (words_.size() < word_count_ + value.size() / 2 + 1) {
     words_.resize(2 * words_.size() + kTemplateLineBytesMax);
   }
-  if (by == CutBy::kWords) marks_.Mark(value);
   const size_t begin = word_count_;
   uint32_t number = Expected();
-  if (number == kWhole || !Fits(value, templates_[number])) {
+  uint32_t fits = number;
+  if (fits == kWhole || !FitsSegments(value, templates_[fits])) fits = FitsRecent(value, number);
+  if (fits != kWhole) {
+    ++templates_[fits].rows;
+    Expect(fits);
+    return fits;
+  }
+  if (number == kWhole || !FitsSlots(value, templates_[number])) {
     word_count_ = begin;
     number = CutAnew(value, by);
     if (number == kWhole) return kWhole;
@@ -186,27 +230,94 @@ void LineCutter::Expect(uint32_t number) {
     last.next = number;
   }
   last_ = number;
+  const auto known = std::find(recent_.begin(), recent_.end() - 1, number);
+  std::move_backward(recent_.begin(), known, known + 1);
+  recent_[0] = number;
+}
+
+/// Tries the templates that were used last, as long as that is of use. Returns the one that fits,
+/// or kWhole.
+uint32_t LineCutter::FitsRecent(std::string_view value, uint32_t tried) {
+  constexpr int kTrustMax = 8;
+  if (recent_trust_ < 0) {
+    ++recent_trust_;
+    return kWhole;
+  }
+  for (const uint32_t number : recent_) {
+    if (number == kWhole) break;
+    if (number == tried || !FitsSegments(value, templates_[number])) continue;
+    recent_trust_ = std::min(recent_trust_ + 2, kTrustMax);
+    return number;
+  }
+  // After too many that did not fit none are tried for a while.
+  if (--recent_trust_ < 0) recent_trust_ = -4 * kTrustMax;
+  return kWhole;
 }
 
 /// Keeps count of what a template's variables are.
 void LineCutter::NoteWords(std::string_view value, const Word* words, Template* one) {
-  Slot* slot = slots_.data() + one->first_slot;
-  for (uint32_t s = 0; s < one->slots; ++s, ++slot) {
-    const auto word = [&] { return value.substr(words[s].begin, words[s].bytes); };
+  Slot* const slots = slots_.data() + one->first_slot;
+  const uint32_t changing_before = one->changing;
+  for (uint32_t s = 0; s < one->slots; ++s) {
+    Slot& slot = slots[s];
+    if (!slot.constant()) continue;
+    const std::string_view word = value.substr(words[s].begin, words[s].bytes);
     if (one->rows == 0) {
-      slot->first = word();
-    } else if (slot->constant) {
-      slot->constant = SameShort(slot->first, word());
+      slot.first = word;
+    } else if (!SameShort(slot.first, word)) {
+      slot.changed = one->rows;
+      ++one->changing;
     }
   }
-  ++one->rows;
+  if (one->rows++ == 0 || one->changing != changing_before) FindSegments(one);
+}
+
+/// Finds what lies between the slots of a template that are not constant.
+void LineCutter::FindSegments(Template* one) {
+  const std::span<const Slot> all = slots(*one);
+  Segment* to = segments_.data() + one->first_segment;
+  uint32_t begin = 0;
+  for (uint32_t s = 0; s < one->slots; ++s) {
+    if (all[s].constant()) continue;
+    const auto at = static_cast<uint32_t>(all[s].first.data() - one->first.data());
+    *to++ = {begin, at - begin, s};
+    begin = at + static_cast<uint32_t>(all[s].first.size());
+  }
+  *to = {begin, static_cast<uint32_t>(one->first.size()) - begin, 0};
 }
 
 /// Tells whether cutting `value` would make this template, and adds its variables if so. The bytes
 /// between variables must be those of the template; they are then cut as there, for what is done
 /// with a byte depends on bytes before it and the next one alone. Variables must end where cutting
-/// would end them, and be of the same kind.
-bool LineCutter::Fits(std::string_view value, const Template& one) {
+/// would end them, and be of the same kind. Where a value has the same bytes as the first one, the
+/// variables in them are the same too: only those that change are looked for, and added.
+bool LineCutter::FitsSegments(std::string_view value, const Template& one) {
+  const char* const begin = value.data();
+  const char* const end = begin + value.size();
+  const char* at = begin;
+  const Segment* segment = segments_.data() + one.first_segment;
+  const Slot* const slots = slots_.data() + one.first_slot;
+  Word* const words = words_.data() + word_count_;
+  for (uint32_t i = 0;; ++i, ++segment) {
+    const size_t bytes = segment->bytes;
+    if (static_cast<size_t>(end - at) < bytes ||
+        !SameShort({one.first.data() + segment->begin, bytes}, {at, bytes})) {
+      return false;
+    }
+    at += bytes;
+    if (i == one.changing) break;
+    const char* const stop = VariableEnd(slots[segment->slot].kind, at, end);
+    if (stop == nullptr) return false;
+    words[segment->slot] = {static_cast<uint32_t>(at - begin), static_cast<uint32_t>(stop - at)};
+    at = stop;
+  }
+  if (at != end) return false;
+  word_count_ += one.slots;
+  return true;
+}
+
+/// The same where a variable may be another one that was constant until now.
+bool LineCutter::FitsSlots(std::string_view value, const Template& one) {
   const char* const begin = value.data();
   const char* const end = begin + value.size();
   const char* at = begin;
@@ -222,27 +333,10 @@ bool LineCutter::Fits(std::string_view value, const Template& one) {
   for (const Slot& slot : slots(one)) {
     if (!take_literal(slot.literal_bytes)) return false;
     rest.remove_prefix(slot.literal_bytes + 1);
-    const char* const from = at;
-    bool letters = false;
-    switch (slot.kind) {
-      case Slot::kWord: {
-        const auto word = static_cast<size_t>(at - begin);
-        at = begin + marks_.WordEnd(word);
-        if (begin + marks_.NextDigit(word) >= at) return false;
-        break;
-      }
-      case Slot::kQuoted:
-        at = QuotedEnd(at, end);
-        if (at < end && *at == kPlace) return false;
-        break;
-      case Slot::kField:
-      case Slot::kAssigned:
-        at = FieldEnd(at, end, &letters);
-        if ((letters && slot.kind == Slot::kField) || (at < end && *at == '=')) return false;
-        break;
-    }
-    if (at == from) return false;
-    AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(at - begin));
+    const char* const stop = VariableEnd(slot.kind, at, end);
+    if (stop == nullptr) return false;
+    AddWord(static_cast<size_t>(at - begin), static_cast<size_t>(stop - begin));
+    at = stop;
   }
   return static_cast<size_t>(end - at) == rest.size() && take_literal(rest.size());
 }
@@ -252,23 +346,29 @@ uint32_t LineCutter::CutAnew(std::string_view value, CutBy by) {
   if (cut_text_.size() < value.size() + kCopySlack) cut_text_.resize(value.size() + kCopySlack);
   cut_slots_.clear();
   if (by == CutBy::kWords) {
+    marks_.Mark(value);
     CutWords(value);
   } else {
     CutFields(value);
   }
-  return FindTemplate();
+  return FindTemplate(value);
 }
 
 /// Returns the template that is cut_text_, a new one if there is none.
-uint32_t LineCutter::FindTemplate() {
+uint32_t LineCutter::FindTemplate(std::string_view value) {
   const std::string_view cut(cut_text_.data(), cut_bytes_);
   const auto [known, added] =
       by_hash_.try_emplace(Hash64(cut), static_cast<uint32_t>(templates_.size()));
   if (added) {
-    templates_.push_back({static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(cut.size()),
+    templates_.push_back({static_cast<uint32_t>(text_bytes_), static_cast<uint32_t>(cut.size()),
                           static_cast<uint32_t>(slots_.size()),
-                          static_cast<uint32_t>(cut_slots_.size())});
+                          static_cast<uint32_t>(cut_slots_.size()), value,
+                          static_cast<uint32_t>(segments_.size())});
+    segments_.resize(segments_.size() + cut_slots_.size() + 1);
+    text_.resize(text_bytes_);
     text_.append(cut);
+    text_bytes_ = text_.size();
+    text_.append(kTextPadding, kPlace);
     slots_.insert(slots_.end(), cut_slots_.begin(), cut_slots_.end());
   } else if (text(templates_[known->second]) != cut) {
     return kWhole;
@@ -289,7 +389,7 @@ void LineCutter::CutWords(std::string_view value) {
     CopyShort(to, begin + done, word - done, end);
     to += word - done;
     *to++ = kPlace;
-    cut_slots_.push_back({static_cast<uint32_t>(word - done), Slot::kWord, true, {}});
+    cut_slots_.push_back({static_cast<uint32_t>(word - done), Slot::kWord});
     AddWord(word, word_end);
     done = word_end;
   }
@@ -306,7 +406,7 @@ void LineCutter::CutFields(std::string_view value) {
   const char* at = begin;
   char before = ' ';
   const auto variable = [&](const char* from, const char* stop, Slot::Kind kind) {
-    cut_slots_.push_back({static_cast<uint32_t>(to - literal), kind, true, {}});
+    cut_slots_.push_back({static_cast<uint32_t>(to - literal), kind});
     *to++ = kPlace;
     literal = to;
     AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(stop - begin));

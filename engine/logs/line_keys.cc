@@ -42,45 +42,76 @@ void KeyCollector::AddValue(std::string_view text) {
 }
 
 void KeyCollector::Add(std::string_view text) {
-  const auto* at = reinterpret_cast<const uint8_t*>(text.data());
-  const uint8_t* const end = at + text.size();
-  // The last word of letters, where it ended, and its hash. Whether something came lately is told
-  // by hashes of this process: of those that are stored, whoever writes lines can make two words
-  // share one, and the second would be taken for the first.
-  const uint8_t* last_end = nullptr;
-  std::string_view last_word;
-  uint64_t last = 0;
-  while (at < end) {
-    uint8_t bits = kWordBits[*at];
-    if (bits == 0) {
-      ++at;
-      continue;
-    }
-    const uint8_t* const begin = at;
-    for (uint8_t more = bits; more != 0; more = ++at < end ? kWordBits[*at] : 0) bits |= more;
-    const std::string_view word(reinterpret_cast<const char*>(begin),
-                                static_cast<size_t>(at - begin));
-    if (bits == kWordDigit) {
-      AddDigits(word);
-      continue;
-    }
-    const uint64_t hash = Hash64(word, seed_);  // what StringHash gives, which vocabularies want
-    const bool digits = (bits & kWordDigit) != 0;
-    if (!digits) {
-      if (last_end != nullptr && last_end + 1 == begin && *last_end == ' ') {
-        if (!Recent(PairOf(last, hash))) keys_->push_back(PairOf(Hash64(last_word), Hash64(word)));
+  const TextKernel& kernel = BestTextKernel();
+  Before before;
+  for (size_t at = 0; at < text.size();) {
+    const size_t left = text.size() - at;
+    const WordBytes bytes = kernel.word_bytes(text.data() + at);
+    uint64_t words = left >= 64 ? bytes.words : bytes.words & ((uint64_t{1} << left) - 1);
+    size_t step = 64;
+    while (words != 0) {
+      const auto begin = static_cast<size_t>(std::countr_zero(words));
+      const auto size = static_cast<size_t>(std::countr_one(words >> begin));
+      if (begin + size == 64 && left > 64) {
+        // The word may go on: it is looked at again from where it begins, or byte by byte.
+        step = begin > 0 ? begin : AddLongWord(text.substr(at), &before);
+        break;
       }
-      last = hash;
-      last_word = word;
-      last_end = at;
+      const uint64_t mask = ~uint64_t{0} >> (64 - size) << begin;
+      words ^= words & mask;
+      AddWord(text.substr(at + begin, size), bytes, mask, &before);
     }
-    if (Recent(hash)) continue;
-    keys_->push_back((bits & kWordUpper) != 0 ? WordKey(word) : Hash64(word));
-    if (vocabulary_ != nullptr && (bits & kWordBeyondHex) != 0) vocabulary_->Add(word, hash);
-    if (digits && word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
-    if (digits) AddNumberKeys(word, keys_);
+    at += step;
   }
 }
+
+/// Adds the word that `text` begins with, however long it is, and returns its size.
+size_t KeyCollector::AddLongWord(std::string_view text, Before* before) {
+  uint8_t all = 0;
+  size_t digits = 0;
+  size_t size = 0;
+  for (; size < text.size(); ++size) {
+    const uint8_t bits = kWordBits[static_cast<uint8_t>(text[size])];
+    if (bits == 0) break;
+    all |= bits;
+    if ((bits & kWordDigit) != 0) ++digits;
+  }
+  // As if it were of two bytes that have what it has.
+  constexpr uint64_t kBoth = 3;
+  WordBytes bytes{};
+  bytes.words = kBoth;
+  bytes.digits = digits == size ? kBoth : digits != 0 ? 1 : 0;
+  bytes.upper = (all & kWordUpper) != 0 ? 1 : 0;
+  bytes.beyond_hex = (all & kWordBeyondHex) != 0 ? 1 : 0;
+  AddWord(text.substr(0, size), bytes, kBoth, before);
+  return size;
+}
+
+/// Adds a word; `mask`: its bytes in `bytes`.
+///
+/// Whether something came lately is told by hashes of this process: of those that are stored,
+/// whoever writes lines can make two words share one, and the second would be taken for the first.
+inline void KeyCollector::AddWord(std::string_view word, const WordBytes& bytes, uint64_t mask,
+                                  Before* before) {
+  const uint64_t digits = bytes.digits & mask;
+  if (digits == mask) return AddDigits(word);
+  const uint64_t hash = hash_.Padded(word);
+  if (digits == 0) {
+    const std::string_view first = before->word;
+    if (!first.empty() && first.data() + first.size() + 1 == word.data() &&
+        word.data()[-1] == ' ' && !Recent(PairOf(before->hash, hash))) {
+      keys_->push_back(PairOf(Hash64(first), Hash64(word)));
+    }
+    *before = {word, hash};
+  }
+  if (Recent(hash)) return;
+  keys_->push_back((bytes.upper & mask) != 0 ? WordKey(word) : Hash64(word));
+  if (vocabulary_ != nullptr && (bytes.beyond_hex & mask) != 0) vocabulary_->Add(word, hash);
+  if (digits == 0) return;
+  if (word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
+  AddNumberKeys(word, keys_);
+}
+
 bool InVocabulary(std::string_view word) {
   return std::any_of(word.begin(), word.end(), [](char c) {
     const char low = static_cast<char>(c | 0x20);
@@ -135,35 +166,53 @@ namespace {
 
 constexpr size_t kGram = 6;
 
-/// Appends of each window of `kWindow` neighbouring grams the smallest hash.
+/// Appends of each window of `kWindow` neighbouring grams the smallest hash, where it is not that
+/// of the window before. Source for the windows: van Herk, "A fast algorithm for local minimum and
+/// maximum filters on rectangular and octagonal kernels" (1992): each is the end of one block of
+/// kWindow grams and the beginning of the next, of which the smallest are known.
 template <size_t kWindow>
 void AddMinimizers(std::string_view text, std::vector<uint64_t>* keys) {
   if (text.size() < kGram + kWindow - 1) return;
-  const size_t grams = text.size() - kGram + 1;
-  const auto hash_at = [&](size_t i) {
-    uint64_t gram = 0;
-    for (size_t k = 0; k < kGram; ++k) {
-      const char c = text[i + k];
-      gram = gram << 8 | static_cast<uint8_t>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-    }
-    gram ^= gram >> 29;
-    gram *= 0xbf58476d1ce4e5b9;
-    gram ^= gram >> 32;
-    gram *= 0x94d049bb133111eb;
-    return gram ^ gram >> 29;
+  uint64_t gram = 0;
+  const auto add_byte = [&gram](char c) {
+    const auto byte = static_cast<uint8_t>(c);
+    gram = gram << 8 | (byte >= 'A' && byte <= 'Z' ? byte + 32u : byte);
   };
-  // The hashes of one window, in a ring; the smallest is looked for again when it leaves.
-  std::array<uint64_t, kWindow> ring;
+  for (size_t i = 0; i + 1 < kGram; ++i) add_byte(text[i]);
+  const auto next_hash = [&](size_t i) {
+    add_byte(text[i]);
+    uint64_t hash = gram & ((uint64_t{1} << 8 * kGram) - 1);
+    hash ^= hash >> 29;
+    hash *= 0xbf58476d1ce4e5b9;
+    hash ^= hash >> 32;
+    hash *= 0x94d049bb133111eb;
+    return hash ^ hash >> 29;
+  };
+  std::array<uint64_t, kWindow> block;
+  std::array<uint64_t, kWindow + 1> ends;  // from each gram of the block before to its last one
+  ends.fill(UINT64_MAX);
+  std::array<uint64_t, kWindow> found;
   uint64_t last = 0;
-  uint64_t smallest = UINT64_MAX;
-  for (size_t i = 0; i < grams; ++i) {
-    const uint64_t leaves = i >= kWindow ? ring[i % kWindow] : UINT64_MAX;
-    const uint64_t hash = ring[i % kWindow] = hash_at(i);
-    smallest = i >= kWindow && leaves == smallest ? *std::min_element(ring.begin(), ring.end())
-                                                  : std::min(smallest, hash);
-    if (i + 1 < kWindow) continue;
-    if (smallest != last) keys->push_back(smallest);
-    last = smallest;
+  size_t at = kGram - 1;
+  // The first window is whole with the last gram of the first block.
+  size_t skipped = kWindow - 1;
+  while (at < text.size()) {
+    const size_t grams = std::min(kWindow, text.size() - at);
+    uint64_t begin = UINT64_MAX;
+    size_t count = 0;
+    for (size_t i = 0; i < grams; ++i) {
+      block[i] = next_hash(at + i);
+      begin = std::min(begin, block[i]);
+      const uint64_t smallest = std::min(begin, ends[i + 1]);
+      if (i < skipped) continue;
+      found[count] = smallest;
+      count += smallest != last ? 1 : 0;
+      last = smallest;
+    }
+    keys->insert(keys->end(), found.begin(), found.begin() + static_cast<ptrdiff_t>(count));
+    at += grams;
+    skipped = 0;
+    for (size_t i = kWindow; i-- > 0;) ends[i] = std::min(ends[i + 1], block[i]);
   }
 }
 

@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/base/hash.h"
-#include "engine/base/seeded_hash.h"
+#include "engine/logs/text_kernels.h"
 #include "engine/logs/vocabulary.h"
+#include "engine/logs/word_hash.h"
 
 namespace varve::logs {
 
@@ -36,7 +36,8 @@ inline constexpr size_t kNumberBytesMin = 9;
 /// Appends the keys of the minimizers of all numbers in `word` (k = 6, windows of 4).
 void AddNumberKeys(std::string_view word, std::vector<uint64_t>* keys);
 
-/// Collects the keys of texts: each about once.
+/// Collects the keys of texts: each about once. Behind each text are kTextPadding bytes that may be
+/// read.
 class KeyCollector {
  public:
   /// `vocabulary` may be null.
@@ -49,10 +50,17 @@ class KeyCollector {
   void AddValue(std::string_view text);
   /// Adds a word of digits.
   void AddDigits(std::string_view word) {
-    if (word.size() >= kNumberBytesMin && !Recent(Hash64(word, seed_))) AddNumberKeys(word, keys_);
+    if (word.size() >= kNumberBytesMin && !Recent(hash_.Padded(word))) AddNumberKeys(word, keys_);
   }
 
  private:
+  /// The last word of a text that was of letters alone.
+  struct Before {
+    std::string_view word;
+    uint64_t hash = 0;
+  };
+  size_t AddLongWord(std::string_view text, Before* before);
+  void AddWord(std::string_view word, const WordBytes& bytes, uint64_t mask, Before* before);
   /// Repeats do no harm, they only cost: a small memory of the last hashes is enough.
   bool Recent(uint64_t hash) {
     uint64_t& slot = recent_[hash >> 52];
@@ -61,7 +69,7 @@ class KeyCollector {
     return false;
   }
 
-  const uint64_t seed_ = ProcessSeed();
+  const WordHash hash_;
   std::vector<uint64_t>* keys_ = nullptr;
   Vocabulary* vocabulary_ = nullptr;
   std::array<uint64_t, 4096> recent_;

@@ -12,18 +12,18 @@ constexpr size_t kRecent = 1 << 14;
 }  // namespace
 
 Vocabulary::Vocabulary()
-    : text_(index::kScanPadding, '\0'), known_(0, Word{&text_}, Word{&text_}) {}
+    : text_(index::kScanPadding, '\0'), known_(0, Word{{}, &text_}, Word{{}, &text_}) {}
 
 void Vocabulary::Add(std::string_view word, uint64_t hash) {
   if (full_) return;
-  if (recent_.empty()) recent_.resize(kRecent);
-  uint32_t& recent = recent_[hash % kRecent];
-  if (recent + word.size() < text_.size() && IsAt(recent, word)) return;
-  const auto known = known_.find(word, hash);
-  if (known != known_.end()) {
-    recent = *known;
-    return;
+  if (recent_.empty()) {
+    recent_.resize(kRecent);
+    recent_[0] = 1;  // a hash that belongs to another place
   }
+  uint64_t& recent = recent_[hash % kRecent];
+  if (recent == hash) return;
+  recent = hash;
+  if (known_.find(word, hash) != known_.end()) return;
   if (words().size() + word.size() + 1 > kVocabularyBytesMax) return Forget();
   const auto place = static_cast<uint32_t>(words().size());
   text_.resize(place);
@@ -31,14 +31,13 @@ void Vocabulary::Add(std::string_view word, uint64_t hash) {
   text_.push_back('\n');
   text_.append(index::kScanPadding, '\0');
   known_.insert(place);
-  recent = place;
 }
 
 void Vocabulary::AddAll(std::string_view words) {
   while (!words.empty() && !full_) {
     const size_t bytes = words.find('\n');
     const std::string_view word = words.substr(0, bytes);
-    Add(word, StringHash()(word));
+    Add(word, WordHash()(word));
     words.remove_prefix(std::min(word.size() + 1, words.size()));
   }
 }
@@ -70,7 +69,7 @@ std::string Vocabulary::Sorted() const {
 
 uint64_t Vocabulary::memory() const {
   constexpr uint64_t kPlaceBytes = 8;  // in the table, with its room to grow
-  return text_.size() + known_.size() * kPlaceBytes + recent_.size() * sizeof(uint32_t);
+  return text_.size() + known_.size() * kPlaceBytes + recent_.size() * sizeof(uint64_t);
 }
 
 }  // namespace varve::logs

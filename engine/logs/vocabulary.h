@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
-#include "engine/base/strings.h"
 #include "engine/index/value_scan.h"
+#include "engine/logs/word_hash.h"
 
 namespace varve::logs {
 
@@ -20,7 +20,8 @@ class Vocabulary {
   Vocabulary(const Vocabulary&) = delete;
   Vocabulary& operator=(const Vocabulary&) = delete;
 
-  /// Adds a word; `hash` is its StringHash. Words that came lately cost a compare.
+  /// Adds a word; `hash` is its WordHash. Words that came lately are told by that alone: whoever
+  /// writes words cannot know it.
   void Add(std::string_view word, uint64_t hash);
   /// Adds words that have a line feed behind each.
   void AddAll(std::string_view words);
@@ -43,6 +44,7 @@ class Vocabulary {
   /// Words are places in text_.
   struct Word {
     using is_transparent = void;
+    WordHash hash;
     const std::string* text;
     std::string_view At(uint32_t place) const {
       const std::string_view rest = std::string_view(*text).substr(place);
@@ -51,20 +53,17 @@ class Vocabulary {
     std::string_view At(std::string_view word) const { return word; }
     template <typename T>
     size_t operator()(const T& word) const {
-      return StringHash()(At(word));
+      return hash(At(word));
     }
     template <typename A, typename B>
     bool operator()(const A& a, const B& b) const {
       return At(a) == At(b);
     }
   };
-  bool IsAt(uint32_t place, std::string_view word) const {
-    return text_[place + word.size()] == '\n' && text_.compare(place, word.size(), word) == 0;
-  }
 
   std::string text_;  // with padding behind the last word
   absl::flat_hash_set<uint32_t, Word, Word> known_;
-  std::vector<uint32_t> recent_;  // by hash: the place of a word, or 0 for the first or none
+  std::vector<uint64_t> recent_;  // hashes of words that came lately
   bool full_ = false;
 };
 

@@ -11,6 +11,7 @@
 #include "engine/logs/line_automaton.h"
 #include "engine/logs/line_codec.h"
 #include "engine/logs/line_table.h"
+#include "tests/support/padded_lines.h"
 
 namespace {
 
@@ -71,7 +72,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       }
       std::string encoded;
       std::vector<uint64_t> keys;
-      EncodeLines(lines, &encoded, &keys);
+      EncodeLines(PaddedLines(lines).lines(), &encoded, &keys);
       if (!DecodeLines(encoded, static_cast<uint32_t>(lines.size()), bytes, &rows).ok()) {
         __builtin_trap();
       }
