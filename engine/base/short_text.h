@@ -5,10 +5,6 @@
 #include <cstring>
 #include <string_view>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 namespace varve {
 
 /// Pieces of text that are mostly shorter than a call to the library is worth.
@@ -42,24 +38,6 @@ inline bool SameShort(std::string_view a, std::string_view b) {
     if (x[i] != y[i]) return false;
   }
   return true;
-}
-
-/// The same for texts behind each of which are kSamePadding bytes that may be read.
-inline constexpr size_t kSamePadding = 32;
-inline bool SamePadded(std::string_view a, std::string_view b) {
-  if (a.size() != b.size()) return false;
-#if defined(__SSE2__)
-  if (a.size() <= kSamePadding) {
-    const auto same = [&](size_t at) {
-      const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a.data() + at));
-      const __m128i y = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b.data() + at));
-      return static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(x, y))))
-             << at;
-    };
-    return (~(same(0) | same(16)) & ((uint64_t{1} << a.size()) - 1)) == 0;
-  }
-#endif
-  return std::memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 }  // namespace varve

@@ -1,6 +1,7 @@
 #include "engine/logs/line_codec.h"
 
 #include <algorithm>
+#include <array>
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/coding.h"
@@ -63,13 +64,16 @@ class TableEncoder {
     FillColumns(values, pages);
     size_t c = 0;
     for (const uint32_t t : written_) {
-      for (const LineCutter::Slot& slot : cutter_.slots(cutter_.templates()[t])) {
+      const LineCutter::Template& one = cutter_.templates()[t];
+      uint64_t place = one.hash;
+      for (const LineCutter::Slot& slot : cutter_.slots(one)) {
+        ++place;
         if (slot.constant()) {
           WriteConstant(slot.first, pages);
           continue;
         }
-        WriteColumn(std::span(values_).subspan(begins_[c], begins_[c + 1] - begins_[c]), nested,
-                    pages);
+        WriteColumn(std::span(values_).subspan(begins_[c], begins_[c + 1] - begins_[c]), place,
+                    nested, pages);
         ++c;
       }
     }
@@ -153,7 +157,9 @@ class TableEncoder {
   }
 
   /// Writes the values of one place in one template, which are not all the same, as what they are.
-  void WriteColumn(std::span<const std::string_view> values, TableEncoder* nested, Pages* pages) {
+  /// `place`: of the column among all groups.
+  void WriteColumn(std::span<const std::string_view> values, uint64_t place, TableEncoder* nested,
+                   Pages* pages) {
     const std::string_view first = values[0];
     const auto all = [&](auto test) { return std::all_of(values.begin() + 1, values.end(), test); };
     const auto type = [&](ColumnType t) { pages->head.push_back(static_cast<char>(t)); };
@@ -177,7 +183,7 @@ class TableEncoder {
         }
       }
     } else if (nested != nullptr && values.size() >= kNestedRowsMin &&
-               nested->Split(values, CutBy::kWords)) {
+               SplitAgain(values, place, nested)) {
       type(ColumnType::kTable);
       nested->Write(values, nullptr, pages);
     } else {
@@ -188,6 +194,22 @@ class TableEncoder {
         pages->keys->AddValue(value);
       }
     }
+  }
+
+  /// Cuts a column into templates again. Where that failed in earlier groups it is not tried in
+  /// each.
+  bool SplitAgain(std::span<const std::string_view> values, uint64_t place, TableEncoder* nested) {
+    constexpr uint32_t kPauseMax = 7;
+    Failed& failed = failed_[place % failed_.size()];
+    if (failed.place != place) failed = {place};
+    if (failed.left > 0) {
+      --failed.left;
+      return false;
+    }
+    const bool split = nested->Split(values, CutBy::kWords);
+    failed.pause = split ? 0 : std::min(2 * failed.pause + 1, kPauseMax);
+    failed.left = failed.pause;
+    return split;
   }
 
   /// Fills integers_ if all values are decimal numbers that have one way of being written: without
@@ -249,7 +271,15 @@ class TableEncoder {
     pages->head.append(places_);
   }
 
+  /// A column that could not be cut again.
+  struct Failed {
+    uint64_t place = 0;
+    uint32_t pause = 0;  // how many groups are left out after it failed
+    uint32_t left = 0;
+  };
+
   LineCutter cutter_;
+  std::array<Failed, 256> failed_;
   std::vector<Written> templates_;  // as many as cutter_ has
   std::vector<uint32_t> written_;   // those of them that are written
   std::vector<Live> live_;
@@ -358,9 +388,11 @@ void EncodeLines(std::span<const std::string_view> lines, std::string* out,
   static thread_local TemplateEncoder encoder;
   static thread_local KeyCollector collector;
   collector.Start(keys, vocabulary);
-  if (encoder.Encode(lines, out, &collector)) return;
-  for (const std::string_view line : lines) collector.Add(line);
-  EncodePlain(lines, out);
+  if (!encoder.Encode(lines, out, &collector)) {
+    for (const std::string_view line : lines) collector.AddValue(line);
+    EncodePlain(lines, out);
+  }
+  collector.Finish();
 }
 
 Status DecodeLines(std::string_view bytes, uint32_t count, uint64_t text_bytes, Rows* rows) {

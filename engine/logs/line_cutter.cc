@@ -98,11 +98,11 @@ void WordMarks::Mark(std::string_view text) {
     words_.resize(parts);
     digits_.resize(parts);
   }
-  const size_t whole = size_ / 64;
-  for (size_t i = 0; i < whole; ++i) MarkPart(text.data() + i * 64, i);
-  std::array<char, 64> rest{};
-  std::memcpy(rest.data(), text.data() + whole * 64, size_ - whole * 64);
-  MarkPart(rest.data(), whole);
+  static_assert(kTextPadding >= 64);
+  for (size_t i = 0; i < parts; ++i) MarkPart(text.data() + i * 64, i);
+  const uint64_t inside = (uint64_t{1} << size_ % 64) - 1;
+  words_[parts - 1] &= inside;
+  digits_[parts - 1] &= inside;
 }
 
 size_t WordMarks::NextDigit(size_t at) const {
@@ -261,7 +261,7 @@ void LineCutter::NoteWords(std::string_view value, const Word* words, Template* 
   for (uint32_t s = 0; s < one->slots; ++s) {
     Slot& slot = slots[s];
     if (!slot.constant()) continue;
-    const std::string_view word = value.substr(words[s].begin, words[s].bytes);
+    const std::string_view word(value.data() + words[s].begin, words[s].bytes);
     if (one->rows == 0) {
       slot.first = word;
     } else if (!SameShort(slot.first, word)) {
@@ -344,7 +344,8 @@ bool LineCutter::FitsSlots(std::string_view value, const Template& one) {
 uint32_t LineCutter::CutAnew(std::string_view value, CutBy by) {
   if (value.find(kPlace) != std::string_view::npos) return kWhole;
   if (cut_text_.size() < value.size() + kCopySlack) cut_text_.resize(value.size() + kCopySlack);
-  cut_slots_.clear();
+  if (cut_slots_.size() < value.size() / 2 + 1) cut_slots_.resize(value.size() + 1);
+  cut_slot_count_ = 0;
   if (by == CutBy::kWords) {
     marks_.Mark(value);
     CutWords(value);
@@ -357,19 +358,20 @@ uint32_t LineCutter::CutAnew(std::string_view value, CutBy by) {
 /// Returns the template that is cut_text_, a new one if there is none.
 uint32_t LineCutter::FindTemplate(std::string_view value) {
   const std::string_view cut(cut_text_.data(), cut_bytes_);
-  const auto [known, added] =
-      by_hash_.try_emplace(Hash64(cut), static_cast<uint32_t>(templates_.size()));
+  const uint64_t hash = Hash64(cut);
+  const auto [known, added] = by_hash_.try_emplace(hash, static_cast<uint32_t>(templates_.size()));
   if (added) {
     templates_.push_back({static_cast<uint32_t>(text_bytes_), static_cast<uint32_t>(cut.size()),
                           static_cast<uint32_t>(slots_.size()),
-                          static_cast<uint32_t>(cut_slots_.size()), value,
+                          static_cast<uint32_t>(cut_slot_count_), hash, value,
                           static_cast<uint32_t>(segments_.size())});
-    segments_.resize(segments_.size() + cut_slots_.size() + 1);
+    segments_.resize(segments_.size() + cut_slot_count_ + 1);
     text_.resize(text_bytes_);
     text_.append(cut);
     text_bytes_ = text_.size();
     text_.append(kTextPadding, kPlace);
-    slots_.insert(slots_.end(), cut_slots_.begin(), cut_slots_.end());
+    slots_.insert(slots_.end(), cut_slots_.begin(),
+                  cut_slots_.begin() + static_cast<ptrdiff_t>(cut_slot_count_));
   } else if (text(templates_[known->second]) != cut) {
     return kWhole;
   }
@@ -389,7 +391,7 @@ void LineCutter::CutWords(std::string_view value) {
     CopyShort(to, begin + done, word - done, end);
     to += word - done;
     *to++ = kPlace;
-    cut_slots_.push_back({static_cast<uint32_t>(word - done), Slot::kWord});
+    AddSlot(word - done, Slot::kWord);
     AddWord(word, word_end);
     done = word_end;
   }
@@ -406,7 +408,7 @@ void LineCutter::CutFields(std::string_view value) {
   const char* at = begin;
   char before = ' ';
   const auto variable = [&](const char* from, const char* stop, Slot::Kind kind) {
-    cut_slots_.push_back({static_cast<uint32_t>(to - literal), kind});
+    AddSlot(static_cast<size_t>(to - literal), kind);
     *to++ = kPlace;
     literal = to;
     AddWord(static_cast<size_t>(from - begin), static_cast<size_t>(stop - begin));

@@ -21,6 +21,7 @@ enum class CutBy : uint8_t {
 /// Finds words and digits of a text by bits: one for each byte, 64 at a time.
 class WordMarks {
  public:
+  /// Behind `text` are kTextPadding bytes that may be read.
   void Mark(std::string_view text);
   /// Returns the first digit at or after `at`, or the size of the text.
   size_t NextDigit(size_t at) const;
@@ -59,6 +60,7 @@ class LineCutter {
   struct Template {
     uint32_t text_begin, text_bytes;
     uint32_t first_slot, slots;
+    uint64_t hash;               // of the text
     std::string_view first;      // value
     uint32_t first_segment = 0;  // of slots + 1
     uint32_t changing = 0;       // how many slots are not constant
@@ -67,8 +69,8 @@ class LineCutter {
     int trust = 0;           // how often `next` was right of late
   };
 
-  /// Cuts `values`, which must stay where they are. Returns false, with nothing to be used, where
-  /// too many templates are needed.
+  /// Cuts `values`, which must stay where they are and have kTextPadding bytes behind each that may
+  /// be read. Returns false, with nothing to be used, where too many templates are needed.
   bool Cut(std::span<const std::string_view> values, CutBy by);
 
   const std::vector<Template>& templates() const { return templates_; }
@@ -98,6 +100,9 @@ class LineCutter {
   uint32_t FindTemplate(std::string_view value);
   void NoteWords(std::string_view value, const Word* words, Template* one);
   void FindSegments(Template* one);
+  void AddSlot(size_t literal_bytes, Slot::Kind kind) {
+    cut_slots_[cut_slot_count_++] = {static_cast<uint32_t>(literal_bytes), kind};
+  }
   void AddWord(size_t begin, size_t end) {
     words_[word_count_++] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin)};
   }
@@ -123,7 +128,8 @@ class LineCutter {
   // Of the value that is cut anew:
   std::string cut_text_;  // its template, and room for more
   size_t cut_bytes_ = 0;
-  std::vector<Slot> cut_slots_;
+  std::vector<Slot> cut_slots_;  // its slots, and room for more
+  size_t cut_slot_count_ = 0;
   WordMarks marks_;
 };
 

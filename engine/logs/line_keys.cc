@@ -13,6 +13,9 @@
 namespace varve::logs {
 namespace {
 
+/// So many words wait for the vocabulary.
+constexpr size_t kWordsAtOnce = 1024;
+
 /// The key of two neighbouring words, from their hashes.
 uint64_t PairOf(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a7c15 + second; }
 
@@ -21,6 +24,7 @@ uint64_t PairOf(uint64_t first, uint64_t second) { return first * 0x9e3779b97f4a
 void KeyCollector::Start(std::vector<uint64_t>* keys, Vocabulary* vocabulary) {
   keys_ = keys;
   vocabulary_ = vocabulary;
+  words_.clear();
   // A slot begins with a hash that belongs to another one.
   recent_.fill(0);
   recent_[0] = uint64_t{1} << 63;
@@ -38,13 +42,19 @@ void KeyCollector::AddValue(std::string_view text) {
     if (SameShort(slot, text)) return;
     slot = text;
   }
-  Add(text);
+  AddWords(text);
 }
 
 void KeyCollector::Add(std::string_view text) {
+  AddWords(text);
+  PassWords();
+}
+
+void KeyCollector::AddWords(std::string_view text) {
   const TextKernel& kernel = BestTextKernel();
   Before before;
   for (size_t at = 0; at < text.size();) {
+    if (words_.size() >= kWordsAtOnce) PassWords();
     const size_t left = text.size() - at;
     const WordBytes bytes = kernel.word_bytes(text.data() + at);
     uint64_t words = left >= 64 ? bytes.words : bytes.words & ((uint64_t{1} << left) - 1);
@@ -59,7 +69,7 @@ void KeyCollector::Add(std::string_view text) {
       }
       const uint64_t mask = ~uint64_t{0} >> (64 - size) << begin;
       words ^= words & mask;
-      AddWord(text.substr(at + begin, size), bytes, mask, &before);
+      AddWord({text.data() + at + begin, size}, bytes, mask, &before);
     }
     at += step;
   }
@@ -106,7 +116,7 @@ inline void KeyCollector::AddWord(std::string_view word, const WordBytes& bytes,
   }
   if (Recent(hash)) return;
   keys_->push_back((bytes.upper & mask) != 0 ? WordKey(word) : Hash64(word));
-  if (vocabulary_ != nullptr && (bytes.beyond_hex & mask) != 0) vocabulary_->Add(word, hash);
+  if ((bytes.beyond_hex & mask) != 0) words_.push_back({word, hash});
   if (digits == 0) return;
   if (word.size() >= kIdBytesMin) AddIdKeys(word, keys_);
   AddNumberKeys(word, keys_);

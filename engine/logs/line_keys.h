@@ -46,8 +46,10 @@ class KeyCollector {
   /// the pairs that AddPairKeys may ask for, and to the vocabulary the words for which InVocabulary
   /// holds.
   void Add(std::string_view text);
-  /// Does the same for a text that stays until the next Start, unless it came lately.
+  /// Does the same for a text that stays until Finish, unless it came lately.
   void AddValue(std::string_view text);
+  /// Adds what is left to do.
+  void Finish() { PassWords(); }
   /// Adds a word of digits.
   void AddDigits(std::string_view word) {
     if (word.size() >= kNumberBytesMin && !Recent(hash_.Padded(word))) AddNumberKeys(word, keys_);
@@ -61,6 +63,11 @@ class KeyCollector {
   };
   size_t AddLongWord(std::string_view text, Before* before);
   void AddWord(std::string_view word, const WordBytes& bytes, uint64_t mask, Before* before);
+  void AddWords(std::string_view text);
+  void PassWords() {
+    if (vocabulary_ != nullptr) vocabulary_->Add(words_);
+    words_.clear();
+  }
   /// Repeats do no harm, they only cost: a small memory of the last hashes is enough.
   bool Recent(uint64_t hash) {
     uint64_t& slot = recent_[hash >> 52];
@@ -72,6 +79,7 @@ class KeyCollector {
   const WordHash hash_;
   std::vector<uint64_t>* keys_ = nullptr;
   Vocabulary* vocabulary_ = nullptr;
+  std::vector<Vocabulary::Hashed> words_;  // for it, of texts that stay
   std::array<uint64_t, 4096> recent_;
   std::array<std::string_view, 2048> values_;
 };

@@ -1,6 +1,7 @@
 #include "engine/logs/vocabulary.h"
 
 #include <algorithm>
+#include <array>
 
 #include "engine/logs/block_format.h"
 
@@ -14,16 +15,31 @@ constexpr size_t kRecent = 1 << 14;
 Vocabulary::Vocabulary()
     : text_(index::kScanPadding, '\0'), known_(0, Word{{}, &text_}, Word{{}, &text_}) {}
 
-void Vocabulary::Add(std::string_view word, uint64_t hash) {
+void Vocabulary::Add(std::span<Hashed> words) {
   if (full_) return;
   if (recent_.empty()) {
     recent_.resize(kRecent);
     recent_[0] = 1;  // a hash that belongs to another place
   }
-  uint64_t& recent = recent_[hash % kRecent];
-  if (recent == hash) return;
-  recent = hash;
-  if (known_.find(word, hash) != known_.end()) return;
+  // So many words ahead, what will be looked at is asked for.
+  constexpr size_t kAhead = 8;
+  size_t kept = 0;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (i + kAhead < words.size()) {
+      __builtin_prefetch(&recent_[words[i + kAhead].hash % kRecent], 1);
+    }
+    uint64_t& recent = recent_[words[i].hash % kRecent];
+    if (recent == words[i].hash) continue;
+    recent = words[i].hash;
+    words[kept++] = words[i];
+  }
+  for (size_t i = 0; i < kept && !full_; ++i) {
+    if (i + kAhead < kept) known_.prefetch(words[i + kAhead]);
+    if (known_.find(words[i]) == known_.end()) AddNew(words[i].word);
+  }
+}
+
+void Vocabulary::AddNew(std::string_view word) {
   if (words().size() + word.size() + 1 > kVocabularyBytesMax) return Forget();
   const auto place = static_cast<uint32_t>(words().size());
   text_.resize(place);
@@ -34,11 +50,15 @@ void Vocabulary::Add(std::string_view word, uint64_t hash) {
 }
 
 void Vocabulary::AddAll(std::string_view words) {
+  std::array<Hashed, 256> hashed;
   while (!words.empty() && !full_) {
-    const size_t bytes = words.find('\n');
-    const std::string_view word = words.substr(0, bytes);
-    Add(word, WordHash()(word));
-    words.remove_prefix(std::min(word.size() + 1, words.size()));
+    size_t count = 0;
+    for (; count < hashed.size() && !words.empty(); ++count) {
+      const std::string_view word = words.substr(0, words.find('\n'));
+      hashed[count] = {word, WordHash()(word)};
+      words.remove_prefix(std::min(word.size() + 1, words.size()));
+    }
+    Add(std::span(hashed).first(count));
   }
 }
 

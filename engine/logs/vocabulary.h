@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,9 +21,13 @@ class Vocabulary {
   Vocabulary(const Vocabulary&) = delete;
   Vocabulary& operator=(const Vocabulary&) = delete;
 
-  /// Adds a word; `hash` is its WordHash. Words that came lately are told by that alone: whoever
-  /// writes words cannot know it.
-  void Add(std::string_view word, uint64_t hash);
+  struct Hashed {
+    std::string_view word;
+    uint64_t hash;  // WordHash
+  };
+  /// Adds words. Those that came lately are told by their hash alone: whoever writes words cannot
+  /// know it. Many at once wait less for memory. What `words` then holds is of no meaning.
+  void Add(std::span<Hashed> words);
   /// Adds words that have a line feed behind each.
   void AddAll(std::string_view words);
   /// Forgets all, for good: some words are not known.
@@ -51,15 +56,19 @@ class Vocabulary {
       return rest.substr(0, rest.find('\n'));
     }
     std::string_view At(std::string_view word) const { return word; }
+    std::string_view At(const Hashed& word) const { return word.word; }
     template <typename T>
     size_t operator()(const T& word) const {
       return hash(At(word));
     }
+    size_t operator()(const Hashed& word) const { return word.hash; }
     template <typename A, typename B>
     bool operator()(const A& a, const B& b) const {
       return At(a) == At(b);
     }
   };
+
+  void AddNew(std::string_view word);
 
   std::string text_;  // with padding behind the last word
   absl::flat_hash_set<uint32_t, Word, Word> known_;

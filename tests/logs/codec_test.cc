@@ -813,10 +813,12 @@ TEST(Lines, RealLogsComeBackByteForByte) {
 
 TEST(Vocabulary, KeepsEachWordOnceUntilItIsFull) {
   Vocabulary words;
+  const auto add = [&words](std::string_view word) {
+    Vocabulary::Hashed hashed{word, WordHash()(word)};
+    words.Add({&hashed, 1});
+  };
   for (int round = 0; round < 2; ++round) {
-    for (const std::string_view word : {"zebra", "", "ant", "zebra", "zebr", "ant"}) {
-      words.Add(word, StringHash()(word));
-    }
+    for (const std::string_view word : {"zebra", "", "ant", "zebra", "zebr", "ant"}) add(word);
   }
   EXPECT_EQ(words.words(), "zebra\n\nant\nzebr\n");
   words.AddAll("bee\nant\n");
@@ -824,14 +826,13 @@ TEST(Vocabulary, KeepsEachWordOnceUntilItIsFull) {
   EXPECT_EQ(words.size(), 5u);
   // Words that share a place in the memory of the last ones.
   for (int i = 0; i < 100'000; ++i) {
-    const std::string word = "word" + std::to_string(i % 50'000);
-    words.Add(word, StringHash()(word));
+    add("word" + std::to_string(i % 50'000));
   }
   EXPECT_EQ(words.size(), 50'005u);
   const std::string large(kVocabularyBytesMax - words.words().size(), 'x');
-  words.Add(large, StringHash()(large));
+  add(large);
   EXPECT_TRUE(words.full());
-  words.Add("ant", StringHash()("ant"));
+  add("ant");
   EXPECT_EQ(words.words(), "");
 }
 
