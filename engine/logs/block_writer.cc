@@ -202,7 +202,10 @@ class LogsBlockWriterImpl final : public LogsBlockWriter {
       group.metadata_bytes = bytes_.size() - group.time_bytes - group.text_bytes;
     }
     const size_t filters_before = filters_.size();
+    const size_t keys = keys_.size();
     VARVE_RETURN_IF_ERROR(EncodeGroupFilter(std::move(keys_), metadata_, &filters_));
+    keys_ = {};
+    keys_.reserve(keys);  // the next group has about as many
     group.filter_bytes = filters_.size() - filters_before;
     VARVE_RETURN_IF_ERROR(out_->Append(bytes_));
     entries_ += times_.size();

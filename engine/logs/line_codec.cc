@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <array>
 
-#include "absl/container/flat_hash_map.h"
 #include "engine/base/coding.h"
 #include "engine/base/macros.h"
 #include "engine/base/short_text.h"
-#include "engine/base/strings.h"
 #include "engine/codec/int_stream.h"
 #include "engine/logs/char_class.h"
 #include "engine/logs/line_cutter.h"
 #include "engine/logs/line_format.h"
 #include "engine/logs/line_keys.h"
 #include "engine/logs/line_table.h"
+#include "engine/logs/word_hash.h"
 #include "engine/logs/zstd_page.h"
 
 namespace varve::logs {
@@ -242,27 +241,39 @@ class TableEncoder {
     }
   }
 
-  /// Fills distinct_ and places_ if the values are few for their number.
+  /// Fills dictionary_ and places_ if the values are few for their number.
   bool FindDistinct(std::span<const std::string_view> values) {
-    distinct_.clear();
+    dictionary_.clear();
     places_.clear();
+    slots_.fill(0);
     const size_t most = std::min(kDictionaryMax, values.size() / 3);
     for (size_t i = 0; i < values.size(); ++i) {
-      if (i > 0 && SameShort(values[i], values[i - 1])) {
+      const std::string_view value = values[i];
+      if (i > 0 && SameShort(value, values[i - 1])) {
         places_.push_back(places_.back());
         continue;
       }
-      const auto [known, added] =
-          distinct_.try_emplace(values[i], static_cast<uint32_t>(distinct_.size()));
-      if (distinct_.size() > most) return false;
-      places_.push_back(static_cast<char>(known->second));
+      const uint64_t hash = hash_.Padded(value);
+      size_t slot = hash % slots_.size();
+      size_t place = slots_[slot];
+      while (place != 0 &&
+             (hashes_[place - 1] != hash || !SameShort(dictionary_[place - 1], value))) {
+        slot = (slot + 1) % slots_.size();
+        place = slots_[slot];
+      }
+      if (place == 0) {
+        if (dictionary_.size() == most) return false;
+        hashes_[dictionary_.size()] = hash;
+        dictionary_.push_back(value);
+        place = dictionary_.size();
+        slots_[slot] = static_cast<uint8_t>(place);
+      }
+      places_.push_back(static_cast<char>(place - 1));
     }
     return true;
   }
   void WriteDictionary(Pages* pages) {
-    PutVarint(&pages->head, distinct_.size());
-    dictionary_.resize(distinct_.size());
-    for (const auto& [value, place] : distinct_) dictionary_[place] = value;
+    PutVarint(&pages->head, dictionary_.size());
     for (const std::string_view value : dictionary_) {
       PutVarint(&pages->head, value.size());
       pages->text.append(value);
@@ -287,8 +298,11 @@ class TableEncoder {
   std::vector<std::string_view> values_;
   std::vector<int64_t> integers_;
   codec::IntStreamEncoder integer_encoder_;
-  absl::flat_hash_map<std::string_view, uint32_t, StringHash, StringEqual> distinct_;
   std::vector<std::string_view> dictionary_;
+  std::array<uint64_t, kDictionaryMax> hashes_;  // of those
+  std::array<uint8_t, 512> slots_;               // a hash table of places in it, from 1 on
+  static_assert(kDictionaryMax <= UINT8_MAX);
+  const WordHash hash_;
   std::string places_;
 };
 

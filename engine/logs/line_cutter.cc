@@ -18,6 +18,8 @@
 namespace varve::logs {
 namespace {
 
+constexpr int kTableBitsMin = 8;
+
 /// Returns the first quote, backslash or kPlace in [at, end), or end.
 const char* FindQuote(const char* at, const char* end) {
 #if defined(__SSE2__)
@@ -167,7 +169,7 @@ bool LineCutter::Cut(std::span<const std::string_view> values, CutBy by) {
   text_bytes_ = 0;
   slots_.clear();
   segments_.clear();
-  by_hash_.clear();
+  MakeTable(kTableBitsMin);
   last_ = kWhole;
   recent_.fill(kWhole);
   recent_trust_ = 0;
@@ -359,23 +361,38 @@ uint32_t LineCutter::CutAnew(std::string_view value, CutBy by) {
 uint32_t LineCutter::FindTemplate(std::string_view value) {
   const std::string_view cut(cut_text_.data(), cut_bytes_);
   const uint64_t hash = Hash64(cut);
-  const auto [known, added] = by_hash_.try_emplace(hash, static_cast<uint32_t>(templates_.size()));
-  if (added) {
-    templates_.push_back({static_cast<uint32_t>(text_bytes_), static_cast<uint32_t>(cut.size()),
-                          static_cast<uint32_t>(slots_.size()),
-                          static_cast<uint32_t>(cut_slot_count_), hash, value,
-                          static_cast<uint32_t>(segments_.size())});
-    segments_.resize(segments_.size() + cut_slot_count_ + 1);
-    text_.resize(text_bytes_);
-    text_.append(cut);
-    text_bytes_ = text_.size();
-    text_.append(kTextPadding, kPlace);
-    slots_.insert(slots_.end(), cut_slots_.begin(),
-                  cut_slots_.begin() + static_cast<ptrdiff_t>(cut_slot_count_));
-  } else if (text(templates_[known->second]) != cut) {
-    return kWhole;
+  size_t place = PlaceOf(hash);
+  for (; by_hash_[place] != 0; place = (place + 1) % by_hash_.size()) {
+    const uint32_t known = by_hash_[place] - 1;
+    if (templates_[known].hash != hash) continue;
+    return text(templates_[known]) == cut ? known : kWhole;
   }
-  return known->second;
+  const auto number = static_cast<uint32_t>(templates_.size());
+  by_hash_[place] = number + 1;
+  templates_.push_back({static_cast<uint32_t>(text_bytes_), static_cast<uint32_t>(cut.size()),
+                        static_cast<uint32_t>(slots_.size()),
+                        static_cast<uint32_t>(cut_slot_count_), hash, value,
+                        static_cast<uint32_t>(segments_.size())});
+  segments_.resize(segments_.size() + cut_slot_count_ + 1);
+  text_.resize(text_bytes_);
+  text_.append(cut);
+  text_bytes_ = text_.size();
+  text_.append(kTextPadding, kPlace);
+  slots_.insert(slots_.end(), cut_slots_.begin(),
+                cut_slots_.begin() + static_cast<ptrdiff_t>(cut_slot_count_));
+  if (2 * templates_.size() > by_hash_.size()) MakeTable(by_hash_bits_ + 1);
+  return number;
+}
+
+/// Puts all templates into a table of 2^bits places.
+void LineCutter::MakeTable(int bits) {
+  by_hash_bits_ = bits;
+  by_hash_.assign(size_t{1} << bits, 0);
+  for (uint32_t number = 0; number < templates_.size(); ++number) {
+    size_t place = PlaceOf(templates_[number].hash);
+    while (by_hash_[place] != 0) place = (place + 1) % by_hash_.size();
+    by_hash_[place] = number + 1;
+  }
 }
 
 /// Write the template of a value into cut_text_ and its slots into cut_slots_, and add its

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "engine/base/seeded_hash.h"
 
 namespace varve::logs {
 
@@ -98,6 +98,8 @@ class LineCutter {
   void CutWords(std::string_view value);
   void CutFields(std::string_view value);
   uint32_t FindTemplate(std::string_view value);
+  void MakeTable(int bits);
+  size_t PlaceOf(uint64_t hash) const { return hash * factor_ >> (64 - by_hash_bits_); }
   void NoteWords(std::string_view value, const Word* words, Template* one);
   void FindSegments(Template* one);
   void AddSlot(size_t literal_bytes, Slot::Kind kind) {
@@ -117,11 +119,14 @@ class LineCutter {
     uint32_t slot;  // that follows; of no meaning in the last one
   };
   std::vector<Segment> segments_;
-  absl::flat_hash_map<uint64_t, uint32_t> by_hash_;
-  uint32_t last_ = kWhole;          // template that was used last
-  std::array<uint32_t, 4> recent_;  // templates, the last one first, or kWhole
-  int recent_trust_ = 0;            // how often one of them was right of late
-  std::vector<Word> words_;         // the variables, row by row, and room for more
+  /// A hash table of numbers of templates, from 1 on: at least twice as large as they are many.
+  std::vector<uint32_t> by_hash_;
+  int by_hash_bits_ = 0;
+  const uint64_t factor_ = ProcessSeed() | 1;  // whoever writes lines cannot know their places
+  uint32_t last_ = kWhole;                     // template that was used last
+  std::array<uint32_t, 4> recent_;             // templates, the last one first, or kWhole
+  int recent_trust_ = 0;                       // how often one of them was right of late
+  std::vector<Word> words_;                    // the variables, row by row, and room for more
   size_t word_count_ = 0;
   std::vector<uint32_t> row_template_;
   std::vector<size_t> row_words_;  // into words_
