@@ -2,11 +2,13 @@
 """Compares log ingest and needle queries of Varve and its peers, end to end.
 
 The first 60 MB of each file of real logs, one stream a file, become Loki push bodies of about 1 MB of
-lines (JSON, a nanosecond between lines), which are sent one after another over loopback HTTP. CPU
-seconds are those of the server process, compaction and shutdown included. Usage:
+lines (JSON, a nanosecond between lines). They are made before any server starts, and then sent one
+after another over one loopback connection, so that the client takes no caches from the server. CPU
+seconds are those of the server process, compaction and shutdown included. Servers take turns; of
+several runs the median is printed, and all of them. Usage:
 
   bench/e2e/logs.py [--build build/release] [--data DIR] [--servers varve,victoria-logs,loki]
-                    [--bytes 60000000] [--files N] [--json FILE]
+                    [--bytes 60000000] [--files N] [--runs 5] [--json FILE]
 
 DIR is $VARVE_SHARED/data/logs by default. Peers that are not on the PATH are skipped with one line.
 """
@@ -19,6 +21,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -59,23 +62,32 @@ def disk_bytes(path):
     return sum(f.stat().st_size for f in pathlib.Path(path).rglob("*") if f.is_file())
 
 
-def bodies(data, bytes_max, files):
-    """Yields (body, raw bytes, lines). Bytes that are not UTF-8 become U+FFFD, as JSON wants."""
+def make_bodies(data, bytes_max, files, to):
+    """Writes the bodies, and returns (path, raw bytes, lines) of each. Bytes that are not UTF-8 become U+FFFD, as
+    JSON wants."""
+    made = []
     time_ns = BASE_NS
-    for path in sorted(pathlib.Path(data).glob("*.zst"))[:files]:
-        raw = subprocess.run(["zstd", "-dc", "--long=27", path], stdout=subprocess.PIPE, check=True).stdout
+
+    def write(values, size):
+        path = to / f"{len(made):06}.json"
+        path.write_text(json.dumps({"streams": [{"stream": stream, "values": values}]}))
+        made.append((path, size, len(values)))
+
+    for file in sorted(pathlib.Path(data).glob("*.zst"))[:files]:
+        raw = subprocess.run(["zstd", "-dc", "--long=27", file], stdout=subprocess.PIPE, check=True).stdout
         raw = raw[:bytes_max]
-        stream = {"file": path.name.removesuffix(".zst"), "job": "bench"}
+        stream = {"file": file.name.removesuffix(".zst"), "job": "bench"}
         values, size = [], 0
         for line in raw.split(b"\n"):
             values.append([str(time_ns), line.decode("utf-8", "replace")])
             time_ns += 1
             size += len(line) + 1
             if size >= BODY_BYTES:
-                yield json.dumps({"streams": [{"stream": stream, "values": values}]}).encode(), size, len(values)
+                write(values, size)
                 values, size = [], 0
         if values:
-            yield json.dumps({"streams": [{"stream": stream, "values": values}]}).encode(), size, len(values)
+            write(values, size)
+    return made
 
 
 class Server:
@@ -149,7 +161,8 @@ limits_config: {{reject_old_samples: false, max_line_size: 1MB, ingestion_rate_m
         return time.monotonic() - begin
 
 
-def run(name, arguments):
+def run(name, arguments, bodies):
+    """Returns what one run measured, or None where the server is not here."""
     work = pathlib.Path(tempfile.mkdtemp(prefix="varve_logs_"))
     try:
         server = Server(name, arguments.build, work)
@@ -158,12 +171,16 @@ def run(name, arguments):
             return None
         server.start()
         raw = lines = 0
-        for body, size, count in bodies(arguments.data, arguments.bytes, arguments.files):
-            status, answer = server.request("POST", server.prefix, body, {"Content-Type": "application/json"})
-            if status not in (200, 204):
-                print(f"{name}: push answered {status}: {answer[:200]!r}")
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+        for path, size, count in bodies:
+            connection.request("POST", server.prefix, path.read_bytes(), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+            if response.status not in (200, 204):
+                print(f"{name}: push answered {response.status}: {answer[:200]!r}")
             raw += size
             lines += count
+        connection.close()
         cpu_push = cpu_seconds(server.process.pid)
         if name == "varve":
             status, answer = server.request("POST", "/flush")
@@ -189,6 +206,17 @@ def run(name, arguments):
         shutil.rmtree(work, ignore_errors=True)
 
 
+def median_of(runs):
+    """Returns the medians of what is a number in all runs, and all throughputs."""
+    result = {}
+    for key in runs[0]:
+        values = [run[key] for run in runs]
+        numbers = all(isinstance(value, (int, float)) for value in values)
+        result[key] = statistics.median(values) if numbers else values[0]
+    result["each mb_per_cpu_s"] = " ".join(f"{run['mb_per_cpu_s']:.1f}" for run in runs)
+    return result
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build/release")
@@ -196,16 +224,21 @@ def main():
     parser.add_argument("--servers", default="varve,victoria-logs,loki")
     parser.add_argument("--bytes", type=int, default=60_000_000)
     parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json")
     arguments = parser.parse_args()
     if not pathlib.Path(arguments.data).is_dir():
         sys.exit(f"skipped: {arguments.data} is not there")
-    results = []
-    for name in arguments.servers.split(","):
-        result = run(name, arguments)
-        if result is None:
-            continue
-        results.append(result)
+    runs = {}
+    with tempfile.TemporaryDirectory(prefix="varve_logs_bodies_") as directory:
+        bodies = make_bodies(arguments.data, arguments.bytes, arguments.files, pathlib.Path(directory))
+        for turn in range(arguments.runs):
+            for name in arguments.servers.split(","):
+                result = run(name, arguments, bodies) if turn == 0 or name in runs else None
+                if result is not None:
+                    runs.setdefault(name, []).append(result)
+    results = [median_of(all_runs) for all_runs in runs.values()]
+    for result in results:
         for key, value in result.items():
             print(f"  {key:20} {value:.1f}" if isinstance(value, float) else f"  {key:20} {value}")
     if arguments.json:
