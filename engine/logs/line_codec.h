@@ -24,7 +24,9 @@ namespace varve::logs {
 /// Appends the smallest encoding of `lines`, and to `keys` the hashes of what a filter should know:
 /// what a KeyCollector collects of them, which knows of words, ids, numbers and pairs of words
 /// (line_keys.h). Keys may repeat. `vocabulary`, if not null, gets the words that belong there.
-/// Precondition: behind each line are kTextPadding bytes that may be read (text_kernels.h).
+/// What did not help in groups that the thread encoded before is not tried in each: the same lines
+/// may be encoded in another way. Precondition: behind each line are kTextPadding bytes that may be
+/// read (text_kernels.h).
 void EncodeLines(std::span<const std::string_view> lines, std::string* out,
                  std::vector<uint64_t>* keys, Vocabulary* vocabulary = nullptr);
 

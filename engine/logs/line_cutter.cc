@@ -1,7 +1,6 @@
 #include "engine/logs/line_cutter.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 
@@ -100,8 +99,12 @@ void WordMarks::Mark(std::string_view text) {
     words_.resize(parts);
     digits_.resize(parts);
   }
-  static_assert(kTextPadding >= 64);
-  for (size_t i = 0; i < parts; ++i) MarkPart(text.data() + i * 64, i);
+  const TextKernel& kernel = BestTextKernel();
+  for (size_t i = 0; i < parts; ++i) {
+    const WordBytes bytes = kernel.word_bytes(text.data() + i * 64);
+    words_[i] = bytes.words;
+    digits_[i] = bytes.digits;
+  }
   const uint64_t inside = (uint64_t{1} << size_ % 64) - 1;
   words_[parts - 1] &= inside;
   digits_[parts - 1] &= inside;
@@ -131,35 +134,6 @@ size_t WordMarks::WordEnd(size_t at) const {
     if (others != 0) return i * 64 + static_cast<size_t>(std::countr_zero(others));
   }
   return size_;
-}
-
-void WordMarks::MarkPart(const char* text, size_t part) {
-  uint64_t words = 0;
-  uint64_t digits = 0;
-#if defined(__SSE2__)
-  const auto within = [](__m128i v, char low, char high) {
-    return _mm_and_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8(static_cast<char>(low - 1))),
-                         _mm_cmplt_epi8(v, _mm_set1_epi8(static_cast<char>(high + 1))));
-  };
-  for (int i = 0; i < 4; ++i) {
-    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text) + i);
-    const __m128i digit = within(v, '0', '9');
-    const __m128i letter = within(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 'z');
-    // Bytes from 0x80 on have the bit that movemask takes already.
-    const __m128i other = _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_set1_epi8('_')));
-    const __m128i word = _mm_or_si128(_mm_or_si128(digit, letter), other);
-    digits |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(digit))) << 16 * i;
-    words |= static_cast<uint64_t>(static_cast<uint32_t>(_mm_movemask_epi8(word))) << 16 * i;
-  }
-#else
-  for (size_t i = 0; i < 64; ++i) {
-    const uint8_t kind = kCharClass[static_cast<uint8_t>(text[i])];
-    digits |= uint64_t{kind == kDigit} << i;
-    words |= uint64_t{kind != kDelimiter} << i;
-  }
-#endif
-  digits_[part] = digits;
-  words_[part] = words;
 }
 
 // --- Cutting ---

@@ -30,8 +30,6 @@ class WordMarks {
   size_t WordEnd(size_t at) const;
 
  private:
-  void MarkPart(const char* text, size_t part);
-
   size_t size_ = 0;
   std::vector<uint64_t> words_, digits_;
 };

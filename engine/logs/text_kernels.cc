@@ -69,7 +69,7 @@ WordBytes WordBytesOf(const char* text) {
 struct NibbleSet {
   std::array<uint8_t, 16> low{}, high{};
 
-  /// `bytes`: one part, as the high halves that it has and the low halves of each.
+  /// Adds a part: all bytes of one of these high and one of these low halves.
   constexpr void Add(int bit, std::initializer_list<int> highs, std::initializer_list<int> lows) {
     for (const int h : highs) high[static_cast<size_t>(h)] |= static_cast<uint8_t>(1 << bit);
     for (const int l : lows) low[static_cast<size_t>(l)] |= static_cast<uint8_t>(1 << bit);
